@@ -1,0 +1,38 @@
+# make demo and make test do all set-up on a fresh machine; everything else builds on them.
+BUILD := build/release
+JOBS ?= $(shell nproc)
+
+.PHONY: demo test build setup bench format format-check asan clean
+.DEFAULT_GOAL := build
+
+setup:
+	@scripts/setup >/dev/null
+
+$(BUILD)/build.ninja: | setup
+	cmake --preset release -DTESSERA_LIBTORCH="$$(scripts/setup)"
+
+build: setup $(BUILD)/build.ninja
+	cmake --build $(BUILD) -j $(JOBS)
+
+test: build
+	ctest --test-dir $(BUILD) --output-on-failure -j $(JOBS)
+
+demo: build
+	scripts/demo
+
+bench: build
+	scripts/bench
+
+asan: setup
+	cmake --preset asan -DTESSERA_LIBTORCH="$$(scripts/setup)"
+	cmake --build build/asan -j $(JOBS)
+	ASAN_OPTIONS=detect_leaks=0 ctest --test-dir build/asan --output-on-failure -L asan -j $(JOBS)
+
+format:
+	git ls-files '*.cpp' '*.h' | xargs clang-format -i
+
+format-check:
+	git ls-files '*.cpp' '*.h' | xargs clang-format --dry-run -Werror
+
+clean:
+	rm -rf build

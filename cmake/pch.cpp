@@ -1,0 +1,1 @@
+// The precompiled header of the whole project is built with this file.

@@ -1,0 +1,135 @@
+#include "core/json_config.h"
+
+#include <algorithm>
+#include <cmath>
+#include <fstream>
+#include <sstream>
+
+namespace tessera {
+namespace {
+
+using nlohmann::json;
+
+bool is_whole(const json& value) {
+  return value.is_number_integer() || (value.is_number_float() && std::trunc(value.get<double>()) == value.get<double>() &&
+                                       std::abs(value.get<double>()) < 9e15);
+}
+
+int64_t whole(const json& value) {
+  return value.is_number_integer() ? value.get<int64_t>() : static_cast<int64_t>(value.get<double>());
+}
+
+}  // namespace
+
+json read_json_object(const std::filesystem::path& path) {
+  std::ifstream in(path, std::ios::binary);
+  if (!in) throw Error("cannot read " + path.string() + ": no such file or no permission");
+  std::ostringstream text;
+  text << in.rdbuf();
+  json parsed;
+  try {
+    parsed = json::parse(text.str());
+  } catch (const json::parse_error& e) {
+    const std::string what = e.what();
+    const size_t detail = what.find("] ");
+    throw Error(path.string() + " is not valid JSON: " + (detail == std::string::npos ? what : what.substr(detail + 2)));
+  }
+  if (!parsed.is_object()) throw Error(path.string() + " holds " + parsed.type_name() + ", want a JSON object");
+  return parsed;
+}
+
+JsonConfig::JsonConfig(nlohmann::json object, std::string where) : object_(std::move(object)), where_(std::move(where)) {
+  if (!object_.is_object()) throw Error(where_ + " holds " + object_.type_name() + ", want a JSON object");
+}
+
+JsonConfig JsonConfig::read(const std::filesystem::path& path) { return {read_json_object(path), path.string()}; }
+
+bool JsonConfig::has(const std::string& key) const { return object_.contains(key) && !object_.at(key).is_null(); }
+
+void JsonConfig::fail(const std::string& key, const std::string& problem) const {
+  std::string shown = object_.contains(key) ? object_.at(key).dump() : "nothing";
+  if (shown.size() > 60) shown = shown.substr(0, 57) + "...";
+  throw Error(where_ + ": \"" + key + "\" " + problem + ", got " + shown);
+}
+
+const nlohmann::json& JsonConfig::need(const std::string& key) const {
+  if (!has(key)) fail(key, "is required");
+  return object_.at(key);
+}
+
+int64_t JsonConfig::integer(const std::string& key) const {
+  if (!is_whole(need(key))) fail(key, "must be a whole number");
+  return whole(object_.at(key));
+}
+
+int64_t JsonConfig::integer(const std::string& key, int64_t fallback) const { return has(key) ? integer(key) : fallback; }
+
+double JsonConfig::number(const std::string& key, double fallback) const {
+  if (!has(key)) return fallback;
+  if (!object_.at(key).is_number()) fail(key, "must be a number");
+  return object_.at(key).get<double>();
+}
+
+bool JsonConfig::boolean(const std::string& key, bool fallback) const {
+  if (!has(key)) return fallback;
+  if (!object_.at(key).is_boolean()) fail(key, "must be true or false");
+  return object_.at(key).get<bool>();
+}
+
+std::string JsonConfig::text(const std::string& key) const {
+  if (!need(key).is_string()) fail(key, "must be a string");
+  return object_.at(key).get<std::string>();
+}
+
+std::string JsonConfig::text(const std::string& key, const std::string& fallback) const {
+  return has(key) ? text(key) : fallback;
+}
+
+std::vector<int64_t> JsonConfig::integers(const std::string& key) const {
+  if (!need(key).is_array()) fail(key, "must be a list of whole numbers");
+  std::vector<int64_t> out;
+  for (const auto& value : object_.at(key)) {
+    if (!is_whole(value)) fail(key, "must be a list of whole numbers");
+    out.push_back(whole(value));
+  }
+  return out;
+}
+
+std::vector<int64_t> JsonConfig::integers(const std::string& key, std::vector<int64_t> fallback) const {
+  return has(key) ? integers(key) : std::move(fallback);
+}
+
+std::vector<double> JsonConfig::numbers(const std::string& key) const {
+  if (!need(key).is_array()) fail(key, "must be a list of numbers");
+  std::vector<double> out;
+  for (const auto& value : object_.at(key)) {
+    if (!value.is_number()) fail(key, "must be a list of numbers");
+    out.push_back(value.get<double>());
+  }
+  return out;
+}
+
+std::vector<bool> JsonConfig::booleans(const std::string& key, std::vector<bool> fallback) const {
+  if (!has(key)) return fallback;
+  if (!object_.at(key).is_array()) fail(key, "must be a list of true and false");
+  std::vector<bool> out;
+  for (const auto& value : object_.at(key)) {
+    if (!value.is_boolean()) fail(key, "must be a list of true and false");
+    out.push_back(value.get<bool>());
+  }
+  return out;
+}
+
+JsonConfig JsonConfig::object(const std::string& key) const {
+  if (!need(key).is_object()) fail(key, "must be an object");
+  return {object_.at(key), where_ + ": " + key};
+}
+
+void JsonConfig::reject_unknown(const std::vector<std::string>& known) const {
+  for (const auto& [key, value] : object_.items()) {
+    if (std::find(known.begin(), known.end(), key) == known.end())
+      throw Error(where_ + ": unknown key \"" + key + "\"" + suggestion(key, known));
+  }
+}
+
+}  // namespace tessera

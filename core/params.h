@@ -1,0 +1,58 @@
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <functional>
+#include <string>
+#include <vector>
+
+namespace tessera {
+
+/// How a freshly made parameter is filled before training.
+struct Init {
+  enum class Kind { kZeros, kOnes, kNormal, kUniform, kValue };
+  Kind kind = Kind::kNormal;
+  double scale = 0.02;                  ///< standard deviation (normal) or bound (uniform)
+  std::function<at::Tensor()> value{};  ///< kValue: a float32 tensor of the parameter's shape
+
+  static Init zeros() { return {Kind::kZeros, 0.0, {}}; }
+  static Init ones() { return {Kind::kOnes, 0.0, {}}; }
+  static Init normal(double deviation) { return {Kind::kNormal, deviation, {}}; }
+  static Init uniform(double bound) { return {Kind::kUniform, bound, {}}; }
+  static Init of(std::function<at::Tensor()> make) { return {Kind::kValue, 0.0, std::move(make)}; }
+};
+
+/// One named weight of a model. `slot` points into the model and is filled by weights/bind or by initialise().
+struct Param {
+  std::string name;            ///< the checkpoint's name, e.g. "blocks.0.attn1.to_q.weight"
+  at::Tensor* slot;            ///< never null; outlived by the model
+  std::vector<int64_t> shape;  ///< exact
+  Init init;
+  bool keep_float = false;     ///< stays float32 whatever the compute dtype (norms, modulation, mixing)
+};
+
+/// The one list of a model's weights: loading, saving, initialising, optimising and counting all read it.
+class ParamList {
+ public:
+  void add(std::string name, at::Tensor& slot, std::vector<int64_t> shape, Init init = {});
+  /// Like add, for a weight that stays float32 whatever the compute dtype.
+  void add_float(std::string name, at::Tensor& slot, std::vector<int64_t> shape, Init init = {});
+
+  auto begin() const { return params_.begin(); }
+  auto end() const { return params_.end(); }
+  size_t size() const { return params_.size(); }
+  std::vector<std::string> names() const;
+  /// Number of scalars in all parameters.
+  int64_t count() const;
+
+ private:
+  std::vector<Param> params_;
+};
+
+/// Fills every slot with a new float32 tensor on `device` drawn by its Init; the same seed gives the same weights.
+void initialise(const ParamList& params, uint64_t seed, at::Device device);
+
+/// Fills every slot with an empty meta tensor of `dtype` (float32 where keep_float): shapes without storage, for tests and counting.
+void make_meta(const ParamList& params, at::ScalarType dtype);
+
+}  // namespace tessera

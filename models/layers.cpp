@@ -1,0 +1,44 @@
+#include "models/layers.h"
+
+#include <ATen/ATen.h>
+
+#include <cmath>
+
+namespace tessera {
+
+void Linear::params(ParamList& out, const std::string& prefix, int64_t in, int64_t out_features, bool with_bias) {
+  params(out, prefix, in, out_features, with_bias, Init::uniform(1.0 / std::sqrt(static_cast<double>(in))));
+}
+
+void Linear::params(ParamList& out, const std::string& prefix, int64_t in, int64_t out_features, bool with_bias,
+                    Init weight_init) {
+  out.add(prefix + "weight", weight, {out_features, in}, std::move(weight_init));
+  if (with_bias) out.add(prefix + "bias", bias, {out_features}, Init::zeros());
+}
+
+at::Tensor Linear::operator()(const at::Tensor& x) const {
+  const auto dtype = x.scalar_type();
+  return at::linear(x, weight.to(dtype), bias.defined() ? c10::optional<at::Tensor>(bias.to(dtype)) : c10::nullopt);
+}
+
+void LayerNorm::params(ParamList& out, const std::string& prefix, int64_t channels) {
+  out.add_float(prefix + "weight", weight, {channels}, Init::ones());
+  out.add_float(prefix + "bias", bias, {channels}, Init::zeros());
+}
+
+at::Tensor LayerNorm::operator()(const at::Tensor& x) const {
+  const auto optional = [](const at::Tensor& t) { return t.defined() ? c10::optional<at::Tensor>(t) : c10::nullopt; };
+  return at::layer_norm(x.to(at::kFloat), {x.size(-1)}, optional(weight), optional(bias), eps).to(x.scalar_type());
+}
+
+void RmsNorm::params(ParamList& out, const std::string& prefix, int64_t channels) {
+  out.add_float(prefix + "weight", weight, {channels}, Init::ones());
+}
+
+at::Tensor RmsNorm::operator()(const at::Tensor& x) const {
+  const at::Tensor wide = x.to(at::kFloat);
+  const at::Tensor scaled = wide * at::rsqrt(wide.square().mean(-1, /*keepdim=*/true) + eps);
+  return scaled.to(x.scalar_type()) * weight.to(x.scalar_type());
+}
+
+}  // namespace tessera

@@ -1,0 +1,40 @@
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include "core/params.h"
+
+namespace tessera {
+
+/// y = x W^T + b in x's dtype: float32 weights are cast on the way, so the same forward serves bf16 training
+/// (float32 master weights) and inference (weights already in the compute dtype).
+struct Linear {
+  at::Tensor weight;  ///< [out, in]
+  at::Tensor bias;    ///< [out]; undefined when the layer has none
+
+  /// Lists prefix + "weight" (and "bias"). The default initialisation is uniform(1 / sqrt(in)), zero bias.
+  void params(ParamList& out, const std::string& prefix, int64_t in, int64_t out_features, bool with_bias = true);
+  void params(ParamList& out, const std::string& prefix, int64_t in, int64_t out_features, bool with_bias, Init weight_init);
+  at::Tensor operator()(const at::Tensor& x) const;
+};
+
+/// Layer normalisation over the last axis, computed in float32, returned in x's dtype.
+struct LayerNorm {
+  at::Tensor weight, bias;  ///< [C]; undefined for the form without affine parameters
+  double eps = 1e-6;
+
+  void params(ParamList& out, const std::string& prefix, int64_t channels);
+  at::Tensor operator()(const at::Tensor& x) const;
+};
+
+/// Root-mean-square normalisation over the last axis: x / sqrt(mean(x^2) + eps) in float32, cast back, times weight
+/// (the order of WanRMSNorm).
+struct RmsNorm {
+  at::Tensor weight;  ///< [C]
+  double eps = 1e-6;
+
+  void params(ParamList& out, const std::string& prefix, int64_t channels);
+  at::Tensor operator()(const at::Tensor& x) const;
+};
+
+}  // namespace tessera

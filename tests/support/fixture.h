@@ -1,0 +1,50 @@
+#pragma once
+
+#include <ATen/ATen.h>
+#include <gtest/gtest.h>
+
+#include <cstdlib>
+#include <filesystem>
+
+#include "core/json_config.h"
+#include "weights/safetensors.h"
+
+namespace tessera::test {
+
+/// The folder of parity fixtures: TESSERA_FIXTURES, or the copies in tests/data/fixtures.
+inline std::filesystem::path fixture_folder() {
+  const char* chosen = std::getenv("TESSERA_FIXTURES");
+  return chosen && *chosen ? chosen : TESSERA_DEFAULT_FIXTURES;
+}
+
+/// One parity fixture: config.json and io.safetensors, and weights.safetensors where it has one.
+struct Fixture {
+  explicit Fixture(const std::string& name)
+      : folder(fixture_folder() / name),
+        config(read_json_object(folder / "config.json")),
+        io(read_safetensors(folder / "io.safetensors")) {}
+
+  const at::Tensor& operator[](const std::string& name) const { return io.at(name); }
+  TensorFile weights() const { return read_safetensors(folder / "weights.safetensors"); }
+
+  std::filesystem::path folder;
+  nlohmann::json config;
+  TensorFile io;
+};
+
+/// max|a - b| / max|b|, the measure of every tolerance in the fixtures' README.
+inline double relative_error(const at::Tensor& a, const at::Tensor& b) {
+  const at::Tensor wide = b.to(at::kDouble);
+  return ((a.to(at::kDouble) - wide).abs().max() / wide.abs().max().clamp_min(1e-30)).item<double>();
+}
+
+}  // namespace tessera::test
+
+/// Same shape, all finite, and max|a - b| / max|b| <= tolerance.
+#define EXPECT_CLOSE(actual, expected, tolerance)                                       \
+  do {                                                                                  \
+    const at::Tensor actual_ = (actual), expected_ = (expected);                        \
+    ASSERT_EQ(actual_.sizes(), expected_.sizes()) << #actual;                           \
+    ASSERT_TRUE(actual_.isfinite().all().item<bool>()) << #actual << " is not finite";  \
+    EXPECT_LE(tessera::test::relative_error(actual_, expected_), tolerance) << #actual; \
+  } while (false)

@@ -1,0 +1,42 @@
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <filesystem>
+#include <map>
+#include <string>
+#include <vector>
+
+namespace tessera {
+
+/// Named tensors read from one or more files. Tensors of a mapped file are views into the map, which they keep alive.
+class TensorFile {
+ public:
+  TensorFile(std::map<std::string, at::Tensor> tensors, std::string where)
+      : tensors_(std::move(tensors)), where_(std::move(where)) {}
+
+  /// nullptr when absent.
+  const at::Tensor* find(const std::string& name) const;
+  /// Throws Error naming the file and the nearest present name.
+  const at::Tensor& at(const std::string& name) const;
+  std::vector<std::string> names() const;
+  const std::map<std::string, at::Tensor>& tensors() const { return tensors_; }
+  /// The file (or index) as the user named it, for messages.
+  const std::string& where() const { return where_; }
+
+ private:
+  std::map<std::string, at::Tensor> tensors_;
+  std::string where_;
+};
+
+/// Maps a safetensors file (read-only, private; nothing is copied). Every tensor is contiguous, on the CPU, in the file's dtype.
+/// Throws Error naming the file, the tensor and the byte counts when the header lies: truncated, overlapping, out of
+/// range, wrong size for its shape, unknown dtype, duplicate names. Source: the safetensors format description, v0.4.
+TensorFile read_safetensors(const std::filesystem::path& path);
+
+/// Writes tensors (any device; made contiguous) atomically: a temporary file beside, fsync, rename.
+/// `metadata` goes to the header's __metadata__. Names are written in order; equal input gives equal bytes.
+void write_safetensors(const std::filesystem::path& path, const std::map<std::string, at::Tensor>& tensors,
+                       const std::map<std::string, std::string>& metadata = {});
+
+}  // namespace tessera
