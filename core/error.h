@@ -9,11 +9,11 @@ namespace tessera {
 /// Exit codes of the program, the whole list.
 enum class ExitCode : int {
   kDone = 0,
-  kFailed = 1,       ///< a run-time failure: disk full, out of memory, codec error
-  kUsage = 2,        ///< usage or bad input: flags, files, model directories
-  kPartlyDone = 3,   ///< a batch in which some jobs failed
-  kBadPixels = 4,    ///< NaN, black or flat frames; the latent is kept
-  kInterrupted = 130 ///< SIGINT; SIGTERM is 143
+  kFailed = 1,        ///< a run-time failure: disk full, out of memory, codec error
+  kUsage = 2,         ///< usage or bad input: flags, files, model directories
+  kPartlyDone = 3,    ///< a batch in which some jobs failed
+  kBadPixels = 4,     ///< NaN, black or flat frames; the latent is kept
+  kInterrupted = 130  ///< SIGINT; SIGTERM is 143
 };
 
 /// The one exception of the project: a line that says what was expected, what was found, where, and what to do.

@@ -11,8 +11,9 @@ namespace {
 using nlohmann::json;
 
 bool is_whole(const json& value) {
-  return value.is_number_integer() || (value.is_number_float() && std::trunc(value.get<double>()) == value.get<double>() &&
-                                       std::abs(value.get<double>()) < 9e15);
+  return value.is_number_integer() ||
+         (value.is_number_float() && std::trunc(value.get<double>()) == value.get<double>() &&
+          std::abs(value.get<double>()) < 9e15);
 }
 
 int64_t whole(const json& value) {
@@ -32,19 +33,25 @@ json read_json_object(const std::filesystem::path& path) {
   } catch (const json::parse_error& e) {
     const std::string what = e.what();
     const size_t detail = what.find("] ");
-    throw Error(path.string() + " is not valid JSON: " + (detail == std::string::npos ? what : what.substr(detail + 2)));
+    throw Error(path.string() +
+                " is not valid JSON: " + (detail == std::string::npos ? what : what.substr(detail + 2)));
   }
   if (!parsed.is_object()) throw Error(path.string() + " holds " + parsed.type_name() + ", want a JSON object");
   return parsed;
 }
 
-JsonConfig::JsonConfig(nlohmann::json object, std::string where) : object_(std::move(object)), where_(std::move(where)) {
+JsonConfig::JsonConfig(nlohmann::json object, std::string where)
+    : object_(std::move(object)), where_(std::move(where)) {
   if (!object_.is_object()) throw Error(where_ + " holds " + object_.type_name() + ", want a JSON object");
 }
 
-JsonConfig JsonConfig::read(const std::filesystem::path& path) { return {read_json_object(path), path.string()}; }
+JsonConfig JsonConfig::read(const std::filesystem::path& path) {
+  return {read_json_object(path), path.string()};
+}
 
-bool JsonConfig::has(const std::string& key) const { return object_.contains(key) && !object_.at(key).is_null(); }
+bool JsonConfig::has(const std::string& key) const {
+  return object_.contains(key) && !object_.at(key).is_null();
+}
 
 void JsonConfig::fail(const std::string& key, const std::string& problem) const {
   std::string shown = object_.contains(key) ? object_.at(key).dump() : "nothing";
@@ -62,7 +69,9 @@ int64_t JsonConfig::integer(const std::string& key) const {
   return whole(object_.at(key));
 }
 
-int64_t JsonConfig::integer(const std::string& key, int64_t fallback) const { return has(key) ? integer(key) : fallback; }
+int64_t JsonConfig::integer(const std::string& key, int64_t fallback) const {
+  return has(key) ? integer(key) : fallback;
+}
 
 double JsonConfig::number(const std::string& key, double fallback) const {
   if (!has(key)) return fallback;

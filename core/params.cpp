@@ -33,11 +33,21 @@ void initialise(const ParamList& params, uint64_t seed, at::Device device) {
   for (const auto& [name, slot, shape, init, keep_float] : params) {
     at::Tensor value;
     switch (init.kind) {
-      case Init::Kind::kZeros: value = at::zeros(shape, options); break;
-      case Init::Kind::kOnes: value = at::ones(shape, options); break;
-      case Init::Kind::kNormal: value = at::randn(shape, generator, options).mul_(init.scale); break;
-      case Init::Kind::kUniform: value = at::rand(shape, generator, options).mul_(2 * init.scale).sub_(init.scale); break;
-      case Init::Kind::kValue: value = init.value(); break;
+      case Init::Kind::kZeros:
+        value = at::zeros(shape, options);
+        break;
+      case Init::Kind::kOnes:
+        value = at::ones(shape, options);
+        break;
+      case Init::Kind::kNormal:
+        value = at::randn(shape, generator, options).mul_(init.scale);
+        break;
+      case Init::Kind::kUniform:
+        value = at::rand(shape, generator, options).mul_(2 * init.scale).sub_(init.scale);
+        break;
+      case Init::Kind::kValue:
+        value = init.value();
+        break;
     }
     TORCH_CHECK(value.sizes() == at::IntArrayRef(shape), "initial value of ", name, " is ", value.sizes(), ", want ",
                 at::IntArrayRef(shape));
@@ -47,7 +57,8 @@ void initialise(const ParamList& params, uint64_t seed, at::Device device) {
 
 void make_meta(const ParamList& params, at::ScalarType dtype) {
   for (const auto& param : params)
-    *param.slot = at::empty(param.shape, at::TensorOptions().dtype(param.keep_float ? at::kFloat : dtype).device(at::kMeta));
+    *param.slot =
+        at::empty(param.shape, at::TensorOptions().dtype(param.keep_float ? at::kFloat : dtype).device(at::kMeta));
 }
 
 }  // namespace tessera

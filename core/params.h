@@ -28,7 +28,7 @@ struct Param {
   at::Tensor* slot;            ///< never null; outlived by the model
   std::vector<int64_t> shape;  ///< exact
   Init init;
-  bool keep_float = false;     ///< stays float32 whatever the compute dtype (norms, modulation, mixing)
+  bool keep_float = false;  ///< stays float32 whatever the compute dtype (norms, modulation, mixing)
 };
 
 /// The one list of a model's weights: loading, saving, initialising, optimising and counting all read it.
@@ -52,7 +52,8 @@ class ParamList {
 /// Fills every slot with a new float32 tensor on `device` drawn by its Init; the same seed gives the same weights.
 void initialise(const ParamList& params, uint64_t seed, at::Device device);
 
-/// Fills every slot with an empty meta tensor of `dtype` (float32 where keep_float): shapes without storage, for tests and counting.
+/// Fills every slot with an empty meta tensor of `dtype` (float32 where keep_float): shapes without storage, for tests
+/// and counting.
 void make_meta(const ParamList& params, at::ScalarType dtype);
 
 }  // namespace tessera

@@ -14,7 +14,8 @@ struct Linear {
 
   /// Lists prefix + "weight" (and "bias"). The default initialisation is uniform(1 / sqrt(in)), zero bias.
   void params(ParamList& out, const std::string& prefix, int64_t in, int64_t out_features, bool with_bias = true);
-  void params(ParamList& out, const std::string& prefix, int64_t in, int64_t out_features, bool with_bias, Init weight_init);
+  void params(ParamList& out, const std::string& prefix, int64_t in, int64_t out_features, bool with_bias,
+              Init weight_init);
   at::Tensor operator()(const at::Tensor& x) const;
 };
 

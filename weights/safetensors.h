@@ -29,9 +29,10 @@ class TensorFile {
   std::string where_;
 };
 
-/// Maps a safetensors file (read-only, private; nothing is copied). Every tensor is contiguous, on the CPU, in the file's dtype.
-/// Throws Error naming the file, the tensor and the byte counts when the header lies: truncated, overlapping, out of
-/// range, wrong size for its shape, unknown dtype, duplicate names. Source: the safetensors format description, v0.4.
+/// Maps a safetensors file (read-only, private; nothing is copied). Every tensor is contiguous, on the CPU, in the
+/// file's dtype. Throws Error naming the file, the tensor and the byte counts when the header lies: truncated,
+/// overlapping, out of range, wrong size for its shape, unknown dtype, duplicate names. Source: the safetensors format
+/// description, v0.4.
 TensorFile read_safetensors(const std::filesystem::path& path);
 
 /// Writes tensors (any device; made contiguous) atomically: a temporary file beside, fsync, rename.

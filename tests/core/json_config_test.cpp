@@ -1,0 +1,58 @@
+#include "core/json_config.h"
+
+#include <gtest/gtest.h>
+
+#include <fstream>
+
+namespace tessera {
+namespace {
+
+std::string message_of(const std::function<void()>& action) {
+  try {
+    action();
+  } catch (const Error& e) {
+    return e.what();
+  }
+  return "no error";
+}
+
+const JsonConfig kConfig(
+    {{"layers", 4}, {"whole", 2.0}, {"half", 2.5}, {"name", "wan"}, {"list", {1, 2}}, {"none", nullptr}},
+    "model/config.json");
+
+}  // namespace
+
+TEST(JsonConfig, ReadsTypedValuesAndFallsBackOnNull) {
+  EXPECT_EQ(kConfig.integer("layers"), 4);
+  EXPECT_EQ(kConfig.integer("whole"), 2);
+  EXPECT_EQ(kConfig.integer("none", 9), 9);
+  EXPECT_DOUBLE_EQ(kConfig.number("half", 0), 2.5);
+  EXPECT_EQ(kConfig.integers("list"), (std::vector<int64_t>{1, 2}));
+}
+
+TEST(JsonConfig, ErrorsNameFileKeyAndValue) {
+  EXPECT_EQ(message_of([] { kConfig.integer("half"); }), "model/config.json: \"half\" must be a whole number, got 2.5");
+  EXPECT_EQ(message_of([] { kConfig.integer("absent"); }), "model/config.json: \"absent\" is required, got nothing");
+  EXPECT_EQ(message_of([] { kConfig.text("layers"); }), "model/config.json: \"layers\" must be a string, got 4");
+  EXPECT_EQ(message_of([] { kConfig.object("list"); }), "model/config.json: \"list\" must be an object, got [1,2]");
+}
+
+TEST(JsonConfig, UnknownKeysGetTheNearestMatch) {
+  const JsonConfig config({{"block_layuot", 1}}, "c.json");
+  EXPECT_EQ(message_of([&] {
+              config.reject_unknown({"block_layout", "kind"});
+            }),
+            "c.json: unknown key \"block_layuot\" (did you mean block_layout?)");
+}
+
+TEST(JsonConfig, FilesThatAreNotObjectsAreRefusedByName) {
+  const auto path = std::filesystem::temp_directory_path() / "tessera_json_config_test.json";
+  std::ofstream(path) << "{\"a\": 1,";
+  EXPECT_NE(message_of([&] { read_json_object(path); }).find(path.string() + " is not valid JSON"), std::string::npos);
+  std::ofstream(path) << "[1]";
+  EXPECT_EQ(message_of([&] { read_json_object(path); }), path.string() + " holds array, want a JSON object");
+  std::filesystem::remove(path);
+  EXPECT_NE(message_of([&] { read_json_object(path); }).find("cannot read"), std::string::npos);
+}
+
+}  // namespace tessera
