@@ -1,1 +1,97 @@
 #include "weights/bind.h"
+
+#include <ATen/ATen.h>
+#include <ATen/Parallel.h>
+
+#include <atomic>
+#include <set>
+
+#include "core/error.h"
+
+namespace tessera {
+namespace {
+
+constexpr size_t kMostListed = 10;
+
+/// True when some element has all bits of `exponent` set (NaN or infinity). No temporaries: the largest embedding has 2
+/// GB.
+template <typename Bits>
+bool has_bits(const at::Tensor& tensor, Bits exponent) {
+  const Bits* data = static_cast<const Bits*>(tensor.const_data_ptr());
+  std::atomic<bool> found = false;
+  at::parallel_for(0, tensor.numel(), 1 << 16, [&](int64_t begin, int64_t end) {
+    bool here = false;
+    for (int64_t i = begin; i < end; ++i) here |= (data[i] & exponent) == exponent;
+    if (here) found = true;
+  });
+  return found;
+}
+
+bool is_finite(const at::Tensor& tensor) {
+  switch (tensor.scalar_type()) {
+    case at::kDouble:
+      return !has_bits<uint64_t>(tensor, 0x7ff0'0000'0000'0000);
+    case at::kFloat:
+      return !has_bits<uint32_t>(tensor, 0x7f80'0000);
+    case at::kBFloat16:
+      return !has_bits<uint16_t>(tensor, 0x7f80);
+    case at::kHalf:
+      return !has_bits<uint16_t>(tensor, 0x7c00);
+    default:
+      return tensor.to(at::kFloat).isfinite().all().item<bool>();
+  }
+}
+
+std::string shape_text(at::IntArrayRef shape) {
+  return c10::str(shape);
+}
+
+[[noreturn]] void fail(const TensorFile& file, const std::vector<std::string>& problems) {
+  std::string text = file.where() + " does not fit this model: ";
+  for (size_t i = 0; i < problems.size() && i < kMostListed; ++i) text += (i ? "; " : "") + problems[i];
+  if (problems.size() > kMostListed) text += "; and " + std::to_string(problems.size() - kMostListed) + " more";
+  throw Error(text);
+}
+
+/// What is wrong with names, shapes and kinds; reads no tensor data.
+std::vector<std::string> check_names(const ParamList& params, const TensorFile& file) {
+  std::vector<std::string> problems;
+  std::set<std::string> wanted;
+  for (const auto& param : params) {
+    TORCH_CHECK(wanted.insert(param.name).second, "parameter ", param.name, " is listed twice");
+    const at::Tensor* found = file.find(param.name);
+    if (!found)
+      problems.push_back("missing " + param.name + " " + shape_text(param.shape));
+    else if (found->sizes() != at::IntArrayRef(param.shape))
+      problems.push_back(param.name + " is " + shape_text(found->sizes()) + ", want " + shape_text(param.shape));
+    else if (!found->is_floating_point())
+      problems.push_back(param.name + " holds " + c10::toString(found->scalar_type()) +
+                         ", want floating-point numbers");
+  }
+  for (const auto& [name, tensor] : file.tensors())
+    if (!wanted.count(name)) problems.push_back("unexpected " + name + " " + shape_text(tensor.sizes()));
+  return problems;
+}
+
+}  // namespace
+
+void bind(const ParamList& params, const TensorFile& file, at::ScalarType dtype, at::Device device, bool check_finite) {
+  std::vector<std::string> problems = check_names(params, file);
+  if (!problems.empty()) fail(file, problems);
+  std::vector<at::Tensor> values;
+  for (const auto& param : params) {
+    const at::Tensor& source = file.at(param.name);
+    const at::Tensor value = source.to(param.keep_float ? at::kFloat : dtype).contiguous();
+    if (check_finite && value.is_cpu() && !is_finite(value)) {
+      const bool overflow = value.scalar_type() != source.scalar_type() && is_finite(source);
+      problems.push_back(param.name + (overflow ? c10::str(" holds numbers too large for ", value.scalar_type())
+                                                : std::string(" holds NaN or infinity")));
+    }
+    values.push_back(value.to(device));
+  }
+  if (!problems.empty()) fail(file, problems);
+  size_t next = 0;
+  for (const auto& param : params) *param.slot = values[next++];
+}
+
+}  // namespace tessera

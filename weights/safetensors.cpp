@@ -1,1 +1,373 @@
 #include "weights/safetensors.h"
+
+#include <ATen/ATen.h>
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <bit>
+#include <cerrno>
+#include <cstring>
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <set>
+
+#include "core/error.h"
+
+namespace tessera {
+namespace {
+
+using nlohmann::json;
+static_assert(std::endian::native == std::endian::little, "safetensors data is little-endian");
+
+constexpr uint64_t kLengthBytes = 8;
+constexpr uint64_t kLargestHeader = 100'000'000;  // the limit of the reference implementation
+constexpr int kDeepestHeader = 3;                 // {name: {shape: [..]}}
+constexpr size_t kMostDimensions = 64;            // what a TensorIterator can hold
+
+struct DtypeName {
+  const char* name;
+  at::ScalarType type;
+};
+constexpr DtypeName kDtypes[] = {
+    {"F64", at::kDouble},
+    {"F32", at::kFloat},
+    {"F16", at::kHalf},
+    {"BF16", at::kBFloat16},
+    {"I64", at::kLong},
+    {"I32", at::kInt},
+    {"I16", at::kShort},
+    {"I8", at::kChar},
+    {"U64", at::kUInt64},
+    {"U32", at::kUInt32},
+    {"U16", at::kUInt16},
+    {"U8", at::kByte},
+    {"BOOL", at::kBool},
+    {"F8_E4M3", at::kFloat8_e4m3fn},
+    {"F8_E5M2", at::kFloat8_e5m2},
+};
+
+std::string known_dtypes() {
+  std::string all;
+  for (const auto& dtype : kDtypes) all += (all.empty() ? "" : ", ") + std::string(dtype.name);
+  return all;
+}
+
+/// JSON text on one line and of bounded length, for messages about hostile headers.
+std::string shown(const json& value) {
+  std::string text = value.dump(-1, ' ', true, json::error_handler_t::replace);
+  if (text.size() > 120) text = text.substr(0, 117) + "...";
+  return text;
+}
+
+/// A whole file mapped copy-on-write: writing to a tensor never reaches the file.
+class FileMap {
+ public:
+  explicit FileMap(const std::filesystem::path& path) {
+    std::error_code problem;
+    const auto status = std::filesystem::status(path, problem);
+    if (!std::filesystem::exists(status)) throw Error(path.string() + ": no such file; want a safetensors file");
+    if (!std::filesystem::is_regular_file(status))
+      throw Error(path.string() + " is not a regular file; want a safetensors file");
+    const int file = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
+    if (file < 0) throw Error("cannot open " + path.string() + ": " + std::strerror(errno));
+    struct stat info {};
+    if (::fstat(file, &info) == 0 && info.st_size > 0) {
+      size_ = static_cast<uint64_t>(info.st_size);
+      // NORESERVE: a map larger than the machine's memory is fine, only touched pages are loaded.
+      data_ = ::mmap(nullptr, size_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_NORESERVE, file, 0);
+    }
+    const int mapping_error = errno;
+    ::close(file);
+    if (data_ == MAP_FAILED) throw Error("cannot map " + path.string() + ": " + std::strerror(mapping_error));
+  }
+  ~FileMap() {
+    if (size_ > 0) ::munmap(data_, size_);
+  }
+  FileMap(const FileMap&) = delete;
+  FileMap& operator=(const FileMap&) = delete;
+
+  uint8_t* data() const { return static_cast<uint8_t*>(data_); }
+  uint64_t size() const { return size_; }
+  bool begins_with(std::string_view text) const {
+    return size_ >= text.size() && std::memcmp(data_, text.data(), text.size()) == 0;
+  }
+
+ private:
+  void* data_ = nullptr;
+  uint64_t size_ = 0;
+};
+
+/// One entry of the header; begin and end are bytes from the end of the header.
+struct Entry {
+  std::string name;
+  at::ScalarType dtype;
+  std::vector<int64_t> shape;
+  uint64_t begin, end;
+};
+
+std::string other_format_hint(const FileMap& map) {
+  if (map.begins_with("version https://git-lfs"))
+    return " (it is a Git LFS pointer: fetch the real file with git lfs pull)";
+  if (map.begins_with("PK\x03\x04")) return " (it looks like a PyTorch or ZIP archive)";
+  if (map.begins_with("<")) return " (it looks like a web page)";
+  return "";
+}
+
+uint64_t header_length(const FileMap& map, const std::string& where) {
+  if (map.size() < kLengthBytes)
+    throw Error(where + " is truncated: " + std::to_string(map.size()) + " bytes, a safetensors file has at least 8" +
+                other_format_hint(map));
+  uint64_t length = 0;
+  std::memcpy(&length, map.data(), kLengthBytes);
+  const std::string hint = other_format_hint(map);
+  if (length > kLargestHeader || !hint.empty())
+    throw Error(where + " is not a safetensors file: its first 8 bytes give a header of " + std::to_string(length) +
+                " bytes, at most " + std::to_string(kLargestHeader) + " are allowed" + hint);
+  if (length > map.size() - kLengthBytes)
+    throw Error(where + " is truncated or not a safetensors file: its header should have " + std::to_string(length) +
+                " bytes, the file holds " + std::to_string(map.size() - kLengthBytes) + " after the length");
+  return length;
+}
+
+json parse_header(const char* text, uint64_t length, const std::string& where) {
+  std::vector<std::set<std::string>> keys(kDeepestHeader + 2);
+  const auto watch = [&](int depth, json::parse_event_t event, json& value) {
+    if (depth > kDeepestHeader) throw Error(where + ": its header is nested too deeply for a safetensors file");
+    if (event == json::parse_event_t::object_start) keys[static_cast<size_t>(depth) + 1].clear();
+    if (event == json::parse_event_t::key && !keys[static_cast<size_t>(depth)].insert(value.get<std::string>()).second)
+      throw Error(where + ": its header names " + shown(value) + " twice");
+    return true;
+  };
+  json header;
+  try {
+    header = json::parse(text, text + length, watch);
+  } catch (const json::exception& e) {
+    throw Error(where + ": its header is not valid JSON (byte-level damage, or not a safetensors file): " +
+                shown(json(std::string(e.what()))));
+  }
+  if (!header.is_object()) throw Error(where + ": its header is " + header.type_name() + ", want a JSON object");
+  return header;
+}
+
+at::ScalarType parse_dtype(const json& info, const std::string& at_tensor) {
+  if (!info.contains("dtype") || !info["dtype"].is_string()) throw Error(at_tensor + " has no \"dtype\" text");
+  for (const auto& known : kDtypes)
+    if (info["dtype"] == known.name) return known.type;
+  throw Error(at_tensor + " has dtype " + shown(info["dtype"]) + ", which is not one of " + known_dtypes());
+}
+
+/// The array `key` of whole numbers in [0, 2^63).
+std::vector<int64_t> parse_numbers(const json& info, const char* key, const std::string& at_tensor) {
+  if (!info.contains(key) || !info[key].is_array()) throw Error(at_tensor + " has no \"" + key + "\" array");
+  std::vector<int64_t> numbers;
+  for (const auto& item : info[key]) {
+    if (!item.is_number_unsigned() || item.get<uint64_t>() > static_cast<uint64_t>(INT64_MAX))
+      throw Error(at_tensor + ": \"" + key + "\" must hold whole numbers from 0 to 2^63 - 1, got " + shown(info[key]));
+    numbers.push_back(item.get<int64_t>());
+  }
+  return numbers;
+}
+
+/// Bytes of a tensor; throws when its shape cannot be that of any tensor in memory.
+uint64_t byte_count(const Entry& entry, const json& info, const std::string& at_tensor) {
+  if (entry.shape.size() > kMostDimensions)
+    throw Error(at_tensor + " has " + std::to_string(entry.shape.size()) + " dimensions, at most 64 are allowed");
+  // Strides are products of max(size, 1), so these must fit even when another dimension is zero.
+  int64_t bytes = static_cast<int64_t>(c10::elementSize(entry.dtype));
+  bool empty = false;
+  for (const int64_t size : entry.shape) {
+    empty = empty || size == 0;
+    if (__builtin_mul_overflow(bytes, std::max<int64_t>(size, 1), &bytes))
+      throw Error(at_tensor + ": its shape " + shown(info["shape"]) + " is larger than any file");
+  }
+  return empty ? 0 : static_cast<uint64_t>(bytes);
+}
+
+Entry parse_entry(const std::string& name, const json& info, uint64_t data_bytes, const std::string& where) {
+  const std::string at_tensor = where + ": tensor " + shown(name);
+  if (!info.is_object()) throw Error(at_tensor + " is described by " + info.type_name() + ", want an object");
+  Entry entry{name, parse_dtype(info, at_tensor), parse_numbers(info, "shape", at_tensor), 0, 0};
+  const auto offsets = parse_numbers(info, "data_offsets", at_tensor);
+  if (offsets.size() != 2 || offsets[0] > offsets[1])
+    throw Error(at_tensor + ": \"data_offsets\" must be [begin, end], got " + shown(info["data_offsets"]));
+  entry.begin = static_cast<uint64_t>(offsets[0]);
+  entry.end = static_cast<uint64_t>(offsets[1]);
+  const uint64_t want = byte_count(entry, info, at_tensor);
+  if (entry.end - entry.begin != want)
+    throw Error(at_tensor + " has " + std::to_string(entry.end - entry.begin) + " bytes, its shape " +
+                shown(info["shape"]) + " of " + shown(info["dtype"]) + " needs " + std::to_string(want));
+  if (entry.end > data_bytes)
+    throw Error(at_tensor + " ends at byte " + std::to_string(entry.end) + " of the data, the file holds " +
+                std::to_string(data_bytes) + ": it is truncated or damaged");
+  return entry;
+}
+
+/// The data must be covered exactly: sorted by place, each tensor begins where the last one ended.
+void check_layout(std::vector<Entry>& entries, uint64_t data_bytes, const std::string& where) {
+  std::sort(entries.begin(), entries.end(), [](const Entry& a, const Entry& b) {
+    return std::tie(a.begin, a.end, a.name) < std::tie(b.begin, b.end, b.name);
+  });
+  uint64_t covered = 0;
+  const Entry* last = nullptr;
+  for (const auto& entry : entries) {
+    const std::string at_tensor = where + ": tensor " + shown(entry.name);
+    if (entry.begin < covered)
+      throw Error(at_tensor + " overlaps tensor " + shown(last->name) + " (it begins at byte " +
+                  std::to_string(entry.begin) + ", the other ends at " + std::to_string(covered) + ")");
+    if (entry.begin > covered)
+      throw Error(at_tensor + " begins at byte " + std::to_string(entry.begin) + ", want " + std::to_string(covered) +
+                  ": the bytes between belong to no tensor");
+    covered = entry.end;
+    last = &entry;
+  }
+  if (covered != data_bytes)
+    throw Error(where + ": its tensors end at byte " + std::to_string(covered) + " of the data, the file holds " +
+                std::to_string(data_bytes) + ": want no bytes that belong to no tensor");
+}
+
+at::Tensor make_tensor(const Entry& entry, const std::shared_ptr<FileMap>& map, uint64_t data_begin) {
+  const auto options = at::TensorOptions().dtype(entry.dtype);
+  if (entry.begin == entry.end) return at::empty(entry.shape, options);
+  uint8_t* data = map->data() + data_begin + entry.begin;
+  if (reinterpret_cast<uintptr_t>(data) % c10::elementSize(entry.dtype) == 0)
+    return at::from_blob(
+        data, entry.shape, [map](void*) {}, options);
+  // Old writers did not pad the header, so their data may lie where no element may.
+  at::Tensor copy = at::empty(entry.shape, options);
+  std::memcpy(copy.data_ptr(), data, entry.end - entry.begin);
+  return copy;
+}
+
+std::map<std::string, std::string> parse_metadata(const json& info, const std::string& where) {
+  if (!info.is_object()) throw Error(where + ": its __metadata__ is " + info.type_name() + ", want an object of texts");
+  std::map<std::string, std::string> metadata;
+  for (const auto& [key, value] : info.items()) {
+    if (!value.is_string())
+      throw Error(where + ": its __metadata__ " + shown(key) + " is " + value.type_name() + ", want a text");
+    metadata[key] = value.get<std::string>();
+  }
+  return metadata;
+}
+
+const char* dtype_name(at::ScalarType type, const std::string& tensor) {
+  for (const auto& known : kDtypes)
+    if (known.type == type) return known.name;
+  TORCH_CHECK(false, "tensor ", tensor, " is ", type, ", which safetensors cannot hold");
+}
+
+[[noreturn]] void fail_writing(const std::filesystem::path& path, int error) {
+  throw Error("cannot write " + path.string() + ": " + std::strerror(error), ExitCode::kFailed);
+}
+
+/// A temporary file beside `path` that takes its place at commit() and is removed otherwise.
+class FileBeside {
+ public:
+  explicit FileBeside(std::filesystem::path path)
+      : path_(std::move(path)), beside_(path_.string() + ".part" + std::to_string(::getpid())) {
+    file_ = ::open(beside_.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+    if (file_ < 0) fail_writing(path_, errno);
+  }
+  ~FileBeside() {
+    if (file_ >= 0) ::close(file_);
+    if (!done_) ::unlink(beside_.c_str());
+  }
+  FileBeside(const FileBeside&) = delete;
+  FileBeside& operator=(const FileBeside&) = delete;
+
+  void write(const void* data, size_t size) {
+    const char* next = static_cast<const char*>(data);
+    while (size > 0) {
+      const ssize_t written = ::write(file_, next, size);
+      if (written < 0 && errno == EINTR) continue;
+      if (written < 0) fail_writing(path_, errno);
+      next += written;
+      size -= static_cast<size_t>(written);
+    }
+  }
+  void commit() {
+    if (::fsync(file_) != 0) fail_writing(path_, errno);
+    const int closed = ::close(file_);
+    file_ = -1;
+    if (closed != 0 || ::rename(beside_.c_str(), path_.c_str()) != 0) fail_writing(path_, errno);
+    done_ = true;
+  }
+
+ private:
+  std::filesystem::path path_, beside_;
+  int file_ = -1;
+  bool done_ = false;
+};
+
+}  // namespace
+
+const at::Tensor* TensorFile::find(const std::string& name) const {
+  const auto found = tensors_.find(name);
+  return found == tensors_.end() ? nullptr : &found->second;
+}
+
+const at::Tensor& TensorFile::at(const std::string& name) const {
+  if (const at::Tensor* found = find(name)) return *found;
+  const std::string near = nearest_match(name, names());
+  throw Error(where_ + " has no tensor \"" + name + "\"" + (near.empty() ? "" : " (did you mean " + near + "?)"));
+}
+
+std::vector<std::string> TensorFile::names() const {
+  std::vector<std::string> out;
+  for (const auto& [name, tensor] : tensors_) out.push_back(name);
+  return out;
+}
+
+TensorFile read_safetensors(const std::filesystem::path& path) {
+  const std::string where = path.string();
+  const auto map = std::make_shared<FileMap>(path);
+  const uint64_t length = header_length(*map, where);
+  const uint64_t data_begin = kLengthBytes + length, data_bytes = map->size() - data_begin;
+  const json header = parse_header(reinterpret_cast<const char*>(map->data()) + kLengthBytes, length, where);
+  std::vector<Entry> entries;
+  std::map<std::string, std::string> metadata;
+  for (const auto& [name, info] : header.items()) {
+    if (name == "__metadata__")
+      metadata = parse_metadata(info, where);
+    else
+      entries.push_back(parse_entry(name, info, data_bytes, where));
+  }
+  check_layout(entries, data_bytes, where);
+  std::map<std::string, at::Tensor> tensors;
+  for (const auto& entry : entries) tensors[entry.name] = make_tensor(entry, map, data_begin);
+  return {std::move(tensors), where, std::move(metadata)};
+}
+
+void write_safetensors(const std::filesystem::path& path, const std::map<std::string, at::Tensor>& tensors,
+                       const std::map<std::string, std::string>& metadata) {
+  std::vector<std::pair<std::string, at::Tensor>> order(tensors.begin(), tensors.end());
+  // Wide elements first keeps every tensor aligned without holes.
+  std::stable_sort(order.begin(), order.end(),
+                   [](const auto& a, const auto& b) { return a.second.element_size() > b.second.element_size(); });
+  json header = json::object();
+  if (!metadata.empty()) header["__metadata__"] = metadata;
+  size_t offset = 0;
+  for (const auto& [name, tensor] : order) {
+    TORCH_CHECK(name != "__metadata__", "a tensor may not be named __metadata__");
+    const size_t end = offset + tensor.nbytes();
+    header[name] = {{"dtype", dtype_name(tensor.scalar_type(), name)},
+                    {"shape", tensor.sizes().vec()},
+                    {"data_offsets", {offset, end}}};
+    offset = end;
+  }
+  std::string text = header.dump();
+  text.append((kLengthBytes - text.size() % kLengthBytes) % kLengthBytes, ' ');
+  const uint64_t length = text.size();
+  FileBeside file(path);
+  file.write(&length, kLengthBytes);
+  file.write(text.data(), text.size());
+  for (const auto& [name, tensor] : order) {
+    const at::Tensor plain = tensor.detach().cpu().contiguous();
+    file.write(plain.data_ptr(), plain.nbytes());
+  }
+  file.commit();
+}
+
+}  // namespace tessera

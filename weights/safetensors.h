@@ -12,8 +12,9 @@ namespace tessera {
 /// Named tensors read from one or more files. Tensors of a mapped file are views into the map, which they keep alive.
 class TensorFile {
  public:
-  TensorFile(std::map<std::string, at::Tensor> tensors, std::string where)
-      : tensors_(std::move(tensors)), where_(std::move(where)) {}
+  TensorFile(std::map<std::string, at::Tensor> tensors, std::string where,
+             std::map<std::string, std::string> metadata = {})
+      : tensors_(std::move(tensors)), where_(std::move(where)), metadata_(std::move(metadata)) {}
 
   /// nullptr when absent.
   const at::Tensor* find(const std::string& name) const;
@@ -23,16 +24,19 @@ class TensorFile {
   const std::map<std::string, at::Tensor>& tensors() const { return tensors_; }
   /// The file (or index) as the user named it, for messages.
   const std::string& where() const { return where_; }
+  /// The texts of the header's __metadata__; empty when it has none.
+  const std::map<std::string, std::string>& metadata() const { return metadata_; }
 
  private:
   std::map<std::string, at::Tensor> tensors_;
   std::string where_;
+  std::map<std::string, std::string> metadata_;
 };
 
-/// Maps a safetensors file (read-only, private; nothing is copied). Every tensor is contiguous, on the CPU, in the
-/// file's dtype. Throws Error naming the file, the tensor and the byte counts when the header lies: truncated,
-/// overlapping, out of range, wrong size for its shape, unknown dtype, duplicate names. Source: the safetensors format
-/// description, v0.4.
+/// Maps a safetensors file copy-on-write: nothing is copied until written to, and nothing written reaches the file.
+/// Every tensor is contiguous, on the CPU, in the file's dtype. Throws Error naming the file, the tensor and the byte
+/// counts when the header lies: truncated, overlapping, out of range, wrong size for its shape, unknown dtype,
+/// duplicate names. Source: the safetensors format description, v0.4.
 TensorFile read_safetensors(const std::filesystem::path& path);
 
 /// Writes tensors (any device; made contiguous) atomically: a temporary file beside, fsync, rename.
