@@ -14,6 +14,7 @@
 #include <nlohmann/json.hpp>
 #include <set>
 
+#include "core/atomic_file.h"
 #include "core/error.h"
 
 namespace tessera {
@@ -258,49 +259,6 @@ const char* dtype_name(at::ScalarType type, const std::string& tensor) {
   TORCH_CHECK(false, "tensor ", tensor, " is ", type, ", which safetensors cannot hold");
 }
 
-[[noreturn]] void fail_writing(const std::filesystem::path& path, int error) {
-  throw Error("cannot write " + path.string() + ": " + std::strerror(error), ExitCode::kFailed);
-}
-
-/// A temporary file beside `path` that takes its place at commit() and is removed otherwise.
-class FileBeside {
- public:
-  explicit FileBeside(std::filesystem::path path)
-      : path_(std::move(path)), beside_(path_.string() + ".part" + std::to_string(::getpid())) {
-    file_ = ::open(beside_.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
-    if (file_ < 0) fail_writing(path_, errno);
-  }
-  ~FileBeside() {
-    if (file_ >= 0) ::close(file_);
-    if (!done_) ::unlink(beside_.c_str());
-  }
-  FileBeside(const FileBeside&) = delete;
-  FileBeside& operator=(const FileBeside&) = delete;
-
-  void write(const void* data, size_t size) {
-    const char* next = static_cast<const char*>(data);
-    while (size > 0) {
-      const ssize_t written = ::write(file_, next, size);
-      if (written < 0 && errno == EINTR) continue;
-      if (written < 0) fail_writing(path_, errno);
-      next += written;
-      size -= static_cast<size_t>(written);
-    }
-  }
-  void commit() {
-    if (::fsync(file_) != 0) fail_writing(path_, errno);
-    const int closed = ::close(file_);
-    file_ = -1;
-    if (closed != 0 || ::rename(beside_.c_str(), path_.c_str()) != 0) fail_writing(path_, errno);
-    done_ = true;
-  }
-
- private:
-  std::filesystem::path path_, beside_;
-  int file_ = -1;
-  bool done_ = false;
-};
-
 }  // namespace
 
 const at::Tensor* TensorFile::find(const std::string& name) const {
@@ -360,12 +318,12 @@ void write_safetensors(const std::filesystem::path& path, const std::map<std::st
   std::string text = header.dump();
   text.append((kLengthBytes - text.size() % kLengthBytes) % kLengthBytes, ' ');
   const uint64_t length = text.size();
-  FileBeside file(path);
-  file.write(&length, kLengthBytes);
-  file.write(text.data(), text.size());
+  AtomicFile file(path);
+  file.write({reinterpret_cast<const char*>(&length), kLengthBytes});
+  file.write(text);
   for (const auto& [name, tensor] : order) {
     const at::Tensor plain = tensor.detach().cpu().contiguous();
-    file.write(plain.data_ptr(), plain.nbytes());
+    file.write({static_cast<const char*>(plain.const_data_ptr()), plain.nbytes()});
   }
   file.commit();
 }

@@ -1,0 +1,269 @@
+#include "weights/model_dir.h"
+
+#include <ATen/core/Tensor.h>
+
+#include <algorithm>
+#include <set>
+
+#include "core/atomic_file.h"
+#include "core/error.h"
+
+namespace tessera {
+namespace {
+
+namespace fs = std::filesystem;
+using nlohmann::json;
+
+constexpr const char* kIndexName = "model_index.json";
+constexpr const char* kConfigNames[] = {"config.json", "scheduler_config.json", "tokenizer_config.json"};
+constexpr const char* kStems[] = {"diffusion_pytorch_model", "model"};
+constexpr const char* kVariants[] = {"fp32", "bf16", "fp16"};
+
+bool is_file(const fs::path& path) {
+  std::error_code ignored;
+  return fs::is_regular_file(path, ignored);
+}
+
+bool is_folder(const fs::path& path) {
+  std::error_code ignored;
+  return fs::is_directory(path, ignored);
+}
+
+/// True for a name that stays inside its folder.
+bool is_plain_name(const std::string& name) {
+  return !name.empty() && name != "." && name != ".." && name.find('/') == std::string::npos;
+}
+
+/// "it holds a, b, c and 3 more" or "it is empty", sorted.
+std::string holdings(const fs::path& folder) {
+  constexpr size_t kMostShown = 6;
+  std::vector<std::string> names;
+  std::error_code problem;
+  for (auto entry = fs::directory_iterator(folder, problem); !problem && entry != fs::directory_iterator();
+       entry.increment(problem))
+    names.push_back(entry->path().filename().string() + (is_folder(entry->path()) ? "/" : ""));
+  if (problem) return "it cannot be listed: " + problem.message();
+  if (names.empty()) return "it is empty";
+  std::sort(names.begin(), names.end());
+  std::string text = "it holds ";
+  for (size_t i = 0; i < names.size() && i < kMostShown; ++i) text += (i ? ", " : "") + names[i];
+  if (names.size() > kMostShown) text += " and " + std::to_string(names.size() - kMostShown) + " more";
+  return text;
+}
+
+/// The class that a config.json names, "" when it names none.
+std::string class_in(const JsonConfig& config) {
+  if (config.has("_class_name")) return config.text("_class_name");
+  if (!config.has("architectures")) return "";
+  const json& names = config.json().at("architectures");
+  if (!names.is_array() || names.empty() || !names[0].is_string())
+    config.fail("architectures", "must be a list that holds a class name");
+  return names[0].get<std::string>();
+}
+
+/// What a folder without model_index.json may be, and what to do then.
+std::string wrong_folder_hint(const fs::path& path) {
+  const fs::path parent = (path / "..").lexically_normal();
+  if (is_file(parent / kIndexName))
+    return " It is one component of a model: give the folder above it, " + parent.string() + ".";
+  if (is_file(path / "config.json"))
+    return " It looks like a single component: give the folder that holds transformer/, vae/ and the others.";
+  if (is_file(path / "Wan2.1_VAE.pth") || is_file(path / "models_t5_umt5-xxl-enc-bf16.pth"))
+    return " It looks like Wan's original release: use the release whose name ends in -Diffusers.";
+  return "";
+}
+
+void check_model_folder(const fs::path& path) {
+  std::error_code ignored;
+  if (!fs::exists(path, ignored))
+    throw Error(
+        "no such model: " + path.string() +
+        "; want a folder that holds model_index.json (a model of the Hugging Face hub must be downloaded first)");
+  if (!is_folder(path))
+    throw Error(path.string() + " is a file; want a model folder that holds model_index.json, transformer/, vae/, ...");
+  if (!is_file(path / kIndexName))
+    throw Error(path.string() + " has no model_index.json, so it is not a model folder (" + holdings(path) + ")." +
+                wrong_folder_hint(path));
+}
+
+/// The components that model_index.json lists as [library, class]; everything else there is an option of the pipeline.
+std::vector<Component> listed_components(const fs::path& path, const JsonConfig& index) {
+  std::vector<Component> components;
+  for (const auto& [name, value] : index.json().items()) {
+    if (name.starts_with("_") || !value.is_array() || value.size() != 2) continue;
+    if (value[0].is_null() && value[1].is_null()) continue;
+    if (!value[0].is_string() && !value[1].is_string()) continue;
+    if (!value[0].is_string() || !value[1].is_string()) index.fail(name, "must be [library, class]");
+    if (!is_plain_name(name)) index.fail(name, "must be the name of a folder");
+    components.push_back({name, value[0].get<std::string>(), value[1].get<std::string>(), path / name});
+  }
+  return components;
+}
+
+struct WeightFiles {
+  fs::path path;
+  bool sharded;
+};
+
+/// The single file or index of one variant ("" for none), if the folder has it.
+std::vector<WeightFiles> files_of_variant(const fs::path& folder, const std::string& variant) {
+  const std::string dotted = variant.empty() ? "" : "." + variant;
+  std::vector<WeightFiles> found;
+  for (const std::string stem : kStems) {
+    const fs::path single = folder / (stem + dotted + ".safetensors");
+    const fs::path index = folder / (stem + ".safetensors.index" + dotted + ".json");
+    if (is_file(single)) found.push_back({single, false});
+    if (is_file(index)) found.push_back({index, true});
+  }
+  return found;
+}
+
+WeightFiles find_weights(const fs::path& folder) {
+  const auto plain = files_of_variant(folder, "");
+  if (!plain.empty()) return plain.front();
+  std::vector<WeightFiles> variants;
+  for (const std::string variant : kVariants) {
+    const auto found = files_of_variant(folder, variant);
+    if (!found.empty()) variants.push_back(found.front());
+  }
+  if (variants.size() == 1) return variants.front();
+  if (variants.empty())
+    throw Error(folder.string() + " has no weights: want diffusion_pytorch_model.safetensors, model.safetensors or " +
+                "their .safetensors.index.json (" + holdings(folder) + ")");
+  throw Error(folder.string() + " has several variants of its weights, " + variants[0].path.filename().string() +
+              " and " + variants[1].path.filename().string() + ": keep one, or name one without its variant");
+}
+
+/// Shard file name -> the tensors that the index promises it holds.
+std::map<std::string, std::vector<std::string>> promised_tensors(const JsonConfig& index) {
+  std::map<std::string, std::vector<std::string>> promised;
+  const JsonConfig map = index.object("weight_map");
+  for (const auto& [tensor, shard] : map.json().items()) {
+    if (!shard.is_string() || !is_plain_name(shard.get<std::string>()))
+      map.fail(tensor, "must be the name of a shard beside the index");
+    promised[shard.get<std::string>()].push_back(tensor);
+  }
+  if (promised.empty()) index.fail("weight_map", "must name at least one tensor");
+  return promised;
+}
+
+TensorFile read_shards(const fs::path& index_path) {
+  std::map<std::string, at::Tensor> tensors;
+  std::map<std::string, std::string> holders;
+  for (const auto& [shard, promised] : promised_tensors(JsonConfig::read(index_path))) {
+    const fs::path path = index_path.parent_path() / shard;
+    if (!is_file(path))
+      throw Error("missing shard " + path.string() + ": " + index_path.string() + " expects " +
+                  std::to_string(promised.size()) + " tensors in it, such as " + promised.front() +
+                  "; download the model again");
+    const TensorFile file = read_safetensors(path);
+    for (const auto& name : promised)
+      if (!file.find(name))
+        throw Error(path.string() + " has no tensor " + name + ", which " + index_path.string() +
+                    " expects in it; download the model again");
+    for (const auto& [name, tensor] : file.tensors()) {
+      const auto [holder, fresh] = holders.emplace(name, shard);
+      if (!fresh)
+        throw Error(index_path.string() + ": tensor " + name + " is in two shards, " + holder->second + " and " +
+                    shard);
+      tensors.emplace(name, tensor);
+    }
+  }
+  return {std::move(tensors), index_path.string()};
+}
+
+std::string indented(const json& value) {
+  return value.dump(2, ' ', false, json::error_handler_t::strict) + "\n";
+}
+
+void make_folder(const fs::path& folder) {
+  std::error_code problem;
+  fs::create_directories(folder, problem);
+  if (problem || !is_folder(folder))
+    throw write_error(folder, problem ? problem.value() : static_cast<int>(std::errc::not_a_directory));
+}
+
+}  // namespace
+
+JsonConfig Component::config() const {
+  for (const std::string name_of_config : kConfigNames) {
+    const fs::path path = folder / name_of_config;
+    if (!is_file(path)) continue;
+    JsonConfig read = JsonConfig::read(path);
+    const std::string found = name_of_config == "tokenizer_config.json" ? "" : class_in(read);
+    if (!found.empty() && found != class_name)
+      throw Error(path.string() + " describes a " + found + ", but the model lists " + name + " as a " + class_name);
+    return read;
+  }
+  throw Error(folder.string() + " has no config.json (" + holdings(folder) + ")");
+}
+
+fs::path Component::file(const std::string& file_name) const {
+  const fs::path path = folder / file_name;
+  if (!is_file(path)) throw Error("missing " + path.string() + " (" + folder.string() + ": " + holdings(folder) + ")");
+  return path;
+}
+
+const Component* ModelDir::find(const std::string& name) const {
+  const auto found =
+      std::find_if(components.begin(), components.end(), [&](const Component& part) { return part.name == name; });
+  return found == components.end() ? nullptr : &*found;
+}
+
+const Component& ModelDir::component(const std::string& name) const {
+  if (const Component* found = find(name)) return *found;
+  std::string listed;
+  for (const auto& part : components) listed += (listed.empty() ? "" : ", ") + part.name;
+  throw Error(index.where() + " lists no " + name + " (it lists " + (listed.empty() ? "no component" : listed) + ")");
+}
+
+ModelDir open_model_dir(const fs::path& path) {
+  check_model_folder(path);
+  ModelDir model{path, "", JsonConfig::read(path / kIndexName), {}};
+  model.class_name = model.index.text("_class_name");
+  model.components = listed_components(path, model.index);
+  for (const auto& part : model.components)
+    if (!is_folder(part.folder))
+      throw Error("missing folder " + part.folder.string() + ": " + model.index.where() + " lists " + part.name + " (" +
+                  part.class_name + "), but " + path.string() + " does not have it (" + holdings(path) + ")");
+  return model;
+}
+
+Component open_component(const fs::path& folder) {
+  if (!is_folder(folder)) throw Error("no such folder: " + folder.string() + "; want one that holds a config.json");
+  if (!is_file(folder / "config.json")) throw Error(folder.string() + " has no config.json (" + holdings(folder) + ")");
+  const JsonConfig config = JsonConfig::read(folder / "config.json");
+  const std::string class_name = class_in(config);
+  if (class_name.empty()) config.fail("_class_name", "is required (or \"architectures\")");
+  const fs::path named = folder.has_filename() ? folder : folder.parent_path();
+  return {named.filename().string(), config.has("_class_name") ? "diffusers" : "transformers", class_name, folder};
+}
+
+TensorFile read_weights(const Component& component) {
+  const WeightFiles files = find_weights(component.folder);
+  return files.sharded ? read_shards(files.path) : read_safetensors(files.path);
+}
+
+void write_component(const Component& component, json config, const std::map<std::string, at::Tensor>& tensors,
+                     const std::map<std::string, std::string>& metadata) {
+  TORCH_CHECK(component.library == "diffusers" || component.library == "transformers", "unknown library ",
+              component.library);
+  const bool diffusers = component.library == "diffusers";
+  make_folder(component.folder);
+  write_safetensors(component.folder / (std::string(kStems[diffusers ? 0 : 1]) + ".safetensors"), tensors, metadata);
+  if (diffusers)
+    config["_class_name"] = component.class_name;
+  else
+    config["architectures"] = {component.class_name};
+  write_file_atomically(component.folder / "config.json", indented(config));
+}
+
+void write_model_index(const fs::path& path, const std::string& pipeline_class,
+                       const std::vector<Component>& components) {
+  json index = {{"_class_name", pipeline_class}};
+  for (const auto& part : components) index[part.name] = {part.library, part.class_name};
+  make_folder(path);
+  write_file_atomically(path / kIndexName, indented(index));
+}
+
+}  // namespace tessera

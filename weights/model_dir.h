@@ -1,0 +1,64 @@
+#pragma once
+
+#include <filesystem>
+#include <map>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <vector>
+
+#include "core/json_config.h"
+#include "weights/safetensors.h"
+
+namespace tessera {
+
+/// One part of a pipeline directory: a folder with a config and, for networks, weights.
+struct Component {
+  std::string name;        ///< folder name and key of model_index.json, e.g. "transformer"
+  std::string library;     ///< "diffusers" or "transformers": decides the names of its files
+  std::string class_name;  ///< e.g. "WanTransformer3DModel"
+  std::filesystem::path folder;
+
+  /// Reads config.json, scheduler_config.json or tokenizer_config.json, whichever the folder holds. Throws Error naming
+  /// the folder when it holds none, and when the config names another class than `class_name`.
+  JsonConfig config() const;
+  /// The path of a file in the folder, e.g. "spiece.model". Throws Error naming it when it is not there.
+  std::filesystem::path file(const std::string& file_name) const;
+};
+
+/// A pipeline directory in diffusers' layout. Its folders exist; what is inside them is read on request.
+struct ModelDir {
+  std::filesystem::path path;
+  std::string class_name;  ///< of the pipeline, e.g. "WanPipeline"
+  JsonConfig index;        ///< model_index.json, with the pipeline's own options
+  std::vector<Component> components;
+
+  /// nullptr when the pipeline has no such part.
+  const Component* find(const std::string& name) const;
+  /// Throws Error naming model_index.json and the parts it lists.
+  const Component& component(const std::string& name) const;
+};
+
+/// Opens a pipeline directory. Throws Error when there is no such folder, when it has no model_index.json (saying what
+/// it holds instead), when that file is malformed, or when a folder it lists is missing.
+ModelDir open_model_dir(const std::filesystem::path& path);
+
+/// Opens one component folder by itself; name, library and class come from the folder and its config.json
+/// (`_class_name` of diffusers, `architectures` of transformers).
+Component open_component(const std::filesystem::path& folder);
+
+/// The component's tensors, mapped: a single file or the shards of an index, named diffusion_pytorch_model or model.
+/// Files without a variant are taken first (single before index), then the one variant present of fp32, bf16, fp16.
+/// Throws Error when there are no weights (saying what is there), several variants and none plain, a shard that is
+/// missing or damaged or lacks a tensor which the index promises, or a tensor that two shards hold.
+TensorFile read_weights(const Component& component);
+
+/// Writes the component's folder: weights first, then config.json with the class name added; each file atomically.
+void write_component(const Component& component, nlohmann::json config,
+                     const std::map<std::string, at::Tensor>& tensors,
+                     const std::map<std::string, std::string>& metadata = {});
+
+/// Writes model_index.json of a pipeline, atomically, to the folder `path`, which is made if needed.
+void write_model_index(const std::filesystem::path& path, const std::string& pipeline_class,
+                       const std::vector<Component>& components);
+
+}  // namespace tessera
