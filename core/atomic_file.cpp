@@ -27,7 +27,7 @@ void check_target(const fs::path& shown, const fs::path& target) {
   if (stat(target.c_str(), &found) != 0) return;
   if (S_ISDIR(found.st_mode)) refuse("it is a folder");
   if (!S_ISREG(found.st_mode)) refuse("it is a device or pipe, and files are written beside their name and renamed");
-  if (access(target.c_str(), W_OK) != 0) refuse("a write-protected file of that name exists");
+  if (faccessat(AT_FDCWD, target.c_str(), W_OK, AT_EACCESS) != 0) refuse("a write-protected file of that name exists");
 }
 
 /// The start of a file name, cut at a UTF-8 boundary so that the temporary name fits the 255 bytes of a folder entry.
