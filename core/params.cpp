@@ -51,6 +51,7 @@ void initialise(const ParamList& params, uint64_t seed, at::Device device) {
     }
     TORCH_CHECK(value.sizes() == at::IntArrayRef(shape), "initial value of ", name, " is ", value.sizes(), ", want ",
                 at::IntArrayRef(shape));
+    if (init.adjust) init.adjust(value);
     *slot = value.to(device);
   }
 }

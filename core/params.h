@@ -12,14 +12,15 @@ namespace tessera {
 struct Init {
   enum class Kind { kZeros, kOnes, kNormal, kUniform, kValue };
   Kind kind = Kind::kNormal;
-  double scale = 0.02;                  ///< standard deviation (normal) or bound (uniform)
-  std::function<at::Tensor()> value{};  ///< kValue: a float32 tensor of the parameter's shape
+  double scale = 0.02;                        ///< standard deviation (normal) or bound (uniform)
+  std::function<at::Tensor()> value{};        ///< kValue: a float32 tensor of the parameter's shape
+  std::function<void(at::Tensor&)> adjust{};  ///< applied to the drawn float32 tensor, e.g. to zero a part of it
 
-  static Init zeros() { return {Kind::kZeros, 0.0, {}}; }
-  static Init ones() { return {Kind::kOnes, 0.0, {}}; }
-  static Init normal(double deviation) { return {Kind::kNormal, deviation, {}}; }
-  static Init uniform(double bound) { return {Kind::kUniform, bound, {}}; }
-  static Init of(std::function<at::Tensor()> make) { return {Kind::kValue, 0.0, std::move(make)}; }
+  static Init zeros() { return {Kind::kZeros, 0.0, {}, {}}; }
+  static Init ones() { return {Kind::kOnes, 0.0, {}, {}}; }
+  static Init normal(double deviation) { return {Kind::kNormal, deviation, {}, {}}; }
+  static Init uniform(double bound) { return {Kind::kUniform, bound, {}, {}}; }
+  static Init of(std::function<at::Tensor()> make) { return {Kind::kValue, 0.0, std::move(make), {}}; }
 };
 
 /// One named weight of a model. `slot` points into the model and is filled by weights/bind or by initialise().
