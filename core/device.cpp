@@ -1,0 +1,105 @@
+#include "core/device.h"
+
+#include <ATen/Context.h>
+#include <ATen/detail/CUDAHooksInterface.h>
+#include <dlfcn.h>
+
+#include <charconv>
+#include <filesystem>
+
+#include "core/error.h"
+
+namespace tessera {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr int64_t kSmallModel = 100'000'000;
+
+/// The CUDA library beside libtorch_cpu.so, else in the folder that `scripts/setup --cuda` fills; empty when absent.
+fs::path cuda_library() {
+  Dl_info info = {};
+  if (dladdr(reinterpret_cast<const void*>(&at::globalContext), &info) == 0) return {};
+  const fs::path beside = fs::path(info.dli_fname).parent_path();
+  const fs::path cache = beside.parent_path().parent_path().parent_path();
+  for (const fs::path& folder : {beside, cache / "libtorch-2.11.0-cuda" / "torch" / "lib"}) {
+    std::error_code ignored;
+    if (fs::exists(folder / "libtorch_cuda.so", ignored)) return folder / "libtorch_cuda.so";
+  }
+  return {};
+}
+
+/// Empty when CUDA is ready; else what is missing and what to do.
+std::string load_cuda() {
+  const fs::path library = cuda_library();
+  if (library.empty())
+    return "LibTorch's CUDA library (libtorch_cuda.so) is not installed; run scripts/setup --cuda and build again";
+  if (!dlopen("libcuda.so.1", RTLD_NOW | RTLD_GLOBAL))
+    return "the NVIDIA driver (libcuda.so.1) is not installed; install it or use --device cpu";
+  if (!dlopen(library.c_str(), RTLD_NOW | RTLD_GLOBAL)) {
+    const char* reason = dlerror();
+    return library.string() + " does not load (" + (reason ? reason : "unknown reason") + "); run scripts/setup --cuda";
+  }
+  if (at::detail::getCUDAHooks().getNumGPUs() < 1)
+    return "the driver shows no CUDA device; check nvidia-smi and CUDA_VISIBLE_DEVICES, or use --device cpu";
+  return "";
+}
+
+int64_t cuda_index(const std::string& name) {
+  if (name == "cuda") return 0;
+  const std::string digits = name.substr(5);
+  int64_t index = -1;
+  const auto [end, failure] = std::from_chars(digits.data(), digits.data() + digits.size(), index);
+  if (failure != std::errc() || end != digits.data() + digits.size() || index < 0 || index > 127)
+    throw Error("--device " + name + ": want cpu, cuda, cuda:N with N from 0 to 127, or auto");
+  return index;
+}
+
+}  // namespace
+
+at::Device open_device(const std::string& name) {
+  if (name == "cpu") return at::kCPU;
+  if (name == "auto") return load_cuda().empty() ? at::Device(at::kCUDA, 0) : at::Device(at::kCPU);
+  if (name != "cuda" && name.rfind("cuda:", 0) != 0)
+    throw Error("--device: unknown device \"" + name + "\"" + suggestion(name, {"cpu", "cuda", "cuda:0", "auto"}));
+  const int64_t index = cuda_index(name);
+  const std::string missing = load_cuda();
+  if (!missing.empty()) throw Error("--device " + name + ": " + missing);
+  const int64_t devices = at::detail::getCUDAHooks().getNumGPUs();
+  if (index >= devices)
+    throw Error("--device " + name + ": there are " + std::to_string(devices) + " CUDA devices, numbered from 0");
+  return {at::kCUDA, static_cast<c10::DeviceIndex>(index)};
+}
+
+bool has_fast_bfloat16(at::Device device) {
+  if (device.is_cuda()) return true;
+  return device.is_cpu() && __builtin_cpu_supports("avx512bf16");
+}
+
+at::ScalarType choose_dtype(const std::string& name, at::Device device, at::ScalarType stored, int64_t parameters) {
+  if (name == "fp32") return at::kFloat;
+  if (name == "bf16") return at::kBFloat16;
+  if (name == "fp16") {
+    if (device.is_cpu()) throw Error("--dtype fp16 needs a GPU; on a CPU use bf16 or fp32");
+    return at::kHalf;
+  }
+  if (name != "auto")
+    throw Error("--dtype: unknown value \"" + name + "\"" + suggestion(name, {"auto", "fp32", "bf16", "fp16"}));
+  const bool keep_float = stored == at::kFloat && parameters < kSmallModel;
+  return has_fast_bfloat16(device) && !keep_float ? at::kBFloat16 : at::kFloat;
+}
+
+std::string dtype_name(at::ScalarType dtype) {
+  switch (dtype) {
+    case at::kFloat:
+      return "fp32";
+    case at::kBFloat16:
+      return "bf16";
+    case at::kHalf:
+      return "fp16";
+    default:
+      return c10::toString(dtype);
+  }
+}
+
+}  // namespace tessera

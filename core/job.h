@@ -1,0 +1,80 @@
+#pragma once
+
+#include <cstdint>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <string>
+#include <variant>
+#include <vector>
+
+namespace tessera {
+
+/// One render as the user asked for it. An option left unset takes the model's own default (see pipelines/recipe.h).
+struct Job {
+  std::string prompt;
+  std::string negative_prompt;
+  std::string model;                     ///< a diffusers-layout directory; empty is the bundled model
+  std::string output;                    ///< x.png, x.mp4 or dir/frame_%04d.png; empty is a name made from the seed
+  std::string latents;                   ///< initial noise, FILE[:TENSOR]; empty draws it from the seed
+  std::optional<int64_t> width, height;  ///< pixels
+  std::optional<int64_t> frames;
+  std::optional<int64_t> fps;
+  std::optional<int64_t> steps;
+  std::optional<double> cfg_scale;
+  std::optional<double> flow_shift;
+  std::optional<std::string> sampler;
+  std::optional<int64_t> max_sequence_length;  ///< prompt tokens, padding included
+  int64_t seed = -1;                           ///< of the first output; output i uses seed + i; -1 picks one
+  int64_t count = 1;
+  std::string dtype = "auto";
+  std::string device = "auto";
+  bool json = false;
+  bool quiet = false;
+};
+
+/// `--size 832x480`: sets width and height at once.
+struct SizeField {};
+
+using JobField = std::variant<std::string Job::*, std::optional<std::string> Job::*, std::optional<int64_t> Job::*,
+                              std::optional<double> Job::*, int64_t Job::*, bool Job::*, SizeField>;
+
+/// An option in every form it takes: flag, alias, JSON key, metadata, help text.
+struct JobOption {
+  std::string name = {};                  ///< canonical, words joined by '-'; its JSON key joins them by '_'
+  std::string short_name = {};            ///< one letter, or empty
+  std::vector<std::string> aliases = {};  ///< hidden: the names that comparable programs use
+  JobField field = {};
+  std::string group = {};  ///< heading in the help
+  std::string value = {};  ///< placeholder in the help, e.g. "N"
+  std::string help = {};
+  double low = 0, high = 0;               ///< inclusive limits of a number
+  std::vector<std::string> choices = {};  ///< allowed texts; empty allows any
+  bool recipe = true;                     ///< part of what makes the pixels (goes to metadata)
+};
+
+/// The one table of options, in the order of the help.
+const std::vector<JobOption>& job_options();
+
+/// The option of that canonical name or alias, '-' and '_' alike. Throws Error with the nearest name.
+const JobOption& find_job_option(const std::string& name);
+
+/// cfg-scale -> cfg_scale.
+std::string json_key(const JobOption& option);
+
+/// Parses and checks `value`. Throws Error: "--steps wants a whole number from 1 to 1000, got "0"".
+void set_job_option(Job& job, const JobOption& option, const std::string& value);
+
+/// The default as the help shows it: "model default" for what the model decides, "" for none.
+std::string default_text(const JobOption& option);
+
+/// Sets every key of `object` (names and aliases, '-' and '_' alike); a value may be a JSON string, number or boolean.
+/// Throws Error naming `where` and the key.
+void apply_json(Job& job, const nlohmann::json& object, const std::string& where);
+
+/// The options that make the pixels, by JSON key; unset ones are left out. apply_json of it gives the same job.
+nlohmann::ordered_json recipe_json(const Job& job);
+
+/// Checks that the prompts are UTF-8, of at most 65,536 bytes, and that the prompt says something. Throws Error.
+void check_prompts(const Job& job);
+
+}  // namespace tessera

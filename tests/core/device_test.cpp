@@ -1,0 +1,59 @@
+#include "core/device.h"
+
+#include <gtest/gtest.h>
+
+#include "core/error.h"
+
+namespace tessera {
+namespace {
+
+std::string device_error(const std::string& name) {
+  try {
+    open_device(name);
+  } catch (const Error& e) {
+    return e.what();
+  }
+  return "no error";
+}
+
+TEST(Device, CpuIsThereAndNonsenseIsNot) {
+  EXPECT_EQ(open_device("cpu"), at::Device(at::kCPU));
+  EXPECT_EQ(device_error("cuba"), "--device: unknown device \"cuba\" (did you mean cuda?)");
+  EXPECT_EQ(device_error("cuda:x"), "--device cuda:x: want cpu, cuda, cuda:N with N from 0 to 127, or auto");
+  EXPECT_EQ(device_error("cuda:-1"), "--device cuda:-1: want cpu, cuda, cuda:N with N from 0 to 127, or auto");
+}
+
+TEST(Device, AutoAgreesWithWhatCudaSays) {
+  const bool has_cuda = device_error("cuda") == "no error";
+  EXPECT_EQ(open_device("auto").is_cuda(), has_cuda) << device_error("cuda");
+  if (!has_cuda) {
+    EXPECT_EQ(device_error("cuda").rfind("--device cuda: ", 0), 0u) << device_error("cuda");
+  }
+}
+
+TEST(Dtype, NamesAreExact) {
+  EXPECT_EQ(choose_dtype("fp32", at::kCPU, at::kBFloat16, 1), at::kFloat);
+  EXPECT_EQ(choose_dtype("bf16", at::kCPU, at::kFloat, 1), at::kBFloat16);
+  EXPECT_EQ(choose_dtype("fp16", at::Device(at::kCUDA, 0), at::kFloat, 1), at::kHalf);
+  EXPECT_THROW(choose_dtype("fp16", at::kCPU, at::kFloat, 1), Error);
+  EXPECT_THROW(choose_dtype("fp8", at::kCPU, at::kFloat, 1), Error);
+}
+
+TEST(Dtype, AutoKeepsSmallFloatModelsExact) {
+  const at::Device gpu(at::kCUDA, 0);
+  EXPECT_EQ(choose_dtype("auto", gpu, at::kFloat, 1'000'000), at::kFloat);
+  EXPECT_EQ(choose_dtype("auto", gpu, at::kFloat, 1'300'000'000), at::kBFloat16);
+  EXPECT_EQ(choose_dtype("auto", gpu, at::kBFloat16, 1'000'000), at::kBFloat16);
+  const at::ScalarType on_cpu = has_fast_bfloat16(at::kCPU) ? at::kBFloat16 : at::kFloat;
+  EXPECT_EQ(choose_dtype("auto", at::kCPU, at::kHalf, 1'000'000), on_cpu);
+}
+
+TEST(Dtype, NamesAreThoseOfTheFlag) {
+  EXPECT_EQ(dtype_name(at::kFloat), "fp32");
+  EXPECT_EQ(dtype_name(at::kBFloat16), "bf16");
+  EXPECT_EQ(dtype_name(at::kHalf), "fp16");
+  EXPECT_EQ(dtype_name(at::kLong), "Long");
+}
+
+}  // namespace
+}  // namespace tessera

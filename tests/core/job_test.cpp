@@ -1,0 +1,155 @@
+#include "core/job.h"
+
+#include <gtest/gtest.h>
+
+#include <set>
+
+#include "core/error.h"
+
+namespace tessera {
+namespace {
+
+std::string message_of(const std::function<void()>& call) {
+  try {
+    call();
+  } catch (const Error& e) {
+    EXPECT_EQ(e.code(), ExitCode::kUsage);
+    return e.what();
+  }
+  return "no error";
+}
+
+Job with(const std::string& name, const std::string& value) {
+  Job job;
+  set_job_option(job, find_job_option(name), value);
+  return job;
+}
+
+std::string refusal(const std::string& name, const std::string& value) {
+  return message_of([&] { with(name, value); });
+}
+
+TEST(JobOptions, NamesAndAliasesAreUnique) {
+  std::set<std::string> seen;
+  for (const auto& option : job_options()) {
+    EXPECT_TRUE(seen.insert(option.name).second) << option.name;
+    if (!option.short_name.empty()) {
+      EXPECT_TRUE(seen.insert(option.short_name).second) << option.short_name;
+    }
+    for (const auto& alias : option.aliases) EXPECT_TRUE(seen.insert(alias).second) << alias;
+    EXPECT_FALSE(option.help.empty()) << option.name;
+    EXPECT_EQ(option.name.find('_'), std::string::npos) << option.name;
+  }
+}
+
+TEST(JobOptions, OtherProgramsSpellingsAreUnderstood) {
+  EXPECT_EQ(with("num_inference_steps", "7").steps, 7);
+  EXPECT_EQ(with("sample-steps", "7").steps, 7);
+  EXPECT_EQ(with("frame_num", "9").frames, 9);
+  EXPECT_EQ(with("video-frames", "9").frames, 9);
+  EXPECT_EQ(with("guidance_scale", "4.5").cfg_scale, 4.5);
+  EXPECT_EQ(with("sample_guide_scale", "4.5").cfg_scale, 4.5);
+  EXPECT_EQ(with("sample_shift", "8").flow_shift, 8.0);
+  EXPECT_EQ(with("sampling-method", "unipc").sampler, "unipc");
+  EXPECT_EQ(with("base_seed", "3").seed, 3);
+  EXPECT_EQ(with("save_file", "a.mp4").output, "a.mp4");
+}
+
+TEST(JobOptions, SizeIsWidthThenHeight) {
+  for (const std::string text : {"832x480", "832*480", "832X480"}) {
+    const Job job = with("size", text);
+    EXPECT_EQ(job.width, 832) << text;
+    EXPECT_EQ(job.height, 480) << text;
+  }
+  EXPECT_EQ(refusal("size", "832"), "--size wants WIDTHxHEIGHT such as 832x480, got \"832\"");
+  EXPECT_EQ(refusal("size", "832x"), "--size wants WIDTHxHEIGHT such as 832x480, got \"832x\"");
+  EXPECT_EQ(refusal("size", "0x480"), "--width wants a whole number from 1 to 16384, got \"0\"");
+}
+
+TEST(JobOptions, LimitsAndKindsAreChecked) {
+  EXPECT_EQ(refusal("steps", "0"), "--steps wants a whole number from 1 to 1000, got \"0\"");
+  EXPECT_EQ(refusal("steps", "5.5"), "--steps wants a whole number from 1 to 1000, got \"5.5\"");
+  EXPECT_EQ(refusal("steps", ""), "--steps wants a whole number from 1 to 1000, got \"\"");
+  EXPECT_EQ(refusal("cfg-scale", "nan"), "--cfg-scale wants a number from 0 to 100, got \"nan\"");
+  EXPECT_EQ(refusal("flow-shift", "0"), "--flow-shift wants a number from 0.01 to 100, got \"0\"");
+  EXPECT_EQ(refusal("seed", "-2"), "--seed wants a whole number from -1 to 9007199254740991, got \"-2\"");
+  EXPECT_EQ(refusal("dtype", "fp33"), "--dtype: unknown value \"fp33\" (did you mean fp32?)");
+  EXPECT_EQ(with("seed", "-1").seed, -1);
+  EXPECT_EQ(with("steps", "1000").steps, 1000);
+}
+
+TEST(JobOptions, DefaultsAreShown) {
+  EXPECT_EQ(default_text(find_job_option("steps")), "model default");
+  EXPECT_EQ(default_text(find_job_option("seed")), "-1");
+  EXPECT_EQ(default_text(find_job_option("dtype")), "auto");
+  EXPECT_EQ(default_text(find_job_option("model")), "");
+  EXPECT_EQ(default_text(find_job_option("json")), "");
+}
+
+TEST(JobJson, RecipeRoundTrips) {
+  Job job;
+  job.prompt = "a \"red\" star";
+  job.width = 128;
+  job.cfg_scale = 4.5;
+  job.sampler = "unipc";
+  job.seed = 9007199254740991;
+  const auto recipe = recipe_json(job);
+  EXPECT_EQ(recipe["cfg_scale"], 4.5);
+  EXPECT_FALSE(recipe.contains("height"));
+  EXPECT_FALSE(recipe.contains("output"));
+  Job again;
+  apply_json(again, nlohmann::json(recipe), "recipe");
+  EXPECT_EQ(recipe_json(again), recipe);
+  EXPECT_EQ(again.seed, 9007199254740991);
+}
+
+TEST(JobJson, ErrorsNameFileAndKey) {
+  Job job;
+  EXPECT_EQ(message_of([&] {
+              apply_json(job, {{"stepz", 5}}, "jobs.json");
+            }),
+            "jobs.json: unknown option \"stepz\" (did you mean steps?)");
+  EXPECT_EQ(message_of([&] {
+              apply_json(job, {{"steps", nlohmann::json::array()}}, "jobs.json");
+            }),
+            "jobs.json: \"steps\" must be a string, a number or true or false, got []");
+  EXPECT_EQ(message_of([&] {
+              apply_json(job, {{"steps", true}}, "jobs.json");
+            }),
+            "jobs.json: --steps wants a whole number from 1 to 1000, got \"true\"");
+}
+
+std::string prompt_error(const std::string& prompt) {
+  Job job;
+  job.prompt = prompt;
+  return message_of([&] { check_prompts(job); });
+}
+
+TEST(JobPrompts, EmptyLongAndBrokenOnesAreRefused) {
+  const std::string empty =
+      "the prompt is empty; say what to show, e.g. tessera generate \"a red star on a blue background\"";
+  EXPECT_EQ(prompt_error(""), empty);
+  EXPECT_EQ(prompt_error(" \n\t"), empty);
+  EXPECT_EQ(prompt_error(std::string(65536, 'a')), "no error");
+  EXPECT_EQ(prompt_error(std::string(65537, 'a')), "the prompt has 65537 bytes, at most 65536 are taken; shorten it");
+}
+
+TEST(JobPrompts, OnlyRealUtf8Passes) {
+  for (const char* good : {"ascii", "\xC3\xA9", "\xE2\x82\xAC", "\xF0\x9F\x8C\x9F star", "\xF4\x8F\xBF\xBF"})
+    EXPECT_EQ(prompt_error(good), "no error") << good;
+  const std::vector<std::string> bad = {"a\xFF",
+                                        "\x80",
+                                        "\xC3",
+                                        "\xC0\xAF",
+                                        "\xE0\x80\xAF",
+                                        "\xED\xA0\x80",
+                                        "\xF0\x80\x80\x80",
+                                        "\xF4\x90\x80\x80",
+                                        "\xF8\x88\x80\x80\x80",
+                                        "\xE2\x82"};
+  for (const auto& text : bad) EXPECT_NE(prompt_error(text).find("is not UTF-8"), std::string::npos) << text;
+  EXPECT_NE(prompt_error("a\xFF").find("(byte 1)"), std::string::npos);
+}
+
+}  // namespace
+}  // namespace tessera
