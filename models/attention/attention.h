@@ -1,0 +1,90 @@
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "core/json_config.h"
+#include "core/params.h"
+#include "models/layers.h"
+#include "models/token_grid.h"
+
+namespace tessera {
+
+/// What the self-attention of a layer computes.
+enum class AttentionKind { kSoftmax, kMhla };
+
+/// The denominator of MHLA; DESIGN.md "MHLA, exactly".
+enum class Normalizer {
+  kProducts,  ///< mixes q_j[p] . z_j over blocks at each position p: the released code
+  kSums,      ///< q . (mixed z): the paper's formula
+  kNone       ///< no denominator: `norm_output: false` of the released code
+};
+
+/// Initial mixing weight as a function of the distance between two block centres.
+enum class MixingTransform { kLinear, kCos, kExp, kGaussian, kLocal };
+
+/// The `attention` object of a transformer's config.json:
+/// {"kind": "mhla", "block_layout": [5, 2, 2], "block_tokens": [1, 4, 4], "gated": false, "lepe": true,
+///  "normalizer": "sums", "transform": "linear", "softmax_layers": [0, 3]}.
+/// `softmax_layers` lists the layers that keep softmax attention in an MHLA model.
+struct AttentionConfig {
+  AttentionKind kind = AttentionKind::kSoftmax;
+  Extent3 block_layout{1, 1, 1};        ///< blocks along time, height, width in training: M = their product
+  std::optional<Extent3> block_tokens;  ///< tokens of a block; absent: the grid divided by block_layout, rounded up
+  bool gated = false;
+  bool lepe = false;
+  Normalizer normalizer = Normalizer::kSums;
+  MixingTransform transform = MixingTransform::kLinear;
+  std::vector<int64_t> softmax_layers;
+
+  /// Throws Error naming the file and key for unknown keys, wrong types and values.
+  static AttentionConfig from_json(const JsonConfig& json);
+  AttentionKind kind_of_layer(int64_t layer) const;
+};
+
+/// How often MHLA's normaliser was in trouble, summed over layers and steps on the model's device. Reading it
+/// (`item()`) is the caller's choice; counting adds no synchronisation. Slots are undefined until the first use.
+struct NormalizerStats {
+  at::Tensor values;     ///< int64 scalar: normalisers seen
+  at::Tensor near_zero;  ///< those below 1e-6 in magnitude, which were clamped away from zero, sign kept
+  at::Tensor negative;   ///< those below zero
+
+  void count(const at::Tensor& normalizer);
+};
+
+/// What a self-attention layer needs besides its tokens; one per forward pass.
+struct AttentionInput {
+  Extent3 grid;                      ///< tokens along time, height, width; token order is raster, time slowest
+  at::Tensor rope;                   ///< rope_table(grid, head_dim): complex64 [N, 1, head_dim / 2]
+  NormalizerStats* stats = nullptr;  ///< counts MHLA's normalisers when given
+};
+
+/// Query, key, value and output projections with RMS-normed q and k (over all heads), under diffusers' names:
+/// to_q, to_k, to_v, to_out.0, norm_q, norm_k.
+struct AttentionProjections {
+  Linear to_q, to_k, to_v, to_out;
+  RmsNorm norm_q, norm_k;
+
+  AttentionProjections(int64_t channels, double eps);
+  void params(ParamList& out, const std::string& prefix);
+
+ private:
+  int64_t channels_;
+};
+
+/// Self-attention over a grid of tokens: x [B, N, C] in raster order -> [B, N, C] in x's dtype.
+class SelfAttention {
+ public:
+  virtual ~SelfAttention() = default;
+  virtual void params(ParamList& out, const std::string& prefix) = 0;
+  virtual at::Tensor operator()(const at::Tensor& x, const AttentionInput& input) const = 0;
+};
+
+std::unique_ptr<SelfAttention> make_self_attention(AttentionKind kind, const AttentionConfig& config, int64_t heads,
+                                                   int64_t head_dim, double eps);
+
+}  // namespace tessera

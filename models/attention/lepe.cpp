@@ -1,0 +1,24 @@
+#include "models/attention/lepe.h"
+
+#include <ATen/ATen.h>
+
+namespace tessera {
+
+at::Tensor depthwise_3d(const at::Tensor& x, const Extent3& grid, const at::Tensor& weight, const at::Tensor& bias) {
+  const int64_t B = x.size(0), C = x.size(2);
+  const auto [T, H, W] = grid;
+  const at::Tensor taps = weight.to(x.scalar_type());
+  // Channels-last 2D convolutions of all frames at once, one for each temporal tap.
+  const at::Tensor frames = x.reshape({B * T, H, W, C}).permute({0, 3, 1, 2});
+  const auto tap = [&](int64_t t, const c10::optional<at::Tensor>& b) {
+    return at::conv2d(frames, taps.select(2, t), b, 1, 1, 1, C).permute({0, 2, 3, 1}).reshape({B, T, H * W * C});
+  };
+  at::Tensor out = tap(1, bias.to(x.scalar_type()));
+  if (T > 1) {
+    out = out + at::constant_pad_nd(tap(0, {}).narrow(1, 0, T - 1), {0, 0, 1, 0}) +
+          at::constant_pad_nd(tap(2, {}).narrow(1, 1, T - 1), {0, 0, 0, 1});
+  }
+  return out.view({B, T * H * W, C});
+}
+
+}  // namespace tessera

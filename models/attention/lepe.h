@@ -1,0 +1,13 @@
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include "models/token_grid.h"
+
+namespace tessera {
+
+/// Depthwise 3x3x3 convolution over the token grid with zero padding: x [B, N, C] in raster order, weight [C, 1, 3, 3,
+/// 3], bias [C]; returns [B, N, C] in x's dtype. A grid of one frame uses the middle taps alone.
+at::Tensor depthwise_3d(const at::Tensor& x, const Extent3& grid, const at::Tensor& weight, const at::Tensor& bias);
+
+}  // namespace tessera

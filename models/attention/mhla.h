@@ -1,0 +1,36 @@
+#pragma once
+
+#include "models/attention/attention.h"
+
+namespace tessera {
+
+/// Multi-head linear attention, video form (arXiv:2601.07832, MHLA_Video_Uni): tokens fall into blocks, each block
+/// keeps a d x d key-value summary a head, a learned matrix mixes the summaries over blocks. q and k: RMS norm over all
+/// heads, relu + 1e-6, RoPE in the numerator only; a per-head RMS norm always follows; then the optional SiLU gate of
+/// the layer's input, the optional depthwise 3x3x3 convolution of v (LePE), and the output projection. Sums are
+/// float32.
+///
+/// Names besides diffusers' WanAttention's: `block_attn.conv.weight` [M, M, 1, 1], `g_norm.weight` [head_dim],
+/// `g.weight` [C, C] and `g.bias` [C] (gated), `lepe.weight` [C, 1, 3, 3, 3] and `lepe.bias` [C] (LePE).
+///
+/// Any grid runs: see cut_into_blocks and mixing_for_blocks. Blocks that reach beyond the grid are padded with zero
+/// keys and values, which add nothing to any summary; with Normalizer::kProducts a position that a ragged block lacks
+/// counts with the mean of the block's own products, so that a constant product stays constant. Normalisers below 1e-6
+/// in magnitude are replaced by +-1e-6, sign kept; all others are untouched.
+class MhlaAttention : public SelfAttention {
+ public:
+  MhlaAttention(const AttentionConfig& config, int64_t heads, int64_t head_dim, double eps);
+  void params(ParamList& out, const std::string& prefix) override;
+  at::Tensor operator()(const at::Tensor& x, const AttentionInput& input) const override;
+
+ private:
+  AttentionConfig config_;
+  int64_t heads_, head_dim_;
+  AttentionProjections projections_;
+  at::Tensor mixing_;  // [M, M, 1, 1]
+  Linear gate_;
+  RmsNorm head_norm_;
+  at::Tensor lepe_weight_, lepe_bias_;
+};
+
+}  // namespace tessera

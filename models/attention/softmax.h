@@ -1,0 +1,23 @@
+#pragma once
+
+#include "models/attention/attention.h"
+
+namespace tessera {
+
+/// Scaled dot-product attention of [B, heads, N, D] queries over [B, heads, L, D] keys and values given as
+/// [B, N, heads * D] and [B, L, heads * D]; returns [B, N, heads * D] in q's dtype. No mask.
+at::Tensor softmax_attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, int64_t heads);
+
+/// Wan 2.1's self-attention: RMS-normed q and k, 3D RoPE, softmax. Parameter names are diffusers' WanAttention's.
+class SoftmaxAttention : public SelfAttention {
+ public:
+  SoftmaxAttention(int64_t heads, int64_t head_dim, double eps) : heads_(heads), projections_(heads * head_dim, eps) {}
+  void params(ParamList& out, const std::string& prefix) override { projections_.params(out, prefix); }
+  at::Tensor operator()(const at::Tensor& x, const AttentionInput& input) const override;
+
+ private:
+  int64_t heads_;
+  AttentionProjections projections_;
+};
+
+}  // namespace tessera

@@ -1,0 +1,16 @@
+#pragma once
+
+#include <array>
+#include <cstdint>
+
+namespace tessera {
+
+/// Lengths along time, height and width, of a token grid or of its blocks. Tokens and blocks are numbered in raster
+/// order, time slowest.
+using Extent3 = std::array<int64_t, 3>;
+
+inline int64_t volume(const Extent3& extent) {
+  return extent[0] * extent[1] * extent[2];
+}
+
+}  // namespace tessera
