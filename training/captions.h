@@ -1,0 +1,23 @@
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "training/scenes.h"
+
+namespace tessera {
+
+/// The number of wordings that caption() knows.
+int64_t caption_wordings();
+
+/// A sentence such as "a yellow star moving left on a blue background", in one of caption_wordings() wordings.
+/// Stills, and every second wording of a clip that stands still, say nothing about motion.
+std::string caption(const Scene& scene, int64_t wording);
+
+/// The plain wording used by the evaluator and the sample sheets: wording 0.
+std::string caption(const Scene& scene);
+
+/// Every caption of every scene content in every wording, the training text of the tokenizer.
+std::vector<std::string> all_captions();
+
+}  // namespace tessera

@@ -1,0 +1,78 @@
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <map>
+#include <string>
+#include <vector>
+
+#include "core/params.h"
+
+namespace tessera {
+
+/// Settings of Optimizer; the learning rate is given at every step.
+struct OptimizerConfig {
+  double beta1 = 0.9, beta2 = 0.99, eps = 1e-8;
+  double weight_decay = 0.0;
+  double clip_norm = 1.0;           ///< gradients are scaled down to this global L2 norm
+  double muon_momentum = 0.95;      ///< Nesterov
+  double ema_decay = 0.0;           ///< 0: no moving average; ramps up as (1 + step) / (10 + step)
+  std::vector<std::string> muon{};  ///< a matrix whose name contains one of these is updated by Muon, all else by AdamW
+};
+
+/// AdamW, and Muon on chosen matrices, over the float32 master weights of a parameter list.
+///
+/// The constructor moves the initialised weights of the list into flat buffers (slots become leaf views that require
+/// gradients, whose gradients accumulate into flat buffers too), so that a step is a few operations on long vectors.
+/// AdamW: Loshchilov and Hutter, arXiv:1711.05101. Muon: Keller Jordan, 2024: the momentum matrix orthogonalised by
+/// five Newton-Schulz steps, times sqrt(max(1, rows / columns)).
+class Optimizer {
+ public:
+  Optimizer(const ParamList& params, OptimizerConfig config);
+
+  void zero_gradients();
+  /// Clips, then updates every weight; returns the gradient norm before clipping. When that norm is not finite nothing
+  /// is updated. `muon_rate` is used for Muon's matrices.
+  double step(double rate, double muon_rate);
+  int64_t steps() const { return steps_; }
+
+  /// Multiplies a named weight's moving average into place: slots hold the averaged weights until swap_ema() again.
+  /// A contract error without ema_decay.
+  void swap_ema();
+
+  /// Views of everything that a restart needs: "weight/NAME", "ema/NAME", "first/NAME", "second/NAME".
+  std::map<std::string, at::Tensor> state() const;
+  /// Copies such a state in. Throws Error naming `where` and the tensor when one is missing or mis-shaped.
+  void load(const std::map<std::string, at::Tensor>& state, int64_t steps, const std::string& where);
+
+ private:
+  struct Item {
+    std::string name;
+    std::vector<int64_t> shape;
+    int64_t offset, count;
+  };
+  struct Group {
+    std::vector<Item> items;
+    at::Tensor values, gradients, first, second, ema;  // [n] float32; no second moment for Muon
+    at::Tensor view(const at::Tensor& flat, const Item& item) const;
+  };
+
+  Group make_group(const std::vector<Param>& params, bool with_second) const;
+  void adam_step(double rate);
+  void muon_step(double rate);
+  void update_ema();
+
+  OptimizerConfig config_;
+  Group adam_, muon_;
+  int64_t steps_ = 0;
+};
+
+/// The orthogonal factor of each matrix of [K, R, C], nearly: five Newton-Schulz steps in bfloat16, singular values
+/// land between about 0.7 and 1.2. Returns float32.
+at::Tensor orthogonalize(const at::Tensor& matrices);
+
+/// The part of the base learning rate at `progress` in [0, 1] of a run: linear warm-up over `warmup`, flat, then a
+/// linear fall to `floor` over the last `decay`.
+double trapezoid(double progress, double warmup, double decay, double floor);
+
+}  // namespace tessera

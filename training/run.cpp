@@ -1,0 +1,138 @@
+#include "training/run.h"
+
+#include <ATen/ATen.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstdio>
+#include <fstream>
+
+#include "core/atomic_file.h"
+#include "weights/safetensors.h"
+
+namespace tessera {
+namespace {
+
+constexpr const char* kCheckpoint = "checkpoint.safetensors";
+
+double seconds_between(std::chrono::steady_clock::time_point from, std::chrono::steady_clock::time_point to) {
+  return std::chrono::duration<double>(to - from).count();
+}
+
+}  // namespace
+
+std::vector<std::string> RunConfig::keys() {
+  return {"run",          "seed",  "minutes", "steps",     "learning_rate",
+          "warmup",       "decay", "dtype",   "log_every", "checkpoint_minutes",
+          "sheet_minutes"};
+}
+
+RunConfig RunConfig::from_json(const JsonConfig& json) {
+  RunConfig config;
+  config.folder = json.text("run");
+  if (json.integer("seed", 1) < 0) json.fail("seed", "must not be negative");
+  config.seed = static_cast<uint64_t>(json.integer("seed", 1));
+  config.minutes = json.number("minutes", 0);
+  config.steps = json.integer("steps", 0);
+  if ((config.minutes > 0) == (config.steps > 0)) json.fail("minutes", "or steps must be positive, and only one given");
+  config.learning_rate = json.number("learning_rate", config.learning_rate);
+  config.warmup = json.number("warmup", config.warmup);
+  config.decay = json.number("decay", config.decay);
+  if (!(config.learning_rate > 0)) json.fail("learning_rate", "must be positive");
+  if (!(config.warmup >= 0 && config.warmup < 1)) json.fail("warmup", "must be in [0, 1)");
+  if (!(config.decay > 0 && config.decay <= 1)) json.fail("decay", "must be in (0, 1]");
+  config.checkpoint_minutes = json.number("checkpoint_minutes", config.checkpoint_minutes);
+  config.sheet_minutes = json.number("sheet_minutes", config.sheet_minutes);
+  config.log_every = json.integer("log_every", config.log_every);
+  if (config.log_every < 1) json.fail("log_every", "must be positive");
+  const std::string dtype = json.text("dtype", "bf16");
+  if (dtype != "bf16" && dtype != "fp32") json.fail("dtype", "must be bf16 or fp32");
+  config.dtype = dtype == "bf16" ? at::kBFloat16 : at::kFloat;
+  return config;
+}
+
+TrainingRun::TrainingRun(const RunConfig& config) : config_(config) {
+  std::error_code problem;
+  std::filesystem::create_directories(config_.folder, problem);
+  if (problem) throw Error(config_.folder.string() + ": cannot make the run's folder: " + problem.message());
+  check_writable(file("log.jsonl"));
+}
+
+double TrainingRun::active_seconds() const {
+  return seconds_before_ + seconds_between(start_, Clock::now());
+}
+
+double TrainingRun::progress() const {
+  if (config_.steps > 0) return static_cast<double>(step_) / static_cast<double>(config_.steps);
+  return active_seconds() / (60.0 * config_.minutes);
+}
+
+double TrainingRun::rate_factor() const {
+  return trapezoid(progress(), config_.warmup, config_.decay, 0.01);
+}
+
+bool TrainingRun::resume(Optimizer& optimizer) {
+  const auto path = file(kCheckpoint);
+  if (!std::filesystem::exists(path)) return false;
+  const TensorFile checkpoint = read_safetensors(path);
+  step_ = checkpoint.at("run/steps").item<int64_t>();
+  seconds_before_ = checkpoint.at("run/seconds").item<double>();
+  optimizer.load(checkpoint.tensors(), step_, path.string());
+  start_ = last_save_ = last_log_ = Clock::now();
+  std::fprintf(stderr, "goes on from %s at step %lld, %.1f active minutes\n", path.c_str(),
+               static_cast<long long>(step_), seconds_before_ / 60);
+  return true;
+}
+
+void TrainingRun::save(const Optimizer& optimizer) {
+  auto tensors = optimizer.state();
+  tensors["run/steps"] = at::scalar_tensor(step_, at::kLong);
+  tensors["run/seconds"] = at::scalar_tensor(active_seconds(), at::kDouble);
+  write_safetensors(file(kCheckpoint), tensors);
+  last_save_ = Clock::now();
+}
+
+bool TrainingRun::checkpoint_due() const {
+  return seconds_between(last_save_, Clock::now()) >= 60 * config_.checkpoint_minutes;
+}
+
+bool TrainingRun::sheet_due() {
+  if (seconds_between(last_sheet_, Clock::now()) < 60 * config_.sheet_minutes) return false;
+  last_sheet_ = Clock::now();
+  return true;
+}
+
+void TrainingRun::record(const std::string& phase, int64_t samples, const std::map<std::string, double>& measures) {
+  ++step_;
+  if (phase != phase_) {
+    phase_ = phase;
+    sums_.clear();
+    summed_ = samples_ = 0;
+  }
+  for (const auto& [name, value] : measures) sums_[name] += value;
+  ++summed_;
+  samples_ += samples;
+  if (step_ % config_.log_every == 0) log_line();
+}
+
+void TrainingRun::log_line() {
+  const auto now = Clock::now();
+  const double rate = static_cast<double>(samples_) / std::max(seconds_between(last_log_, now), 1e-9);
+  const double minutes = active_seconds() / 60, part = std::min(progress(), 1.0);
+  const double left = minutes / std::max(part, 1e-9) - minutes;
+  nlohmann::json entry = {{"step", step_}, {"phase", phase_}, {"minutes", minutes}, {"rate", rate}};
+  std::string values;
+  for (const auto& [name, sum] : sums_) {
+    const double mean = sum / static_cast<double>(summed_);
+    entry[name] = mean;
+    values += c10::str("  ", name, " ", std::isfinite(mean) ? std::round(mean * 1e4) / 1e4 : mean);
+  }
+  std::fprintf(stderr, "%s %lld%s  %.1f/s  %.1f%%  %.1f min, %.1f left\n", phase_.c_str(),
+               static_cast<long long>(step_), values.c_str(), rate, 100 * part, minutes, left);
+  std::ofstream(file("log.jsonl"), std::ios::app) << entry.dump() << '\n';
+  last_log_ = now;
+  sums_.clear();
+  summed_ = samples_ = 0;
+}
+
+}  // namespace tessera

@@ -1,0 +1,14 @@
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <filesystem>
+#include <vector>
+
+namespace tessera {
+
+/// Writes images [3, H, W] in [-1, 1], all of one size, as one PNG: a row of the sheet for each row, two pixels of grey
+/// between. Shorter rows are filled with grey.
+void write_sheet(const std::filesystem::path& path, const std::vector<std::vector<at::Tensor>>& rows);
+
+}  // namespace tessera

@@ -1,0 +1,196 @@
+#include "training/vae_trainer.h"
+
+#include <ATen/ATen.h>
+#include <c10/core/GradMode.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "core/cancel.h"
+#include "core/rng.h"
+#include "training/counter_rng.h"
+#include "training/export.h"
+#include "training/sheet.h"
+
+namespace tessera {
+namespace {
+
+constexpr uint64_t kSheetSeed = 77001, kStatisticsSeed = 77002;
+
+/// A crop around the silhouette, where the edges are; one in eight lies anywhere.
+Window draw_crop(CounterRng& rng, const Scene& scene, int64_t side, int64_t crop) {
+  double x = rng.uniform(-0.5, 0.5), y = rng.uniform(-0.5, 0.5);
+  if (rng.below(8) != 0) {
+    const Pose pose = scene.at(rng.uniform());
+    x = pose.x + x * pose.size;
+    y = pose.y + y * pose.size;
+  }
+  const auto place = [&](double center) {
+    const auto start = std::lround((center + 0.5) * static_cast<double>(side) - static_cast<double>(crop) / 2.0);
+    return std::clamp<int64_t>(start, 0, side - crop);
+  };
+  return {place(y), place(x), crop, crop};
+}
+
+int64_t positive(const JsonConfig& json, const std::string& key, int64_t fallback) {
+  const int64_t value = json.integer(key, fallback);
+  if (value < 1) json.fail(key, "must be positive");
+  return value;
+}
+
+double decibel(double mean_square) {
+  return 10 * std::log10(4.0 / std::max(mean_square, 1e-12));
+}
+
+}  // namespace
+
+VaeTrainConfig VaeTrainConfig::read(const std::filesystem::path& path) {
+  const JsonConfig json = JsonConfig::read(path);
+  std::vector<std::string> known = RunConfig::keys();
+  for (const char* key : {"model", "side", "frames", "crop", "stills_part", "still_batch", "clip_batch", "clip_rate",
+                          "kl_weight", "output"})
+    known.emplace_back(key);
+  json.reject_unknown(known);
+  VaeTrainConfig config;
+  config.run = RunConfig::from_json(json);
+  config.model = json.object("model").json();
+  const WanVaeConfig model = WanVaeConfig::from_json(json.object("model"));
+  config.side = positive(json, "side", config.side);
+  config.frames = positive(json, "frames", config.frames);
+  config.crop = positive(json, "crop", config.crop);
+  config.still_batch = positive(json, "still_batch", config.still_batch);
+  config.clip_batch = positive(json, "clip_batch", config.clip_batch);
+  config.stills_part = json.number("stills_part", config.stills_part);
+  config.clip_rate = json.number("clip_rate", config.clip_rate);
+  config.kl_weight = json.number("kl_weight", config.kl_weight);
+  config.output = json.text("output");
+  if (config.crop % model.spatial_stride() != 0 || config.crop > config.side)
+    json.fail("crop", "must be a multiple of " + std::to_string(model.spatial_stride()) + " and at most side");
+  if ((config.frames - 1) % model.temporal_stride() != 0)
+    json.fail("frames", "must be 1 + a multiple of " + std::to_string(model.temporal_stride()));
+  return config;
+}
+
+VaeTrainer::VaeTrainer(VaeTrainConfig config)
+    : config_(std::move(config)), vae_(WanVaeConfig::from_json(JsonConfig(config_.model, "model"))), run_(config_.run) {
+  vae_.params(params_);
+  initialise(params_, config_.run.seed, at::kCPU);
+  optimizer_ = std::make_unique<Optimizer>(params_, OptimizerConfig{});
+  run_.resume(*optimizer_);
+}
+
+at::Tensor VaeTrainer::batch(bool clips) const {
+  const int64_t count = clips ? config_.clip_batch : config_.still_batch;
+  std::vector<at::Tensor> items;
+  for (int64_t i = 0; i < count; ++i) {
+    const auto index = static_cast<uint64_t>(run_.step() * count + i);
+    CounterRng rng(config_.run.seed + 1, index);
+    // Stills are frames of moving scenes too: every pose that a clip shows.
+    Scene scene = sample_scene(config_.run.seed, index, clips || rng.below(2) == 0);
+    scene.middle.size *= rng.uniform(0.8, 1.15);
+    if (!clips) {
+      scene.middle = scene.at(rng.uniform());
+      scene.motion = Motion::kStill;
+    }
+    const Window window = draw_crop(rng, scene, config_.side, config_.crop);
+    items.push_back(renderer_.clip(scene, clips ? config_.frames : 1, config_.side, config_.side, window));
+  }
+  return at::stack(items);
+}
+
+double VaeTrainer::step() {
+  const bool clips = run_.progress() >= config_.stills_part;
+  const double rate = config_.run.learning_rate * run_.rate_factor() * (clips ? config_.clip_rate : 1.0);
+  const at::Tensor frames = batch(clips);
+  optimizer_->zero_gradients();
+  const WanMoments moments = vae_.encode(frames.to(config_.run.dtype));
+  const at::Tensor mean = moments.mean.to(at::kFloat), logvar = moments.logvar.to(at::kFloat).clamp(-30, 20);
+  const at::Tensor noise = seeded_noise(mean.sizes(), config_.run.seed * 1000003 + static_cast<uint64_t>(run_.step()));
+  const at::Tensor latents = mean + at::exp(0.5 * logvar) * noise;
+  const at::Tensor error = vae_.decode_unclamped(latents.to(config_.run.dtype)).to(at::kFloat) - frames;
+  const at::Tensor square = error.square().mean();
+  const at::Tensor kl = 0.5 * (mean.square() + logvar.exp() - 1 - logvar).mean();
+  const at::Tensor loss = error.abs().mean() + square + config_.kl_weight * kl;
+  loss.backward();
+  const double value = loss.item<double>();
+  const double norm = optimizer_->step(rate, rate);
+  run_.record(clips ? "clips" : "stills", frames.size(0),
+              {{"loss", value}, {"psnr", decibel(square.item<double>())}, {"kl", kl.item<double>()}, {"norm", norm}});
+  return value;
+}
+
+void VaeTrainer::train() {
+  install_signal_handlers();
+  while (!run_.done()) {
+    step();
+    if (cancelled() != 0 || run_.checkpoint_due()) save();
+    throw_if_cancelled();
+    if (run_.sheet_due()) draw_sheet();
+  }
+  save();
+  draw_sheet();
+  write_output();
+}
+
+void VaeTrainer::draw_sheet() const {
+  const c10::NoGradGuard no_gradients;
+  std::vector<std::vector<at::Tensor>> rows;
+  double square = 0;
+  const int64_t clips = 3;
+  for (int64_t i = 0; i < clips; ++i) {
+    const Scene scene = sample_scene(kSheetSeed, static_cast<uint64_t>(i), true);
+    const at::Tensor frames = renderer_.clip(scene, config_.frames, config_.side, config_.side);
+    const at::Tensor mean = vae_.encode(frames.unsqueeze(0).to(config_.run.dtype)).mean;
+    const at::Tensor decoded = vae_.decode(mean)[0].to(at::kFloat);
+    square += (decoded - frames).square().mean().item<double>() / static_cast<double>(clips);
+    std::vector<at::Tensor> above, below;
+    for (int64_t t = 0; t < config_.frames; t += 2) {
+      above.push_back(frames.select(1, t));
+      below.push_back(decoded.select(1, t));
+    }
+    rows.push_back(above);
+    rows.push_back(below);
+  }
+  write_sheet(run_.file("sheet.png"), rows);
+  std::fprintf(stderr, "sheet: %s, whole clips of %lld frames at %.2f dB\n", run_.file("sheet.png").c_str(),
+               static_cast<long long>(config_.frames), decibel(square));
+}
+
+void VaeTrainer::write_output() const {
+  const c10::NoGradGuard no_gradients;
+  const LatentStatistics found = measure_latents(vae_, renderer_, config_.side, config_.frames, config_.run.dtype);
+  nlohmann::json config = config_.model;
+  config["_class_name"] = "AutoencoderKLWan";
+  config["latents_mean"] = found.mean;
+  config["latents_std"] = found.std;
+  write_component(config_.output, config, params_, "diffusion_pytorch_model.safetensors");
+  std::fprintf(stderr, "wrote %s\n", config_.output.c_str());
+}
+
+LatentStatistics measure_latents(const WanVae& vae, const SceneRenderer& renderer, int64_t side, int64_t frames,
+                                 at::ScalarType dtype) {
+  const c10::NoGradGuard no_gradients;
+  const int64_t channels = vae.config().z_dim;
+  at::Tensor sum = at::zeros({channels}, at::kDouble), squares = at::zeros({channels}, at::kDouble);
+  double count = 0;
+  for (int64_t i = 0; i < 192; ++i) {
+    const bool video = i % 3 == 0;
+    const Scene scene = sample_scene(kStatisticsSeed, static_cast<uint64_t>(i), video);
+    const at::Tensor clip = renderer.clip(scene, video ? frames : 1, side, side).unsqueeze(0);
+    const at::Tensor mean = vae.encode(clip.to(dtype)).mean.to(at::kDouble)[0].flatten(1);
+    sum += mean.sum(1);
+    squares += mean.square().sum(1);
+    count += static_cast<double>(mean.size(1));
+  }
+  const at::Tensor mean = sum / count, deviation = (squares / count - mean.square()).clamp_min(1e-8).sqrt();
+  if (!mean.isfinite().all().item<bool>() || !deviation.isfinite().all().item<bool>())
+    throw Error("the autoencoder's latents are not finite; it cannot be used", ExitCode::kFailed);
+  LatentStatistics out;
+  for (int64_t i = 0; i < channels; ++i) {
+    out.mean.push_back(mean[i].item<double>());
+    out.std.push_back(deviation[i].item<double>());
+  }
+  return out;
+}
+
+}  // namespace tessera

@@ -1,0 +1,62 @@
+#pragma once
+
+#include <functional>
+#include <memory>
+
+#include "models/wan_vae.h"
+#include "training/run.h"
+#include "training/scenes.h"
+
+namespace tessera {
+
+/// Config file of `tessera train vae`; see training/configs/vae.json.
+struct VaeTrainConfig {
+  RunConfig run;
+  nlohmann::json model;       ///< diffusers' AutoencoderKLWan config
+  int64_t side = 128;         ///< pixels of a scene's frame
+  int64_t frames = 17;        ///< of a clip
+  int64_t crop = 64;          ///< side of the training crops
+  double stills_part = 0.35;  ///< of the run that trains on single frames, where the network is two-dimensional
+  int64_t still_batch = 48, clip_batch = 4;
+  double clip_rate = 1.0;        ///< factor on the learning rate of the clip phase
+  double kl_weight = 1e-4;       ///< on the mean KL of a latent value
+  std::filesystem::path output;  ///< the finished autoencoder: a diffusers vae directory
+
+  static VaeTrainConfig read(const std::filesystem::path& path);
+};
+
+/// Trains Wan's autoencoder on crops of rendered scenes with L1 + MSE and a small KL, by AdamW.
+class VaeTrainer {
+ public:
+  explicit VaeTrainer(VaeTrainConfig config);
+
+  /// Trains from the newest checkpoint (or from the start) to the end, then writes the output directory.
+  /// On a signal: writes a checkpoint and throws the Error of throw_if_cancelled().
+  void train();
+  /// One optimiser step; returns the loss before it.
+  double step();
+  int64_t steps_done() const { return run_.step(); }
+  void save() { run_.save(*optimizer_); }
+
+ private:
+  at::Tensor batch(bool clips) const;  // [B, 3, T, crop, crop]
+  void draw_sheet() const;
+  void write_output() const;
+
+  VaeTrainConfig config_;
+  SceneRenderer renderer_;
+  WanVae vae_;
+  ParamList params_;
+  std::unique_ptr<Optimizer> optimizer_;
+  TrainingRun run_;
+};
+
+/// Mean and standard deviation of every latent channel over rendered stills and clips: the config's latents_mean and
+/// latents_std. Throws Error when a value is not finite.
+struct LatentStatistics {
+  std::vector<double> mean, std;
+};
+LatentStatistics measure_latents(const WanVae& vae, const SceneRenderer& renderer, int64_t side, int64_t frames,
+                                 at::ScalarType dtype);
+
+}  // namespace tessera
