@@ -27,18 +27,29 @@ void LayerNorm::params(ParamList& out, const std::string& prefix, int64_t channe
 }
 
 at::Tensor LayerNorm::operator()(const at::Tensor& x) const {
-  const auto optional = [](const at::Tensor& t) { return t.defined() ? c10::optional<at::Tensor>(t) : c10::nullopt; };
-  return at::layer_norm(x.to(at::kFloat), {x.size(-1)}, optional(weight), optional(bias), eps).to(x.scalar_type());
+  const auto like_x = [&](const at::Tensor& t) {
+    return t.defined() ? c10::optional<at::Tensor>(t.to(x.scalar_type())) : c10::nullopt;
+  };
+  return at::layer_norm(x, {x.size(-1)}, like_x(weight), like_x(bias), eps);
 }
 
 void RmsNorm::params(ParamList& out, const std::string& prefix, int64_t channels) {
   out.add_float(prefix + "weight", weight, {channels}, Init::ones());
 }
 
+at::Tensor RmsNorm::wide(const at::Tensor& x) const {
+  const auto dtype = wide_type(x);
+  const at::Tensor norm = at::linalg_vector_norm(x, 2, {-1}, /*keepdim=*/true, dtype);
+  const at::Tensor scale = at::rsqrt(norm.square() / x.size(-1) + eps);
+  return x.to(dtype) * scale * weight.to(dtype);
+}
+
 at::Tensor RmsNorm::operator()(const at::Tensor& x) const {
-  const at::Tensor wide = x.to(at::kFloat);
-  const at::Tensor scaled = wide * at::rsqrt(wide.square().mean(-1, /*keepdim=*/true) + eps);
-  return scaled.to(x.scalar_type()) * weight.to(x.scalar_type());
+  return wide(x).to(x.scalar_type());
+}
+
+at::ScalarType wide_type(const at::Tensor& x) {
+  return at::promote_types(x.scalar_type(), at::kFloat);
 }
 
 }  // namespace tessera

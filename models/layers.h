@@ -19,7 +19,10 @@ struct Linear {
   at::Tensor operator()(const at::Tensor& x) const;
 };
 
-/// Layer normalisation over the last axis, computed in float32, returned in x's dtype.
+/// The type that sums and norms of x are computed in: float32, or float64 for float64.
+at::ScalarType wide_type(const at::Tensor& x);
+
+/// Layer normalisation over the last axis, statistics in float32, returned in x's dtype.
 struct LayerNorm {
   at::Tensor weight, bias;  ///< [C]; undefined for the form without affine parameters
   double eps = 1e-6;
@@ -28,14 +31,14 @@ struct LayerNorm {
   at::Tensor operator()(const at::Tensor& x) const;
 };
 
-/// Root-mean-square normalisation over the last axis: x / sqrt(mean(x^2) + eps) in float32, cast back, times weight
-/// (the order of WanRMSNorm).
+/// Root-mean-square normalisation over the last axis: x / sqrt(mean(x^2) + eps) * weight in float32.
 struct RmsNorm {
   at::Tensor weight;  ///< [C]
   double eps = 1e-6;
 
   void params(ParamList& out, const std::string& prefix, int64_t channels);
-  at::Tensor operator()(const at::Tensor& x) const;
+  at::Tensor operator()(const at::Tensor& x) const;  ///< in x's dtype
+  at::Tensor wide(const at::Tensor& x) const;        ///< in wide_type(x)
 };
 
 }  // namespace tessera

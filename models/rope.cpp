@@ -2,6 +2,8 @@
 
 #include <ATen/ATen.h>
 
+#include "models/layers.h"
+
 namespace tessera {
 
 at::Tensor rope_table(const Extent3& grid, int64_t head_dim, at::Device device) {
@@ -20,11 +22,11 @@ at::Tensor rope_table(const Extent3& grid, int64_t head_dim, at::Device device) 
     parts.push_back(angles.view(shape).expand({grid[0], grid[1], grid[2], size}));
   }
   const at::Tensor angles = at::cat(parts, -1).view({-1, 1, pairs});
-  return at::complex(angles.cos().to(at::kFloat), angles.sin().to(at::kFloat));
+  return at::view_as_complex(at::stack({angles.cos(), angles.sin()}, -1).to(at::kFloat));
 }
 
 at::Tensor apply_rope(const at::Tensor& x, const at::Tensor& table) {
-  const at::Tensor pairs = at::view_as_complex(x.to(at::kFloat).unflatten(-1, {-1, 2}));
+  const at::Tensor pairs = at::view_as_complex(x.to(wide_type(x)).unflatten(-1, {-1, 2}));
   return at::view_as_real(pairs * table).flatten(-2);
 }
 

@@ -11,7 +11,7 @@ namespace tessera {
 /// 10000^(-2i / size). Angles are computed in float64. Source: Wan 2.1 (rope_params), diffusers' WanRotaryPosEmbed.
 at::Tensor rope_table(const Extent3& grid, int64_t head_dim, at::Device device);
 
-/// Rotates neighbouring pairs (2i, 2i + 1) of x [B, N, heads, D] by the table; returns float32 of the same shape.
+/// Rotates neighbouring pairs (2i, 2i + 1) of x [B, N, heads, D] by the table; returns the same shape in wide_type(x).
 at::Tensor apply_rope(const at::Tensor& x, const at::Tensor& table);
 
 }  // namespace tessera

@@ -94,13 +94,14 @@ void MhlaAttention::params(ParamList& out, const std::string& prefix) {
 
 at::Tensor MhlaAttention::operator()(const at::Tensor& x, const AttentionInput& input) const {
   const auto& p = projections_;
+  const auto wide = wide_type(x);
   const BlockGrid cut = cut_into_blocks(config_, input.grid);
-  const at::Tensor mixing = mixing_for_blocks(mixing_.to(at::kFloat).flatten(1), config_.block_layout, cut.blocks);
+  const at::Tensor mixing = mixing_for_blocks(mixing_.to(wide).flatten(1), config_.block_layout, cut.blocks);
   const auto kernel = [&](const at::Tensor& t) {
-    return (at::relu(t.to(at::kFloat)) + kKernelEps).unflatten(-1, {heads_, -1});  // [B, N, H, D]
+    return (at::relu(t) + kKernelEps).unflatten(-1, {heads_, -1});  // [B, N, H, D]
   };
-  const at::Tensor q = kernel(p.norm_q(p.to_q(x))), k = kernel(p.norm_k(p.to_k(x))), v = p.to_v(x);
-  const at::Tensor v_heads = v.to(at::kFloat).unflatten(-1, {heads_, -1});
+  const at::Tensor q = kernel(p.norm_q.wide(p.to_q(x))), k = kernel(p.norm_k.wide(p.to_k(x))), v = p.to_v(x);
+  const at::Tensor v_heads = v.to(wide).unflatten(-1, {heads_, -1});
 
   const at::Tensor keys = to_blocks(apply_rope(k, input.rope), cut);            // [M, B, H, P, D]
   const at::Tensor summaries = at::matmul(keys.mT(), to_blocks(v_heads, cut));  // [M, B, H, D, D]

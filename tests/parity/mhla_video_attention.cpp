@@ -1,0 +1,97 @@
+// MHLA_Video_Uni of the MHLA repository: plain, gated and LePE, normalised or not, and its initial mixing matrices.
+#include "models/attention/mhla.h"
+#include "models/attention/mixing.h"
+#include "models/rope.h"
+#include "tests/support/fixture.h"
+#include "weights/bind.h"
+#include "weights/names.h"
+
+namespace tessera {
+namespace {
+
+const std::map<std::string, MixingTransform> kTransforms{{"linear", MixingTransform::kLinear},
+                                                         {"cos", MixingTransform::kCos},
+                                                         {"exp", MixingTransform::kExp},
+                                                         {"gaussian", MixingTransform::kGaussian},
+                                                         {"local", MixingTransform::kLocal}};
+
+Extent3 extent(const nlohmann::json& json) {
+  return json.get<Extent3>();
+}
+
+AttentionConfig config_of(const nlohmann::json& json) {
+  AttentionConfig config;
+  config.kind = AttentionKind::kMhla;
+  config.block_layout = extent(json.at("block_layout"));
+  config.gated = json.at("is_gated");
+  config.lepe = json.at("is_lepe");
+  config.normalizer = json.at("normalize_out").get<bool>() ? Normalizer::kProducts : Normalizer::kNone;
+  config.transform = kTransforms.at(json.at("transform"));
+  return config;
+}
+
+TEST(MhlaVideoAttentionParity, EveryCase) {
+  const test::Fixture fixture("mhla_video_attention");
+  const TensorFile weights = fixture.weights();
+  ASSERT_FALSE(fixture.config.at("cases").empty());
+  for (const auto& json : fixture.config.at("cases")) {
+    const auto name = json.at("name").get<std::string>();
+    SCOPED_TRACE(name);
+    std::map<std::string, at::Tensor> own;
+    for (const auto& [key, tensor] : weights.tensors())
+      if (key.starts_with(name + ".")) own[key] = tensor;
+    const int64_t heads = json.at("num_heads"), head_dim = json.at("dim").get<int64_t>() / heads;
+    MhlaAttention attention(config_of(json), heads, head_dim, fixture.config.at("eps"));
+    ParamList params;
+    attention.params(params, "");
+    bind(params, renamed(TensorFile(own, weights.where()), wan_attention_names(name + ".", "")), at::kFloat, at::kCPU);
+
+    const Extent3 grid = extent(json.at("grid"));
+    const AttentionInput input{grid, rope_table(grid, head_dim, at::kCPU)};
+    EXPECT_CLOSE(attention(fixture[name + ".x"], input), fixture[name + ".out"], 1e-5);
+    const at::Tensor mixing =
+        initial_mixing(extent(json.at("block_layout")), kTransforms.at(json.at("transform").get<std::string>()));
+    EXPECT_CLOSE(mixing, fixture[name + ".mixing_init"], 1e-6);
+  }
+}
+
+/// mixing_init.<frames>x<height>x<width>.<transform>; the fixture keeps every seventh row of the large layouts.
+TEST(MhlaVideoAttentionParity, InitialMixing) {
+  const test::Fixture fixture("mhla_video_attention");
+  size_t seen = 0;
+  for (const std::string& name : fixture.io.names()) {
+    Extent3 layout{};
+    char transform[16] = {};
+    if (std::sscanf(name.c_str(), "mixing_init.%ldx%ldx%ld.%15s", &layout[0], &layout[1], &layout[2], transform) != 4)
+      continue;
+    SCOPED_TRACE(name);
+    ++seen;
+    at::Tensor mixing = initial_mixing(layout, kTransforms.at(transform));
+    if (fixture[name].size(0) != mixing.size(0)) mixing = mixing.slice(0, 0, c10::nullopt, 7);
+    EXPECT_CLOSE(mixing, fixture[name], 1e-6);
+  }
+  EXPECT_GE(seen, kTransforms.size());
+}
+
+/// The fixture's angle table has one row a position and the columns of all three axes.
+TEST(MhlaVideoAttentionParity, RotaryAngles) {
+  const test::Fixture fixture("mhla_video_attention");
+  for (const auto& json : fixture.config.at("cases")) {
+    const auto name = json.at("name").get<std::string>();
+    SCOPED_TRACE(name);
+    const at::Tensor cosines = fixture[name + ".rope_angles_cos"], sines = fixture[name + ".rope_angles_sin"];
+    const int64_t rows = cosines.size(0), pairs = cosines.size(1), third = pairs / 3;
+    const Extent3 sizes{pairs - 2 * third, third, third};
+    for (size_t axis = 0, column = 0; axis < 3; column += sizes[axis++]) {
+      Extent3 line{1, 1, 1};
+      line[axis] = rows;
+      const auto columns = [&](const at::Tensor& t) { return t.narrow(-1, column, sizes[axis]); };
+      const at::Tensor table = rope_table(line, 2 * pairs, at::kCPU).squeeze(1);
+      EXPECT_CLOSE(columns(at::real(table)), columns(cosines), 1e-6);
+      EXPECT_CLOSE(columns(at::imag(table)), columns(sines), 1e-6);
+    }
+  }
+}
+
+}  // namespace
+}  // namespace tessera

@@ -1,0 +1,57 @@
+// diffusers' WanTransformer3DModel: whole and fractional timesteps, and its rotary table.
+#include "models/wan_transformer.h"
+
+#include "models/rope.h"
+#include "tests/support/fixture.h"
+#include "weights/bind.h"
+
+namespace tessera {
+namespace {
+
+struct WanTransformerParity : testing::Test {
+  test::Fixture fixture{"wan_transformer"};
+  WanTransformer model{WanTransformerConfig::from_json({fixture.config.at("model"), "model"})};
+
+  void SetUp() override {
+    ParamList params;
+    model.params(params);
+    bind(params, fixture.weights(), at::kFloat, at::kCPU);
+  }
+};
+
+TEST_F(WanTransformerParity, WholeTimesteps) {
+  EXPECT_CLOSE(model(fixture["x"], fixture["t"], fixture["context"]), fixture["out"], 2e-5);
+}
+
+TEST_F(WanTransformerParity, FractionalTimesteps) {
+  const at::Tensor t = fixture["t"].to(at::kFloat) + 0.375;
+  EXPECT_CLOSE(model(fixture["x"], t, fixture["context"]), fixture["out_t_float"], 2e-5);
+}
+
+TEST_F(WanTransformerParity, Bfloat16StaysClose) {
+  ParamList params;
+  model.params(params);
+  bind(params, fixture.weights(), at::kBFloat16, at::kCPU);
+  const at::Tensor out = model(fixture["x"].to(at::kBFloat16), fixture["t"], fixture["context"]);
+  EXPECT_EQ(out.scalar_type(), at::kBFloat16);
+  EXPECT_CLOSE(out.to(at::kFloat), fixture["out"], 4e-2);
+}
+
+TEST_F(WanTransformerParity, RotaryTable) {
+  const auto latent = fixture.config.at("latent").get<std::vector<int64_t>>();
+  const auto& config = model.config();
+  const Extent3 grid{latent[0] / config.patch_size[0], latent[1] / config.patch_size[1],
+                     latent[2] / config.patch_size[2]};
+  const at::Tensor table = rope_table(grid, config.attention_head_dim, at::kCPU).unsqueeze(0);
+  EXPECT_CLOSE(at::real(table).repeat_interleave(2, -1), fixture["rope_cos"], 1e-6);
+  EXPECT_CLOSE(at::imag(table).repeat_interleave(2, -1), fixture["rope_sin"], 1e-6);
+}
+
+/// The reference computes its sinusoid in float32: angles near 1000 carry 6e-5 of rounding there, none here.
+TEST_F(WanTransformerParity, TimestepSinusoid) {
+  const at::Tensor t = fixture["t"].to(at::kFloat) + 0.375;
+  EXPECT_CLOSE(timestep_sinusoid(t, model.config().freq_dim), fixture["timestep_sinusoid"], 2e-4);
+}
+
+}  // namespace
+}  // namespace tessera
