@@ -42,10 +42,6 @@ bool is_finite(const at::Tensor& tensor) {
   }
 }
 
-std::string shape_text(at::IntArrayRef shape) {
-  return c10::str(shape);
-}
-
 [[noreturn]] void fail(const TensorFile& file, const std::vector<std::string>& problems) {
   std::string text = file.where() + " does not fit this model: ";
   for (size_t i = 0; i < problems.size() && i < kMostListed; ++i) text += (i ? "; " : "") + problems[i];
@@ -59,17 +55,17 @@ std::vector<std::string> check_names(const ParamList& params, const TensorFile& 
   std::set<std::string> wanted;
   for (const auto& param : params) {
     TORCH_CHECK(wanted.insert(param.name).second, "parameter ", param.name, " is listed twice");
+    const at::IntArrayRef shape = param.shape;
     const at::Tensor* found = file.find(param.name);
     if (!found)
-      problems.push_back("missing " + param.name + " " + shape_text(param.shape));
-    else if (found->sizes() != at::IntArrayRef(param.shape))
-      problems.push_back(param.name + " is " + shape_text(found->sizes()) + ", want " + shape_text(param.shape));
+      problems.push_back(c10::str("missing ", param.name, " ", shape));
+    else if (found->sizes() != shape)
+      problems.push_back(c10::str(param.name, " is ", found->sizes(), ", want ", shape));
     else if (!found->is_floating_point())
-      problems.push_back(param.name + " holds " + c10::toString(found->scalar_type()) +
-                         ", want floating-point numbers");
+      problems.push_back(c10::str(param.name, " holds ", found->scalar_type(), ", want floating-point numbers"));
   }
   for (const auto& [name, tensor] : file.tensors())
-    if (!wanted.count(name)) problems.push_back("unexpected " + name + " " + shape_text(tensor.sizes()));
+    if (!wanted.count(name)) problems.push_back(c10::str("unexpected ", name, " ", tensor.sizes()));
   return problems;
 }
 
@@ -84,8 +80,8 @@ void bind(const ParamList& params, const TensorFile& file, at::ScalarType dtype,
     const at::Tensor value = source.to(param.keep_float ? at::kFloat : dtype).contiguous();
     if (check_finite && value.is_cpu() && !is_finite(value)) {
       const bool overflow = value.scalar_type() != source.scalar_type() && is_finite(source);
-      problems.push_back(param.name + (overflow ? c10::str(" holds numbers too large for ", value.scalar_type())
-                                                : std::string(" holds NaN or infinity")));
+      problems.push_back(overflow ? c10::str(param.name, " holds numbers too large for ", value.scalar_type())
+                                  : param.name + " holds NaN or infinity");
     }
     values.push_back(value.to(device));
   }

@@ -63,14 +63,14 @@ std::string class_in(const JsonConfig& config) {
 
 /// What a folder without model_index.json may be, and what to do then.
 std::string wrong_folder_hint(const fs::path& path) {
-  const fs::path parent = (path / "..").lexically_normal();
-  if (is_file(parent / kIndexName))
-    return " It is one component of a model: give the folder above it, " + parent.string() + ".";
-  if (is_file(path / "config.json"))
-    return " It looks like a single component: give the folder that holds transformer/, vae/ and the others.";
+  fs::path parent = (path / "..").lexically_normal();
+  if (!parent.has_filename() && parent.has_relative_path()) parent = parent.parent_path();
   if (is_file(path / "Wan2.1_VAE.pth") || is_file(path / "models_t5_umt5-xxl-enc-bf16.pth"))
     return " It looks like Wan's original release: use the release whose name ends in -Diffusers.";
-  return "";
+  if (!is_file(path / "config.json")) return "";
+  if (is_file(parent / kIndexName))
+    return " It is one component of a model: give the folder above it, " + parent.string() + ".";
+  return " It looks like a single component: give the folder that holds transformer/, vae/ and the others.";
 }
 
 void check_model_folder(const fs::path& path) {

@@ -123,10 +123,9 @@ uint64_t header_length(const FileMap& map, const std::string& where) {
                 other_format_hint(map));
   uint64_t length = 0;
   std::memcpy(&length, map.data(), kLengthBytes);
-  const std::string hint = other_format_hint(map);
-  if (length > kLargestHeader || !hint.empty())
+  if (length > kLargestHeader)
     throw Error(where + " is not a safetensors file: its first 8 bytes give a header of " + std::to_string(length) +
-                " bytes, at most " + std::to_string(kLargestHeader) + " are allowed" + hint);
+                " bytes, at most " + std::to_string(kLargestHeader) + " are allowed" + other_format_hint(map));
   if (length > map.size() - kLengthBytes)
     throw Error(where + " is truncated or not a safetensors file: its header should have " + std::to_string(length) +
                 " bytes, the file holds " + std::to_string(map.size() - kLengthBytes) + " after the length");
@@ -300,6 +299,7 @@ TensorFile read_safetensors(const std::filesystem::path& path) {
 
 void write_safetensors(const std::filesystem::path& path, const std::map<std::string, at::Tensor>& tensors,
                        const std::map<std::string, std::string>& metadata) {
+  for (const auto& [name, tensor] : tensors) TORCH_CHECK(tensor.defined(), "tensor ", name, " is undefined");
   std::vector<std::pair<std::string, at::Tensor>> order(tensors.begin(), tensors.end());
   // Wide elements first keeps every tensor aligned without holes.
   std::stable_sort(order.begin(), order.end(),
@@ -315,7 +315,12 @@ void write_safetensors(const std::filesystem::path& path, const std::map<std::st
                     {"data_offsets", {offset, end}}};
     offset = end;
   }
-  std::string text = header.dump();
+  std::string text;
+  try {
+    text = header.dump();
+  } catch (const json::type_error&) {
+    throw Error("cannot write " + path.string() + ": a tensor name or metadata text is not UTF-8");
+  }
   text.append((kLengthBytes - text.size() % kLengthBytes) % kLengthBytes, ' ');
   const uint64_t length = text.size();
   AtomicFile file(path);
