@@ -1,0 +1,49 @@
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <filesystem>
+#include <memory>
+#include <string>
+
+#include "media/frame_rate.h"
+#include "media/png_text.h"
+
+namespace tessera {
+
+/// What a path asks for: x.png is one image, dir/frame_%04d.png is every frame, x.mp4 and its like is a video.
+enum class OutputKind { kImage, kFrames, kVideo };
+
+/// The kind of an output path. Throws Error for an unknown extension, and for a .png whose % is not exactly one %0Nd
+/// (N from 1 to 9) in the file name.
+OutputKind output_kind(const std::filesystem::path& path);
+
+/// What an output is made with, whatever its kind.
+struct OutputOptions {
+  int64_t width = 0, height = 0;  ///< pixels of every frame
+  FrameRate fps;                  ///< videos
+  ImageText text;                 ///< PNG text chunks
+  std::string comment;            ///< the video's `comment` tag, UTF-8; GIF and WebP carry none
+  std::string encoder;            ///< libav encoder by name; empty takes the first that works
+};
+
+/// Takes frames one at a time; what it writes appears under its name whole or not at all.
+class FrameWriter {
+ public:
+  virtual ~FrameWriter() = default;
+  /// The next frame: [3, H, W] or [H, W, 3] of the options' size, as to_bytes (media/image_io.h) takes it.
+  virtual void write(const at::Tensor& frame) = 0;
+  /// Completes the output; without it a video or image never appears. Call once, after at least one frame.
+  virtual void finish() = 0;
+  /// A line the user should see, such as a second choice of encoder; empty when there is nothing to say.
+  virtual std::string note() const { return ""; }
+};
+
+/// Opens the writer for output_kind(path). Everything that can be known before the first frame fails here: bad names,
+/// unwritable or full folders, missing encoders; so open it before hours of sampling.
+std::unique_ptr<FrameWriter> open_frame_writer(const std::filesystem::path& path, const OutputOptions& options);
+
+/// The path of frame `index` of a pattern such as dir/frame_%04d.png.
+std::filesystem::path frame_path(const std::filesystem::path& pattern, int64_t index);
+
+}  // namespace tessera

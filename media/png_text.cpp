@@ -1,0 +1,161 @@
+#include "media/png_text.h"
+
+#include <array>
+#include <cstdint>
+#include <optional>
+
+#include "core/error.h"
+
+namespace tessera {
+namespace {
+
+constexpr std::string_view kSignature("\x89PNG\r\n\x1a\n", 8);
+constexpr size_t kHeaderEnd = 8 + 4 + 4 + 13 + 4;  // signature and IHDR: length, type, 13 bytes, checksum
+
+uint32_t crc32(std::string_view bytes) {
+  static const auto table = [] {
+    std::array<uint32_t, 256> made{};
+    for (uint32_t i = 0; i < 256; ++i) {
+      uint32_t value = i;
+      for (int bit = 0; bit < 8; ++bit) value = value & 1 ? 0xEDB88320u ^ (value >> 1) : value >> 1;
+      made[i] = value;
+    }
+    return made;
+  }();
+  uint32_t crc = 0xFFFFFFFFu;
+  for (const char byte : bytes) crc = table[(crc ^ static_cast<unsigned char>(byte)) & 0xFF] ^ (crc >> 8);
+  return ~crc;
+}
+
+std::string big_endian(uint32_t value) {
+  return {static_cast<char>(value >> 24), static_cast<char>(value >> 16), static_cast<char>(value >> 8),
+          static_cast<char>(value)};
+}
+
+uint32_t read_big_endian(std::string_view bytes, size_t at) {
+  uint32_t value = 0;
+  for (size_t i = 0; i < 4; ++i) value = value << 8 | static_cast<unsigned char>(bytes[at + i]);
+  return value;
+}
+
+/// The next code point of UTF-8 text, moving `at` past it; none when it is malformed.
+std::optional<uint32_t> next_code_point(std::string_view text, size_t& at) {
+  const auto lead = static_cast<unsigned char>(text[at++]);
+  if (lead < 0x80) return lead;
+  const int more = lead >= 0xF0 ? 3 : lead >= 0xE0 ? 2 : lead >= 0xC0 ? 1 : -1;
+  if (more < 0 || lead > 0xF4) return {};
+  uint32_t value = lead & (0x3Fu >> more);
+  for (int i = 0; i < more; ++i, ++at) {
+    if (at >= text.size() || (static_cast<unsigned char>(text[at]) & 0xC0) != 0x80) return {};
+    value = value << 6 | (static_cast<unsigned char>(text[at]) & 0x3F);
+  }
+  constexpr std::array<uint32_t, 4> kSmallest = {0, 0x80, 0x800, 0x10000};
+  if (value < kSmallest[static_cast<size_t>(more)] || value > 0x10FFFF || (value >= 0xD800 && value <= 0xDFFF))
+    return {};
+  return value;
+}
+
+/// Latin-1 bytes of UTF-8 text when every character is a line feed or printable Latin-1, as tEXt wants.
+std::optional<std::string> to_latin1(std::string_view text) {
+  std::string latin;
+  for (size_t at = 0; at < text.size();) {
+    const uint32_t c = *next_code_point(text, at);
+    if (c != '\n' && (c < 32 || (c > 126 && c < 161) || c > 255)) return {};
+    latin += static_cast<char>(c);
+  }
+  return latin;
+}
+
+std::string from_latin1(std::string_view latin) {
+  std::string text;
+  for (const char c : latin) {
+    const auto value = static_cast<unsigned char>(c);
+    if (value < 0x80) {
+      text += c;
+    } else {
+      text += static_cast<char>(0xC0 | value >> 6);
+      text += static_cast<char>(0x80 | (value & 0x3F));
+    }
+  }
+  return text;
+}
+
+std::string text_chunk(const std::string& keyword, const std::string& text) {
+  const std::optional<std::string> latin = to_latin1(text);
+  const std::string nul(1, '\0');
+  // iTXt between keyword and text: not compressed, method 0, no language, no translated keyword.
+  const std::string body =
+      latin ? "tEXt" + keyword + nul + *latin : "iTXt" + keyword + nul + std::string(4, '\0') + text;
+  return big_endian(static_cast<uint32_t>(body.size() - 4)) + body + big_endian(crc32(body));
+}
+
+void check_entry(const std::string& keyword, const std::string& text) {
+  bool good = !keyword.empty() && keyword.size() <= 79;
+  for (const char c : keyword) good = good && c >= 32 && c <= 126;
+  if (!good) throw Error("PNG text keyword \"" + keyword + "\" is not 1 to 79 printable ASCII characters; rename it");
+  if (!is_utf8_text(text)) throw Error("PNG text \"" + keyword + "\" is not UTF-8 without NUL; convert it to UTF-8");
+  if (text.size() > 0x7FFFFF00u) throw Error("PNG text \"" + keyword + "\" is longer than a chunk holds; shorten it");
+}
+
+/// Adds the text of a tEXt or uncompressed iTXt chunk's body, when it has the form of one.
+void parse_text(std::string_view type, std::string_view body, ImageText& text) {
+  const size_t keyword_end = body.find('\0');
+  if (keyword_end == std::string_view::npos) return;
+  const std::string keyword(body.substr(0, keyword_end));
+  body.remove_prefix(keyword_end + 1);
+  if (type == "tEXt") {
+    text[keyword] = from_latin1(body);
+    return;
+  }
+  if (body.size() < 2 || body[0] != '\0') return;
+  const size_t language_end = body.find('\0', 2);
+  if (language_end == std::string_view::npos) return;
+  const size_t translated_end = body.find('\0', language_end + 1);
+  if (translated_end == std::string_view::npos) return;
+  const std::string_view value = body.substr(translated_end + 1);
+  if (is_utf8_text(value)) text[keyword] = value;
+}
+
+}  // namespace
+
+bool is_utf8_text(std::string_view text) {
+  for (size_t at = 0; at < text.size();) {
+    const std::optional<uint32_t> c = next_code_point(text, at);
+    if (!c || *c == 0) return false;
+  }
+  return true;
+}
+
+bool is_png(std::string_view bytes) {
+  return bytes.substr(0, kSignature.size()) == kSignature;
+}
+
+std::string insert_png_text(std::string_view png, const ImageText& text) {
+  std::string out(png.substr(0, kHeaderEnd));
+  for (const auto& [keyword, value] : text) {
+    check_entry(keyword, value);
+    out += text_chunk(keyword, value);
+  }
+  return out.append(png.substr(kHeaderEnd));
+}
+
+ImageText read_png_text(std::string_view png, const std::string& where) {
+  ImageText text;
+  size_t at = kSignature.size();
+  while (true) {
+    const bool fits = png.size() - at >= 12 && read_big_endian(png, at) <= png.size() - at - 12;
+    if (!fits) throw Error(where + " is cut short: a chunk reaches past the end of the file; get the file again");
+    const size_t length = read_big_endian(png, at);
+    const std::string_view type = png.substr(at + 4, 4);
+    if (type == "IEND") return text;
+    if (type == "tEXt" || type == "iTXt") {
+      if (crc32(png.substr(at + 4, length + 4)) != read_big_endian(png, at + 8 + length))
+        throw Error(where + " is damaged: the checksum of a " + std::string(type) +
+                    " chunk is wrong; get the file again");
+      parse_text(type, png.substr(at + 8, length), text);
+    }
+    at += 12 + length;
+  }
+}
+
+}  // namespace tessera

@@ -1,0 +1,94 @@
+#include "media/frame_writer.h"
+
+#include <ATen/ATen.h>
+
+#include "media/image_io.h"
+#include "media/video_reader.h"
+#include "tests/media/temporary_folder.h"
+
+namespace tessera {
+namespace {
+
+using test::contains;
+using test::error_of;
+class FrameWriterTest : public test::FolderTest {};
+
+OutputOptions options(int64_t width, int64_t height) {
+  OutputOptions made;
+  made.width = width;
+  made.height = height;
+  made.text = {{"parameters", "a star"}};
+  return made;
+}
+
+at::Tensor flat(int64_t width, int64_t height, int value) {
+  return at::full({height, width, 3}, value, at::kByte);
+}
+
+TEST(OutputKindTest, FollowsTheName) {
+  EXPECT_EQ(output_kind("x.png"), OutputKind::kImage);
+  EXPECT_EQ(output_kind("dir.mp4/x.PNG"), OutputKind::kImage);
+  EXPECT_EQ(output_kind("out/frame_%04d.png"), OutputKind::kFrames);
+  EXPECT_EQ(output_kind("%01d.png"), OutputKind::kFrames);
+  for (const char* name : {"x.mp4", "x.MOV", "x.mkv", "x.webm", "x.gif", "x.webp", "100%.mp4"})
+    EXPECT_EQ(output_kind(name), OutputKind::kVideo) << name;
+}
+
+TEST(OutputKindTest, RefusesUnknownExtensionsAndBadPatterns) {
+  for (const char* name : {"x", "x.jpg", "x.mp4.", "out/", ".png"})
+    EXPECT_TRUE(
+        contains(error_of([&] { output_kind(name); }), "must end in .png, .mp4, .mov, .mkv, .webm, .gif, .webp"))
+        << name;
+  for (const char* name :
+       {"%d.png", "%4d.png", "%0d.png", "%00d.png", "%04x.png", "%04d_%04d.png", "100%.png", "%%04d.png", "x%04.png"})
+    EXPECT_TRUE(contains(error_of([&] { output_kind(name); }), "2: bad frame pattern")) << name;
+}
+
+TEST(FramePath, PutsTheNumberIn) {
+  EXPECT_EQ(frame_path("out/frame_%04d.png", 7), "out/frame_0007.png");
+  EXPECT_EQ(frame_path("%02d-x.png", 123), "123-x.png");
+}
+
+TEST_F(FrameWriterTest, AnImageAppearsWhenItIsFinished) {
+  const auto writer = open_frame_writer(folder / "x.png", options(5, 4));
+  writer->write(flat(5, 4, 9));
+  EXPECT_EQ(entry_count(), 0u);
+  EXPECT_TRUE(contains(error_of([&] { writer->write(flat(5, 4, 9)); }), "holds one image"));
+  writer->finish();
+  const Image image = read_image(folder / "x.png");
+  EXPECT_TRUE(image.pixels.equal(flat(5, 4, 9)));
+  EXPECT_EQ(image.text.at("parameters"), "a star");
+  EXPECT_THROW(open_frame_writer(folder / "y.png", options(5, 4))->write(flat(4, 5, 0)), c10::Error);
+}
+
+TEST_F(FrameWriterTest, ASequenceMakesItsFolderAndNumbersItsFrames) {
+  const auto writer = open_frame_writer(folder / "new" / "f_%03d.png", options(5, 4));
+  for (int i = 0; i < 3; ++i) writer->write(flat(5, 4, i));
+  writer->finish();
+  for (int i = 0; i < 3; ++i)
+    EXPECT_TRUE(read_image(folder / "new" / ("f_00" + std::to_string(i) + ".png")).pixels.equal(flat(5, 4, i)));
+  EXPECT_TRUE(
+      contains(error_of([&] { open_frame_writer(folder / "a" / "b" / "%04d.png", options(5, 4)); }), "does not exist"));
+}
+
+TEST_F(FrameWriterTest, ASequenceWithoutFramesLeavesNoFolder) {
+  open_frame_writer(folder / "new" / "%03d.png", options(5, 4));
+  EXPECT_EQ(entry_count(), 0u);
+}
+
+TEST_F(FrameWriterTest, AVideoGoesToTheVideoWriter) {
+  const auto writer = open_frame_writer(folder / "x.mp4", options(16, 16));
+  writer->write(flat(16, 16, 128));
+  writer->finish();
+  EXPECT_EQ(writer->note(), "");
+  EXPECT_EQ(read_video(folder / "x.mp4").frames.size(0), 1);
+}
+
+TEST_F(FrameWriterTest, UnwritableNamesFailBeforeTheFirstFrame) {
+  for (const char* name : {"no/x.png", "no/x.mp4", "no/no/%04d.png"})
+    EXPECT_TRUE(contains(error_of([&] { open_frame_writer(folder / name, options(16, 16)); }), "2: cannot write"))
+        << name;
+}
+
+}  // namespace
+}  // namespace tessera
