@@ -4,6 +4,7 @@
 #include <cmath>
 #include <fstream>
 #include <sstream>
+#include <string_view>
 
 namespace tessera {
 namespace {
@@ -14,6 +15,20 @@ bool is_whole(const json& value) {
   return value.is_number_integer() ||
          (value.is_number_float() && std::trunc(value.get<double>()) == value.get<double>() &&
           std::abs(value.get<double>()) < 9e15);
+}
+
+/// Infinity and -Infinity outside strings become null, padded so that positions in messages stay true.
+std::string without_infinities(std::string text) {
+  bool in_string = false;
+  for (size_t i = 0; i < text.size(); ++i) {
+    if (text[i] == '"') in_string = !in_string;
+    if (in_string && text[i] == '\\') ++i;
+    if (in_string) continue;
+    for (const std::string_view token : {"-Infinity", "Infinity"})
+      if (std::string_view(text).substr(i, token.size()) == token)
+        text.replace(i, token.size(), "null" + std::string(token.size() - 4, ' '));
+  }
+  return text;
 }
 
 int64_t whole(const json& value) {
@@ -29,7 +44,7 @@ json read_json_object(const std::filesystem::path& path) {
   text << in.rdbuf();
   json parsed;
   try {
-    parsed = json::parse(text.str());
+    parsed = json::parse(without_infinities(text.str()));
   } catch (const json::parse_error& e) {
     const std::string what = e.what();
     const size_t detail = what.find("] ");

@@ -1,0 +1,97 @@
+#include "samplers/guidance.h"
+
+#include <ATen/ATen.h>
+
+#include <cmath>
+#include <numeric>
+
+namespace tessera {
+namespace {
+
+/// All axes but the first.
+std::vector<int64_t> sample_axes(const at::Tensor& x) {
+  std::vector<int64_t> axes(static_cast<size_t>(x.dim() - 1));
+  std::iota(axes.begin(), axes.end(), int64_t{1});
+  return axes;
+}
+
+at::Tensor sample_sum(const at::Tensor& x) {
+  return x.sum(sample_axes(x), /*keepdim=*/true);
+}
+
+at::Tensor sample_std(const at::Tensor& x) {
+  return x.std(at::OptionalIntArrayRef(sample_axes(x)), /*correction=*/1, /*keepdim=*/true);
+}
+
+}  // namespace
+
+at::Tensor combine_guidance(const at::Tensor& cond, const at::Tensor& uncond, double scale) {
+  return uncond + scale * (cond - uncond);
+}
+
+at::Tensor rescale_guidance(const at::Tensor& guided, const at::Tensor& cond, double weight) {
+  const at::Tensor matched = guided * (sample_std(cond) / sample_std(guided));
+  return weight * matched + (1 - weight) * guided;
+}
+
+at::Tensor project_difference(const at::Tensor& difference, const at::Tensor& cond, double largest_norm,
+                              double parallel) {
+  constexpr double kSmallest = 1e-12;
+  at::Tensor cut = difference;
+  if (largest_norm > 0) cut = cut * (largest_norm / sample_sum(cut.square()).sqrt()).clamp_max(1.0);
+  const at::Tensor wide = cut.to(at::kDouble), direction = cond.to(at::kDouble);
+  const at::Tensor unit = direction / sample_sum(direction.square()).sqrt().clamp_min(kSmallest);
+  const at::Tensor along = sample_sum(wide * unit) * unit;
+  return ((wide - along) + parallel * along).to(difference.scalar_type());
+}
+
+at::Tensor zero_star_factor(const at::Tensor& cond, const at::Tensor& uncond) {
+  constexpr double kSmallest = 1e-8;
+  return sample_sum(cond * uncond) / (sample_sum(uncond.square()) + kSmallest);
+}
+
+GuidedModel::GuidedModel(const GuidanceConfig& config, ConditionalModel model, at::Tensor positive, at::Tensor negative)
+    : config_(config), model_(std::move(model)), positive_(std::move(positive)) {
+  if (config.scale <= 1) return;
+  TORCH_CHECK(negative.defined() && negative.sizes() == positive_.sizes(),
+              "GuidedModel: both conditions must have one shape, got ", positive_.sizes(), " and ",
+              negative.defined() ? negative.sizes() : at::IntArrayRef());
+  both_ = at::cat({positive_, negative});
+}
+
+at::Tensor GuidedModel::operator()(const at::Tensor& x, double timestep, int64_t call, int64_t calls) {
+  if (call == 0) momentum_.reset();
+  const auto boundary = [&](double fraction) { return static_cast<int64_t>(fraction * static_cast<double>(calls)); };
+  const bool guided = config_.scale > 1 && call >= boundary(config_.start) && call < boundary(config_.stop);
+  const int64_t batch = x.size(0);
+  const at::Tensor timesteps = at::full({guided ? 2 * batch : batch}, timestep, x.options().dtype(at::kFloat));
+  if (!guided) return model_(x, timesteps, positive_).to(at::kFloat);
+  if (config_.kind == GuidanceKind::kZeroStar && call < config_.zero_calls) return at::zeros_like(x);
+  const at::Tensor output = model_(at::cat({x, x}), timesteps, both_).to(at::kFloat);
+  TORCH_CHECK(output.size(0) == 2 * batch, "GuidedModel: the model made ", output.size(0), " predictions of ",
+              2 * batch);
+  const at::Tensor cond = output.narrow(0, 0, batch);
+  const at::Tensor out = combine(cond, output.narrow(0, batch, batch));
+  return config_.rescale > 0 ? rescale_guidance(out, cond, config_.rescale) : out;
+}
+
+at::Tensor GuidedModel::combine(const at::Tensor& cond, const at::Tensor& uncond) {
+  switch (config_.kind) {
+    case GuidanceKind::kPlain:
+      return combine_guidance(cond, uncond, config_.scale);
+    case GuidanceKind::kZeroStar:
+      return combine_guidance(cond, zero_star_factor(cond, uncond) * uncond, config_.scale);
+    case GuidanceKind::kProjected: {
+      at::Tensor difference = cond - uncond;
+      if (config_.projected_momentum != 0) {
+        if (momentum_.defined()) difference = difference + config_.projected_momentum * momentum_;
+        momentum_ = difference;
+      }
+      return uncond +
+             config_.scale * project_difference(difference, cond, config_.projected_norm, config_.projected_parallel);
+    }
+  }
+  TORCH_CHECK(false, "GuidedModel: unknown guidance");
+}
+
+}  // namespace tessera

@@ -1,0 +1,45 @@
+#include "samplers/loop.h"
+
+#include <ATen/ATen.h>
+#include <c10/core/GradMode.h>
+
+#include <string>
+
+#include "core/cancel.h"
+#include "core/error.h"
+
+namespace tessera {
+namespace {
+
+void check_finite(const at::Tensor& values, const char* what, int64_t call, const Sampler& sampler) {
+  if (values.is_meta()) return;
+  const at::Tensor finite = values.isfinite();
+  if (finite.all().item<bool>()) return;
+  const int64_t bad = values.numel() - finite.sum().item<int64_t>();
+  throw Error(std::string(what) + " is not finite after step " + std::to_string(call + 1) + " of " +
+                  std::to_string(sampler.calls()) + " (timestep " +
+                  std::to_string(sampler.schedule().timesteps[static_cast<size_t>(call)]) +
+                  "): " + std::to_string(bad) + " of " + std::to_string(values.numel()) +
+                  " values are NaN or infinite; try --dtype float32, a lower --cfg-scale or another --sampler",
+              ExitCode::kBadPixels);
+}
+
+}  // namespace
+
+at::Tensor run_sampler(Sampler& sampler, const at::Tensor& noise, const Denoiser& denoiser, const OnStep& on_step) {
+  const c10::NoGradGuard no_gradients;
+  const int64_t calls = sampler.calls();
+  at::Tensor sample = noise.to(at::kFloat) * sampler.schedule().init_noise_sigma;
+  for (int64_t call = 0; call < calls; ++call) {
+    throw_if_cancelled();
+    const double timestep = sampler.schedule().timesteps[static_cast<size_t>(call)];
+    const at::Tensor prediction = denoiser(sampler.scale_input(sample, call), timestep, call, calls);
+    check_finite(prediction, "the model's prediction", call, sampler);
+    sample = sampler.step(prediction, sample, call);
+    check_finite(sample, "the sample", call, sampler);
+    if (on_step) on_step(call + 1, calls, sample);
+  }
+  return sample;
+}
+
+}  // namespace tessera

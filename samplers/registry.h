@@ -1,0 +1,40 @@
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "samplers/sampler.h"
+
+namespace tessera {
+
+/// One sampler: what `tessera samplers` prints about it, and how it is made.
+struct SamplerInfo {
+  std::string name;                  ///< canonical
+  std::vector<std::string> aliases;  ///< names that comparable programs use
+  bool flow, diffusion;              ///< families of models it serves
+  bool stochastic;                   ///< draws noise at every step
+  int64_t calls_per_step;            ///< calls of the network
+  std::string advice;                ///< one line
+  std::unique_ptr<Sampler> (*make)(const SamplerConfig& config, const SamplingPlan& plan);
+};
+
+/// Every sampler, in the order they are listed.
+const std::vector<SamplerInfo>& samplers();
+
+/// The entry of a canonical name, an alias or a diffusers class name; case, '-', '_' and ' ' do not matter. Throws
+/// Error with the nearest name.
+const SamplerInfo& find_sampler(const std::string& name);
+
+/// Canonical names of the samplers for flow-matching models, or for diffusion models.
+std::vector<std::string> sampler_names(bool flow);
+
+/// Makes `name` the sampler of a model with this configuration; the rest of it stays. Throws Error when the name is not
+/// known, or when that sampler does not serve the model's family: then it names those that do.
+void select_sampler(SamplerConfig& config, const std::string& name);
+
+/// The solver of config.sampler, ready for call 0. Throws Error when sampler and family do not fit, or the plan does
+/// not suit.
+std::unique_ptr<Sampler> make_sampler(const SamplerConfig& config, const SamplingPlan& plan);
+
+}  // namespace tessera

@@ -1,0 +1,112 @@
+#include "samplers/sampler.h"
+
+#include <ATen/ATen.h>
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+namespace tessera {
+
+Sampler::Sampler(Schedule schedule) : schedule_(std::move(schedule)) {}
+
+at::Tensor Sampler::scale_input(const at::Tensor& sample, int64_t) const {
+  return sample;
+}
+
+at::Tensor Sampler::step(const at::Tensor& model_output, const at::Tensor& sample, int64_t i) {
+  TORCH_CHECK(i >= 0 && i < calls(), "Sampler: call ", i, " of ", calls());
+  TORCH_CHECK(sample.scalar_type() == at::kFloat, "Sampler: the sample must be float32, got ", sample.scalar_type());
+  return advance(model_output.to(at::kFloat), sample, i);
+}
+
+at::Tensor Sampler::draw_noise(const at::Tensor& sample) const {
+  TORCH_CHECK(draw_, "Sampler: this solver draws noise at every step; set_noise() was not called");
+  const at::Tensor noise = draw_(sample.sizes());
+  TORCH_CHECK(noise.sizes() == sample.sizes(), "Sampler: noise is ", noise.sizes(), ", want ", sample.sizes());
+  return noise.to(sample.options());
+}
+
+double NoiseLevel::lambda() const {
+  return sigma == 0 ? std::numeric_limits<double>::infinity() : std::log(alpha) - std::log(sigma);
+}
+
+NoiseLevel noise_level(const SamplerConfig& config, double sigma) {
+  if (config.flow()) return {1 - sigma, sigma};
+  const double alpha = 1 / std::sqrt(sigma * sigma + 1);
+  return {alpha, sigma * alpha};
+}
+
+at::Tensor predicted_data(Prediction prediction, const at::Tensor& output, const at::Tensor& sample,
+                          const NoiseLevel& level) {
+  switch (prediction) {
+    case Prediction::kEpsilon:
+      return (sample - level.sigma * output) / level.alpha;
+    case Prediction::kSample:
+      return output;
+    case Prediction::kV:
+      return level.alpha * sample - level.sigma * output;
+    case Prediction::kFlow:
+      return sample - level.sigma * output;
+  }
+  TORCH_CHECK(false, "predicted_data: unknown prediction");
+}
+
+Schedule sigma_space_schedule(const SamplerConfig& config, const SamplingPlan& plan) {
+  const std::vector<double> table = training_sigmas(config);
+  Schedule schedule;
+  for (const double t : spaced_timesteps(config, plan.steps, /*skip_last=*/false)) {
+    schedule.timesteps.push_back(to_float32(t));
+    schedule.sigmas.push_back(interpolate(table, schedule.timesteps.back()));
+  }
+  if (config.sigma_curve != SigmaCurve::kPlain) {
+    schedule.sigmas = curved_sigmas(config, schedule.sigmas.front(), schedule.sigmas.back(), plan.steps);
+    const TimestepOfSigma timestep_of(table);
+    for (size_t i = 0; i < schedule.sigmas.size(); ++i)
+      schedule.timesteps[i] = to_float32(timestep_of(schedule.sigmas[i]));
+  }
+  schedule.sigmas.push_back(config.final_sigma_min ? table.front() : 0.0);
+  for (double& sigma : schedule.sigmas) sigma = to_float32(sigma);
+  const double largest = *std::max_element(schedule.sigmas.begin(), schedule.sigmas.end());
+  schedule.init_noise_sigma =
+      to_float32(config.spacing == Spacing::kLeading ? std::sqrt(largest * largest + 1) : largest);
+  return schedule;
+}
+
+at::Tensor to_network_space(const at::Tensor& sample, double sigma) {
+  return sample / std::sqrt(sigma * sigma + 1);
+}
+
+at::Tensor sigma_space_slope(const SamplerConfig& config, const at::Tensor& output, const at::Tensor& sample,
+                             double sigma) {
+  at::Tensor data =
+      predicted_data(config.prediction, output, to_network_space(sample, sigma), noise_level(config, sigma));
+  if (config.clip_sample) data = data.clamp(-config.clip_range, config.clip_range);
+  return (sample - data) / sigma;
+}
+
+Schedule flow_schedule(const SamplerConfig& config, const SamplingPlan& plan) {
+  const double train = static_cast<double>(config.train_steps);
+  std::vector<double> times = plan.sigmas;
+  if (times.empty()) {
+    const auto end = [&](double t) {  // the reference's float32 arithmetic
+      const float time = static_cast<float>(t) / static_cast<float>(train),
+                  shift = static_cast<float>(config.flow_shift);
+      if (config.dynamic_shift) return static_cast<double>(time);
+      return static_cast<double>(shift * time / (1 + static_cast<float>(config.flow_shift - 1) * time));
+    };
+    for (const double t : evenly_spaced(end(train) * train, end(1) * train, plan.steps)) times.push_back(t / train);
+  }
+  times = shift_flow_times(config, plan, times, /*single=*/!plan.sigmas.empty());
+  if (config.sigma_curve != SigmaCurve::kPlain)
+    times = curved_sigmas(config, times.front(), times.back(), static_cast<int64_t>(times.size()));
+  Schedule schedule;
+  for (const double time : times) {
+    schedule.sigmas.push_back(to_float32(time));
+    schedule.timesteps.push_back(to_float32(schedule.sigmas.back() * train));
+  }
+  schedule.sigmas.push_back(0.0);
+  return schedule;
+}
+
+}  // namespace tessera

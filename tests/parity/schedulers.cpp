@@ -1,0 +1,139 @@
+#include <set>
+
+#include "samplers/loop.h"
+#include "samplers/registry.h"
+#include "tests/support/fixture.h"
+
+namespace tessera {
+namespace {
+
+/// The fixture's analytic network.
+at::Tensor analytic(const at::Tensor& x, double t) {
+  return 0.3 * x + 0.2 * x.sin() + 0.1 * std::sin(t / 1000);
+}
+
+struct Case {
+  explicit Case(const nlohmann::json& entry) : name(entry.at("name")), config(settings(entry)) {
+    plan.steps = entry.at("steps").get<int64_t>();
+    if (entry.contains("mu")) plan.mu = entry.at("mu").get<double>();
+    if (entry.contains("sigmas")) plan.sigmas = entry.at("sigmas").get<std::vector<double>>();
+  }
+  static SamplerConfig settings(const nlohmann::json& entry) {
+    nlohmann::json json = entry.at("full_config");
+    json["_class_name"] = entry.at("cls");
+    return read_scheduler_config({json, entry.at("name")});
+  }
+
+  std::string name;
+  SamplerConfig config;
+  SamplingPlan plan;
+};
+
+std::vector<Case> cases_of(const test::Fixture& fixture) {
+  std::vector<Case> runs;
+  for (const auto& entry : fixture.config.at("runs")) runs.emplace_back(entry);
+  return runs;
+}
+
+at::Tensor doubles(const std::vector<double>& values) {
+  return at::tensor(values, at::kDouble);
+}
+
+/// Timesteps found by interpolating logarithms hang on the last bit of log(); all others must be equal.
+bool interpolated_timesteps(const Case& run) {
+  return run.config.sigma_curve != SigmaCurve::kPlain && !run.config.flow() &&
+         (run.config.sampler == "euler" || run.config.sampler == "heun");
+}
+
+TEST(SchedulersParity, TimestepsAndSigmas) {
+  const test::Fixture fixture("schedulers");
+  for (const Case& run : cases_of(fixture)) {
+    SCOPED_TRACE(run.name);
+    const Schedule schedule = make_sampler(run.config, run.plan)->schedule();
+    const at::Tensor expected = fixture[run.name + ".timesteps"], timesteps = doubles(schedule.timesteps);
+    ASSERT_EQ(timesteps.sizes(), expected.sizes());
+    constexpr double kTwoUlps = 2.4e-7;
+    if (interpolated_timesteps(run))
+      EXPECT_TRUE(((timesteps - expected).abs() <= kTwoUlps * expected.abs()).all().item<bool>())
+          << timesteps - expected;
+    else
+      EXPECT_TRUE(at::equal(timesteps, expected)) << timesteps - expected;
+    if (fixture.io.find(run.name + ".sigmas")) {
+      EXPECT_CLOSE(doubles(schedule.sigmas), fixture[run.name + ".sigmas"], 1e-6);
+    }
+    EXPECT_CLOSE(doubles({schedule.init_noise_sigma}), fixture[run.name + ".init_noise_sigma"].view({1}), 1e-6);
+  }
+}
+
+TEST(SchedulersParity, NoiseTheModelsWereTrainedWith) {
+  const test::Fixture fixture("schedulers");
+  for (const Case& run : cases_of(fixture)) {
+    const at::Tensor* expected = fixture.io.find(run.name + ".alphas_cumprod_every50");
+    if (!expected) continue;
+    const bool avoid_zero = run.config.sampler != "ddim" && run.config.sampler != "ddpm";
+    const at::Tensor alphas = doubles(alphas_cumprod(run.config, avoid_zero));
+    EXPECT_CLOSE(alphas.slice(0, 0, alphas.size(0), 50), *expected, 1e-6);
+  }
+}
+
+TEST(SchedulersParity, TrajectoriesOnTheAnalyticModel) {
+  const test::Fixture fixture("schedulers");
+  for (const Case& run : cases_of(fixture)) {
+    SCOPED_TRACE(run.name);
+    const auto sampler = make_sampler(run.config, run.plan);
+    int64_t draws = 0;
+    sampler->set_noise([&](at::IntArrayRef) { return fixture[run.name + ".noise"][draws++]; });
+    const at::Tensor expected = fixture[run.name + ".samples"];
+    ASSERT_EQ(expected.size(0), sampler->calls() + 1);
+    double worst = 0;
+    const auto compare = [&](int64_t done, int64_t, const at::Tensor& sample) {
+      worst = std::max(worst, test::relative_error(sample, expected[done]));
+      EXPECT_CLOSE(sample, expected[done], 1e-5);
+    };
+    const auto network = [](const at::Tensor& x, double t, int64_t, int64_t) { return analytic(x, t); };
+    compare(0, sampler->calls(), fixture["x0"] * sampler->schedule().init_noise_sigma);
+    run_sampler(*sampler, fixture["x0"], network, compare);
+    const at::Tensor* noise = fixture.io.find(run.name + ".noise");
+    EXPECT_EQ(draws, noise ? noise->size(0) : 0);
+    RecordProperty(run.name, std::to_string(worst));
+    std::cout << run.name << " " << worst << "\n";
+  }
+}
+
+/// The cases that the project keeps: a sampler whose case vanished is not tested any more.
+TEST(SchedulersParity, EveryCaseIsThere) {
+  const auto config = read_json_object(std::filesystem::path(TESSERA_DEFAULT_FIXTURES) / "schedulers/config.json");
+  std::set<std::string> names;
+  for (const auto& entry : config.at("runs")) names.insert(entry.at("name").get<std::string>());
+  const std::set<std::string> expected = {"ddim_eps",
+                                          "ddim_v",
+                                          "ddim_trailing_zsnr_v",
+                                          "ddpm_fixed_small",
+                                          "ddpm_clip_large",
+                                          "euler_discrete",
+                                          "euler_discrete_v_leading",
+                                          "euler_karras",
+                                          "heun_discrete",
+                                          "heun_karras",
+                                          "dpmpp_2m",
+                                          "dpmpp_2m_karras",
+                                          "dpmpp_2m_v",
+                                          "dpmpp_2m_heun_type",
+                                          "dpmpp_flow",
+                                          "unipc_eps",
+                                          "unipc_flow_shift3",
+                                          "unipc_flow_shift5_many",
+                                          "unipc_eps_bh1",
+                                          "unipc_eps_order3",
+                                          "flow_euler_shift1",
+                                          "flow_euler_shift3",
+                                          "flow_euler_dynamic",
+                                          "flow_euler_dynamic_linear",
+                                          "flow_euler_custom_sigmas",
+                                          "flow_heun_shift1",
+                                          "flow_heun_shift3"};
+  EXPECT_EQ(names, expected);
+}
+
+}  // namespace
+}  // namespace tessera
