@@ -10,7 +10,6 @@ namespace tessera {
 namespace {
 
 constexpr double kLargestSeed = 9007199254740991.0;  // 2^53 - 1: exact in every JSON reader
-constexpr size_t kLargestPrompt = 65536;
 
 const std::string kScene = "What to render", kSize = "Size and length", kSampling = "Sampling",
                   kMachine = "Model and machine", kOutput = "Output";
@@ -101,7 +100,7 @@ std::vector<JobOption> sampling_options() {
        .field = &Job::sampler,
        .group = kSampling,
        .value = "NAME",
-       .help = "Solver: unipc or flow_euler"},
+       .help = "Solver: euler (or flow_euler), unipc, dpmpp_2m, heun or dpmpp_2m_sde"},
       {.name = "seed",
        .short_name = "s",
        .aliases = {"base-seed"},
@@ -265,35 +264,6 @@ void visit_value(const Job& job, const JobOption& option, const Visit& visit) {
       option.field);
 }
 
-/// Length of the UTF-8 sequence at `text[i]` (RFC 3629: no overlong forms, no surrogates), 0 when it is not one.
-size_t utf8_length(const std::string& text, size_t i) {
-  const auto byte = [&](size_t k) { return static_cast<unsigned char>(k < text.size() ? text[k] : 0); };
-  const unsigned char lead = byte(i);
-  if (lead < 0x80) return 1;
-  const size_t length = lead >= 0xC2 && lead < 0xE0   ? 2
-                        : (lead & 0xF0) == 0xE0       ? 3
-                        : lead >= 0xF0 && lead < 0xF5 ? 4
-                                                      : 0;
-  for (size_t k = 1; k < length; ++k)
-    if ((byte(i + k) & 0xC0) != 0x80) return 0;
-  const unsigned char second = byte(i + 1);
-  const bool wrong = (lead == 0xE0 && second < 0xA0) || (lead == 0xED && second >= 0xA0) ||
-                     (lead == 0xF0 && second < 0x90) || (lead == 0xF4 && second >= 0x90);
-  return wrong ? 0 : length;
-}
-
-void check_text(const std::string& text, const std::string& what) {
-  if (text.size() > kLargestPrompt)
-    throw Error("the " + what + " has " + std::to_string(text.size()) + " bytes, at most " +
-                std::to_string(kLargestPrompt) + " are taken; shorten it");
-  for (size_t i = 0; i < text.size();) {
-    const size_t length = utf8_length(text, i);
-    if (length == 0)
-      throw Error("the " + what + " is not UTF-8 (byte " + std::to_string(i) + "); write it in a UTF-8 locale");
-    i += length;
-  }
-}
-
 }  // namespace
 
 const std::vector<JobOption>& job_options() {
@@ -375,11 +345,28 @@ nlohmann::ordered_json recipe_json(const Job& job) {
   return out;
 }
 
-void check_prompts(const Job& job) {
-  check_text(job.prompt, "prompt");
-  check_text(job.negative_prompt, "negative prompt");
-  if (job.prompt.find_first_not_of(" \t\r\n\v\f") == std::string::npos)
-    throw Error("the prompt is empty; say what to show, e.g. tessera generate \"a red star on a blue background\"");
+bool is_model_default(const JobOption& option) {
+  return std::visit(
+      [](auto field) {
+        if constexpr (std::is_same_v<decltype(field), SizeField>)
+          return false;
+        else
+          return requires(Job job) {
+            (job.*field).has_value();
+          };
+      },
+      option.field);
+}
+
+void fill_unset(Job& job, const Job& defaults) {
+  for (const auto& option : job_options())
+    std::visit(
+        [&](auto field) {
+          if constexpr (!std::is_same_v<decltype(field), SizeField>)
+            if constexpr (requires { (job.*field).has_value(); })
+              if (!(job.*field)) job.*field = defaults.*field;
+        },
+        option.field);
 }
 
 }  // namespace tessera

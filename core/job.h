@@ -74,7 +74,10 @@ void apply_json(Job& job, const nlohmann::json& object, const std::string& where
 /// The options that make the pixels, by JSON key; unset ones are left out. apply_json of it gives the same job.
 nlohmann::ordered_json recipe_json(const Job& job);
 
-/// Checks that the prompts are UTF-8, of at most 65,536 bytes, and that the prompt says something. Throws Error.
-void check_prompts(const Job& job);
+/// True for an option whose default the model decides.
+bool is_model_default(const JobOption& option);
+
+/// Gives every option that `job` leaves to the model the value it has in `defaults`.
+void fill_unset(Job& job, const Job& defaults);
 
 }  // namespace tessera

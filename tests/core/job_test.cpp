@@ -119,36 +119,19 @@ TEST(JobJson, ErrorsNameFileAndKey) {
             "jobs.json: --steps wants a whole number from 1 to 1000, got \"true\"");
 }
 
-std::string prompt_error(const std::string& prompt) {
-  Job job;
-  job.prompt = prompt;
-  return message_of([&] { check_prompts(job); });
-}
-
-TEST(JobPrompts, EmptyLongAndBrokenOnesAreRefused) {
-  const std::string empty =
-      "the prompt is empty; say what to show, e.g. tessera generate \"a red star on a blue background\"";
-  EXPECT_EQ(prompt_error(""), empty);
-  EXPECT_EQ(prompt_error(" \n\t"), empty);
-  EXPECT_EQ(prompt_error(std::string(65536, 'a')), "no error");
-  EXPECT_EQ(prompt_error(std::string(65537, 'a')), "the prompt has 65537 bytes, at most 65536 are taken; shorten it");
-}
-
-TEST(JobPrompts, OnlyRealUtf8Passes) {
-  for (const char* good : {"ascii", "\xC3\xA9", "\xE2\x82\xAC", "\xF0\x9F\x8C\x9F star", "\xF4\x8F\xBF\xBF"})
-    EXPECT_EQ(prompt_error(good), "no error") << good;
-  const std::vector<std::string> bad = {"a\xFF",
-                                        "\x80",
-                                        "\xC3",
-                                        "\xC0\xAF",
-                                        "\xE0\x80\xAF",
-                                        "\xED\xA0\x80",
-                                        "\xF0\x80\x80\x80",
-                                        "\xF4\x90\x80\x80",
-                                        "\xF8\x88\x80\x80\x80",
-                                        "\xE2\x82"};
-  for (const auto& text : bad) EXPECT_NE(prompt_error(text).find("is not UTF-8"), std::string::npos) << text;
-  EXPECT_NE(prompt_error("a\xFF").find("(byte 1)"), std::string::npos);
+TEST(JobDefaults, FillOnlyWhatTheUserLeftOpen) {
+  Job job, defaults;
+  job.steps = 7;
+  defaults.steps = 50;
+  defaults.frames = 81;
+  defaults.seed = 5;
+  fill_unset(job, defaults);
+  EXPECT_EQ(job.steps, 7);
+  EXPECT_EQ(job.frames, 81);
+  EXPECT_EQ(job.seed, -1);
+  EXPECT_TRUE(is_model_default(find_job_option("steps")));
+  EXPECT_FALSE(is_model_default(find_job_option("seed")));
+  EXPECT_FALSE(is_model_default(find_job_option("size")));
 }
 
 }  // namespace

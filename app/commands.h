@@ -1,0 +1,13 @@
+#pragma once
+
+namespace CLI {
+class App;
+}
+
+namespace tessera {
+
+/// Each registers one command; its callback does the work and throws Error when it cannot.
+void add_generate_command(CLI::App& root);
+void add_info_command(CLI::App& root);
+
+}  // namespace tessera

@@ -1,0 +1,29 @@
+#include "pipelines/frame_check.h"
+
+#include <ATen/ATen.h>
+
+namespace tessera {
+namespace {
+
+constexpr double kLevel = 1.0 / 255.0;  // one step of an 8-bit picture
+
+}  // namespace
+
+void FrameCheck::add(const at::Tensor& frames) {
+  TORCH_CHECK(frames.dim() == 5 && frames.size(1) == 3, "FrameCheck: want [B, 3, T, H, W], got ", frames.sizes());
+  finite_ = finite_ && frames.isfinite().all().item<bool>();
+  const at::Tensor colours = frames.to(at::kFloat).transpose(0, 1).flatten(1);  // [3, B T H W]
+  const at::Tensor low = colours.amin(1), high = colours.amax(1);
+  low_ = low_.defined() ? at::minimum(low_, low) : low;
+  high_ = high_.defined() ? at::maximum(high_, high) : high;
+}
+
+std::string FrameCheck::problem() const {
+  if (!finite_) return "not finite";
+  if (!low_.defined()) return "";
+  if (high_.max().item<double>() <= kLevel) return "black";
+  if ((high_ - low_).max().item<double>() <= kLevel) return "of a single colour";
+  return "";
+}
+
+}  // namespace tessera

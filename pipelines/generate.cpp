@@ -1,0 +1,163 @@
+#include "pipelines/generate.h"
+
+#include <c10/core/InferenceMode.h>
+
+#include <chrono>
+#include <memory>
+#include <optional>
+
+#include "core/cancel.h"
+#include "core/error.h"
+#include "media/frame_writer.h"
+#include "pipelines/bundled_model.h"
+#include "pipelines/frame_check.h"
+#include "pipelines/latents.h"
+#include "pipelines/recipe.h"
+#include "pipelines/text_to_video.h"
+
+namespace tessera {
+namespace {
+
+class Stopwatch {
+ public:
+  /// Seconds since construction or the last lap.
+  double lap() {
+    const auto now = std::chrono::steady_clock::now();
+    const double seconds = std::chrono::duration<double>(now - last_).count();
+    last_ = now;
+    return seconds;
+  }
+
+ private:
+  std::chrono::steady_clock::time_point last_ = std::chrono::steady_clock::now();
+};
+
+/// One job on its way: what is decided, and the parts of the model that are in memory.
+class Generation {
+ public:
+  Generation(const Job& asked, const GenerateListener& listener)
+      : listener_(listener),
+        device_(open_device(asked.device)),
+        model_(open_wan_model(asked.model.empty() ? find_bundled_model() : std::filesystem::path(asked.model))),
+        tokenizer_(load_tokenizer(model_)),
+        latents_(asked.latents.empty() ? at::Tensor() : read_latents(asked.latents, model_)) {
+    std::vector<std::string> notes;
+    job_ = complete_job(asked, model_, latents_, notes);
+    for (const auto& text : notes) listener_.note(text);
+    listener_.note("seed " + std::to_string(job_.seed));
+  }
+
+  void run() {
+    auto writer = open_writer(0);
+    check_weights(model_);
+    Stopwatch watch;
+    const Conditioning conditioning = encode_text();
+    const double text_seconds = watch.lap();
+    std::optional<Loaded<WanTransformer>> transformer = load_transformer(model_, job_.dtype, device_);
+    for (int64_t i = 0; i < job_.count; ++i) {
+      if (i > 0) writer = open_writer(i);
+      watch.lap();
+      const at::Tensor latents = denoise_output(*transformer, conditioning, i);
+      if (i + 1 == job_.count) transformer.reset();
+      const double denoise_seconds = watch.lap();
+      decode_output(latents, *writer, i);
+      listener_.done(
+          {output_name(job_, i), files(i), output_recipe(job_, i), text_seconds, denoise_seconds, watch.lap()});
+    }
+  }
+
+ private:
+  std::unique_ptr<FrameWriter> open_writer(int64_t i) {
+    OutputOptions options;
+    options.width = *job_.width;
+    options.height = *job_.height;
+    options.fps = {*job_.fps, 1};
+    options.comment = output_recipe(job_, i).dump();
+    options.text = {{"parameters", recipe_text(job_, i)}, {"tessera", options.comment}};
+    auto writer = open_frame_writer(output_name(job_, i), options);
+    if (!writer->note().empty()) listener_.note(writer->note());
+    return writer;
+  }
+
+  at::Tensor encode(const Umt5Encoder& encoder, const std::string& text, const std::string& what) {
+    const int64_t length = *job_.max_sequence_length;
+    const PromptTokens tokens = tokenize_prompt(tokenizer_, text, length);
+    if (tokens.dropped > 0)
+      listener_.note("the " + what + " is longer than " + std::to_string(length) + " tokens: its last " +
+                     std::to_string(tokens.dropped) + " are not seen");
+    return encode_prompt(encoder, tokens.ids, length, device_);
+  }
+
+  Conditioning encode_text() {
+    const auto encoder = load_text_encoder(model_, job_.dtype, device_);
+    throw_if_cancelled();
+    Conditioning conditioning{encode(encoder.part, job_.prompt, "prompt"), {}};
+    throw_if_cancelled();
+    if (*job_.cfg_scale > 1) conditioning.negative = encode(encoder.part, job_.negative_prompt, "negative prompt");
+    return conditioning;
+  }
+
+  at::Tensor denoise_output(const Loaded<WanTransformer>& transformer, const Conditioning& conditioning, int64_t i) {
+    Noise noise;
+    noise.draw = noise_source(static_cast<uint64_t>(job_.seed + i));
+    noise.initial = latents_.defined() ? latents_.narrow(0, i, 1) : noise.draw(latent_shape(job_, model_));
+    noise.initial = noise.initial.to(device_);
+    std::optional<Progress> progress;
+    return denoise(model_, transformer, conditioning, noise, job_, [&](int64_t, int64_t calls, const at::Tensor&) {
+      if (!progress) progress.emplace(label("denoising", i), calls, listener_.progress);
+      progress->advance();
+    });
+  }
+
+  void decode_output(const at::Tensor& latents, FrameWriter& writer, int64_t i) {
+    const auto vae = load_vae(model_, job_.dtype, device_);
+    Progress progress(label("decoding", i), *job_.frames, listener_.progress);
+    FrameCheck check;
+    decode_latents(model_, vae, latents, [&](const at::Tensor& chunk) {
+      const at::Tensor frames = chunk.cpu();
+      check.add(frames);
+      if (check.problem() == "not finite") refuse(latents, check, i);
+      for (int64_t t = 0; t < frames.size(2); ++t) writer.write(frames.select(0, 0).select(1, t));
+      progress.advance(frames.size(2));
+    });
+    if (!check.problem().empty()) refuse(latents, check, i);
+    throw_if_cancelled();
+    writer.finish();
+  }
+
+  [[noreturn]] void refuse(const at::Tensor& latents, const FrameCheck& check, int64_t i) {
+    const std::string kept = output_name(job_, i) + ".latents.safetensors";
+    write_safetensors(kept, {{"latents", latents.cpu()}}, {{"tessera", output_recipe(job_, i).dump()}});
+    throw Error("the frames of " + output_name(job_, i) + " are " + check.problem() + "; the latents are kept in " +
+                    kept + "; try --dtype fp32, another seed or a lower --cfg-scale",
+                ExitCode::kBadPixels);
+  }
+
+  std::vector<std::string> files(int64_t i) const {
+    const std::string name = output_name(job_, i);
+    if (output_kind(name) != OutputKind::kFrames) return {name};
+    std::vector<std::string> out;
+    for (int64_t t = 0; t < *job_.frames; ++t) out.push_back(frame_path(name, t).string());
+    return out;
+  }
+
+  std::string label(const std::string& stage, int64_t i) const {
+    return job_.count == 1 ? stage : stage + " " + std::to_string(i + 1) + "/" + std::to_string(job_.count);
+  }
+
+  const GenerateListener& listener_;
+  at::Device device_;
+  WanModel model_;
+  Tokenizer tokenizer_;
+  at::Tensor latents_;
+  Job job_;
+};
+
+}  // namespace
+
+void generate(const Job& job, const GenerateListener& listener) {
+  const c10::InferenceMode inference;
+  Generation(job, listener).run();
+}
+
+}  // namespace tessera

@@ -1,0 +1,33 @@
+#pragma once
+
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "core/job.h"
+#include "core/progress.h"
+
+namespace tessera {
+
+/// One finished output.
+struct GeneratedOutput {
+  std::string path;                ///< as asked for; a pattern when every frame has its own file
+  std::vector<std::string> files;  ///< what was written
+  nlohmann::ordered_json recipe;   ///< see output_recipe
+  double text_seconds = 0, denoise_seconds = 0, decode_seconds = 0;
+};
+
+/// Whom to tell while a job runs.
+struct GenerateListener {
+  ProgressStyle progress = ProgressStyle::kNone;
+  std::function<void(const std::string&)> note;      ///< a line for the user
+  std::function<void(const GeneratedOutput&)> done;  ///< after each output
+};
+
+/// Renders a job from its model directory to its files. Parts of the model are loaded, used and dropped in turn:
+/// text encoder, denoiser, autoencoder. Whatever can be known to fail fails before the first step.
+/// Throws Error: bad input (2), a stop by signal (130 or 143; no unfinished file stays), frames that are not finite,
+/// black or of a single colour (4; the latents are kept beside the output), a failed write (1).
+void generate(const Job& job, const GenerateListener& listener);
+
+}  // namespace tessera

@@ -1,0 +1,150 @@
+#include "pipelines/recipe.h"
+
+#include <algorithm>
+#include <filesystem>
+#include <random>
+
+#include "core/error.h"
+#include "media/frame_writer.h"
+#include "models/prompt_clean.h"
+#include "pipelines/latents.h"
+#include "samplers/registry.h"
+
+namespace tessera {
+namespace {
+
+constexpr size_t kLargestPrompt = 65536;
+
+void check_prompt(const std::string& text, const std::string& what) {
+  if (text.size() > kLargestPrompt)
+    throw Error("the " + what + " has " + std::to_string(text.size()) + " bytes, at most " +
+                std::to_string(kLargestPrompt) + " are taken; shorten it");
+}
+
+void check_prompts(const Job& job) {
+  check_prompt(job.prompt, "prompt");
+  check_prompt(job.negative_prompt, "negative prompt");
+  clean_prompt(job.negative_prompt);
+  if (clean_prompt(job.prompt).empty())
+    throw Error("the prompt is empty; say what to show, e.g. tessera generate \"a red star on a blue background\"");
+}
+
+void take_size_of(const at::Tensor& latents, const WanModel& model, Job& job) {
+  if (!job.frames) job.frames = model.frames_of(latents.size(2));
+  if (!job.height) job.height = latents.size(3) * model.vae.spatial_stride();
+  if (!job.width) job.width = latents.size(4) * model.vae.spatial_stride();
+}
+
+std::string size_text(int64_t width, int64_t height) {
+  return std::to_string(width) + "x" + std::to_string(height);
+}
+
+void check_size(const Job& job, const WanModel& model) {
+  const int64_t across = model.width_multiple(), down = model.height_multiple();
+  const int64_t width = *job.width, height = *job.height;
+  if (width % across == 0 && height % down == 0) return;
+  const auto below = [](int64_t size, int64_t step) { return std::max(step, size / step * step); };
+  const auto above = [](int64_t size, int64_t step) { return (size + step - 1) / step * step; };
+  const std::string lower = size_text(below(width, across), below(height, down));
+  const std::string upper = size_text(above(width, across), above(height, down));
+  throw Error("size " + size_text(width, height) + " does not fit this model: width must be a multiple of " +
+              std::to_string(across) + " and height of " + std::to_string(down) + "; the nearest is " + lower +
+              (lower == upper ? "" : " or " + upper));
+}
+
+void round_frames(Job& job, const WanModel& model, std::vector<std::string>& notes) {
+  const int64_t taken = model.frames_of(model.latent_frames_in(*job.frames));
+  if (taken == *job.frames) return;
+  notes.push_back("frames must be " + std::to_string(model.vae.temporal_stride()) + "k+1 for this model: rendering " +
+                  std::to_string(taken) + " instead of " + std::to_string(*job.frames));
+  job.frames = taken;
+}
+
+void check_latents(const at::Tensor& latents, const Job& job, const WanModel& model) {
+  std::vector<int64_t> want = latent_shape(job, model);
+  want[0] = job.count;
+  if (latents.sizes() != at::IntArrayRef(want))
+    throw Error(c10::str("--latents ", job.latents, ": ", job.count, " output(s) of ",
+                         size_text(*job.width, *job.height), " and ", *job.frames, " frame(s) want ",
+                         at::IntArrayRef(want), ", got ", latents.sizes()));
+}
+
+void choose_output(Job& job) {
+  if (job.output.empty()) job.output = "tessera_" + std::to_string(job.seed) + (*job.frames == 1 ? ".png" : ".mp4");
+  if (output_kind(job.output) == OutputKind::kImage && *job.frames != 1)
+    throw Error(job.output + " holds one image, not " + std::to_string(*job.frames) +
+                " frames; use frame_%04d.png for all of them, x.mp4 for a video, or --frames 1");
+}
+
+void check_allowed_defaults(const nlohmann::json& object, const std::string& where) {
+  for (const auto& [key, value] : object.items())
+    if (!is_model_default(find_job_option(key))) throw Error(where + ": " + key + " is not for the model to decide");
+}
+
+}  // namespace
+
+Job model_defaults(const WanModel& model) {
+  Job defaults;
+  if (model.folder.index.has("generation_defaults")) {
+    const JsonConfig own = model.folder.index.object("generation_defaults");
+    apply_json(defaults, own.json(), own.where());
+    check_allowed_defaults(own.json(), own.where());
+  }
+  Job wan;
+  wan.width = 832;
+  wan.height = 480;
+  wan.frames = 81;
+  wan.fps = 16;
+  wan.steps = 50;
+  wan.cfg_scale = 5.0;
+  wan.max_sequence_length = 512;
+  wan.flow_shift = model.scheduler.flow_shift;
+  wan.sampler = model.scheduler.sampler;
+  fill_unset(defaults, wan);
+  return defaults;
+}
+
+Job complete_job(Job job, const WanModel& model, const at::Tensor& latents, std::vector<std::string>& notes) {
+  check_prompts(job);
+  if (!job.frames && !job.output.empty() && output_kind(job.output) == OutputKind::kImage) job.frames = 1;
+  if (latents.defined()) take_size_of(latents, model, job);
+  fill_unset(job, model_defaults(model));
+  SamplerConfig config = model.scheduler;
+  select_sampler(config, *job.sampler);
+  job.sampler = config.sampler;
+  check_size(job, model);
+  round_frames(job, model, notes);
+  if (latents.defined()) check_latents(latents, job, model);
+  if (job.seed < 0) job.seed = static_cast<int64_t>(std::random_device()());
+  choose_output(job);
+  if (*job.cfg_scale <= 1 && !job.negative_prompt.empty())
+    notes.push_back("the negative prompt has no effect without guidance (--cfg-scale 1 or less)");
+  return job;
+}
+
+std::string output_name(const Job& job, int64_t i) {
+  if (job.count == 1) return job.output;
+  const std::filesystem::path path = job.output;
+  const std::string name = path.stem().string() + "_" + std::to_string(i) + path.extension().string();
+  return (path.parent_path() / name).string();
+}
+
+nlohmann::ordered_json output_recipe(const Job& job, int64_t i) {
+  nlohmann::ordered_json options = recipe_json(job);
+  options["seed"] = job.seed + i;
+  return {{"program", "tessera"}, {"version", TESSERA_VERSION}, {"job", options}};
+}
+
+std::string recipe_text(const Job& job, int64_t i) {
+  const auto number = [](const auto& value) { return nlohmann::json(value).dump(); };
+  const std::string model = job.model.empty() ? "bundled" : std::filesystem::path(job.model).filename().string();
+  std::string text = job.prompt;
+  if (!job.negative_prompt.empty()) text += "\nNegative prompt: " + job.negative_prompt;
+  return text + "\nSteps: " + number(*job.steps) + ", Sampler: " + *job.sampler +
+         ", CFG scale: " + number(*job.cfg_scale) + ", Seed: " + number(job.seed + i) +
+         ", Size: " + size_text(*job.width, *job.height) + ", Model: " + model + ", Frames: " + number(*job.frames) +
+         ", FPS: " + number(*job.fps) + ", Flow shift: " + number(*job.flow_shift) +
+         ", Version: tessera " TESSERA_VERSION;
+}
+
+}  // namespace tessera

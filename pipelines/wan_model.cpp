@@ -1,0 +1,143 @@
+#include "pipelines/wan_model.h"
+
+#include <algorithm>
+#include <map>
+
+#include "core/error.h"
+#include "weights/names.h"
+
+namespace tessera {
+namespace {
+
+/// Component -> the classes this program has for it.
+const std::map<std::string, std::vector<std::string>>& supported_classes() {
+  static const std::map<std::string, std::vector<std::string>> classes = {
+      {"text_encoder", {"UMT5EncoderModel"}},
+      {"tokenizer", {"T5Tokenizer", "T5TokenizerFast"}},
+      {"transformer", {"WanTransformer3DModel"}},
+      {"vae", {"AutoencoderKLWan"}},
+  };
+  return classes;
+}
+
+void check_class(const std::string& where, const std::string& found, const std::vector<std::string>& supported) {
+  if (std::find(supported.begin(), supported.end(), found) != supported.end()) return;
+  std::string list;
+  for (const auto& name : supported) list += (list.empty() ? "" : " or ") + name;
+  throw Error(where + ": class " + found + " is not supported; want " + list);
+}
+
+void check_classes(const ModelDir& folder) {
+  check_class(folder.index.where(), folder.class_name, {"WanPipeline"});
+  for (const auto& [name, classes] : supported_classes())
+    check_class(folder.index.where() + ": " + name, folder.component(name).class_name, classes);
+  if (folder.find("transformer_2"))
+    throw Error(folder.index.where() +
+                ": transformer_2 is listed: models with two denoisers (Wan 2.2) are not supported; want Wan 2.1");
+}
+
+void check_fit(const WanModel& model) {
+  const auto& transformer = model.transformer;
+  const std::string where = model.folder.component("transformer").folder.string() + "/config.json: ";
+  if (transformer.in_channels != model.vae.z_dim || transformer.out_channels != model.vae.z_dim)
+    throw Error(where + "in_channels and out_channels must be the autoencoder's z_dim, " +
+                std::to_string(model.vae.z_dim) + ", got " + std::to_string(transformer.in_channels) + " and " +
+                std::to_string(transformer.out_channels));
+  if (transformer.text_dim != model.text_encoder.d_model)
+    throw Error(where + "text_dim must be the text encoder's d_model, " + std::to_string(model.text_encoder.d_model) +
+                ", got " + std::to_string(transformer.text_dim));
+  if (!model.scheduler.flow())
+    throw Error(model.folder.component("scheduler").folder.string() +
+                "/scheduler_config.json: want a flow-matching scheduler (prediction_type flow_prediction)");
+  if (model.vae.image_channels() != 3)
+    throw Error(model.folder.component("vae").folder.string() + "/config.json: out_channels must make 3 colours, got " +
+                std::to_string(model.vae.image_channels()));
+}
+
+/// The dtype that holds most of the file's numbers.
+at::ScalarType stored_dtype(const TensorFile& file) {
+  std::map<at::ScalarType, int64_t> numbers;
+  for (const auto& [name, tensor] : file.tensors()) numbers[tensor.scalar_type()] += tensor.numel();
+  const auto most = std::max_element(numbers.begin(), numbers.end(),
+                                     [](const auto& a, const auto& b) { return a.second < b.second; });
+  return most == numbers.end() ? at::kFloat : most->first;
+}
+
+template <class Part, class Config>
+Loaded<Part> load(const Component& component, const Config& config, const std::string& dtype, at::Device device) {
+  Loaded<Part> loaded{Part(config), at::kFloat};
+  ParamList params;
+  loaded.part.params(params);
+  const TensorFile file = read_component(component);
+  loaded.dtype = choose_dtype(dtype, device, stored_dtype(file), params.count());
+  bind(params, file, loaded.dtype, device);
+  return loaded;
+}
+
+template <class Part, class Config>
+void check_part(const Component& component, const Config& config) {
+  Part part(config);
+  ParamList params;
+  part.params(params);
+  const TensorFile file = read_component(component);
+  bind(params, file, stored_dtype(file), at::kCPU);
+}
+
+}  // namespace
+
+int64_t WanModel::latent_frames_in(int64_t frames) const {
+  const int64_t latent_frames = 1 + (frames - 1) / vae.temporal_stride();
+  const int64_t patch = transformer.patch_size[0];
+  return std::max(patch, latent_frames / patch * patch);
+}
+
+WanModel open_wan_model(const std::filesystem::path& path) {
+  ModelDir folder = open_model_dir(path);
+  check_classes(folder);
+  const SamplerConfig scheduler = read_scheduler_config(folder.component("scheduler").config());
+  const Umt5Config text_encoder = Umt5Config::from_json(folder.component("text_encoder").config());
+  const WanTransformerConfig transformer = WanTransformerConfig::from_json(folder.component("transformer").config());
+  const WanVaeConfig vae = WanVaeConfig::from_json(folder.component("vae").config());
+  WanModel model{std::move(folder), scheduler, text_encoder, transformer, vae};
+  check_fit(model);
+  return model;
+}
+
+void check_weights(const WanModel& model) {
+  check_part<WanTransformer>(model.folder.component("transformer"), model.transformer);
+  check_part<WanVae>(model.folder.component("vae"), model.vae);
+}
+
+Loaded<Umt5Encoder> load_text_encoder(const WanModel& model, const std::string& dtype, at::Device device) {
+  return load<Umt5Encoder>(model.folder.component("text_encoder"), model.text_encoder, dtype, device);
+}
+
+Loaded<WanTransformer> load_transformer(const WanModel& model, const std::string& dtype, at::Device device) {
+  return load<WanTransformer>(model.folder.component("transformer"), model.transformer, dtype, device);
+}
+
+Loaded<WanVae> load_vae(const WanModel& model, const std::string& dtype, at::Device device) {
+  return load<WanVae>(model.folder.component("vae"), model.vae, dtype == "auto" ? "fp32" : dtype, device);
+}
+
+Tokenizer load_tokenizer(const WanModel& model) {
+  const std::filesystem::path file = model.folder.component("tokenizer").file("spiece.model");
+  Tokenizer tokenizer(file);
+  if (tokenizer.vocab_size() > model.text_encoder.vocab_size)
+    throw Error(file.string() + " has " + std::to_string(tokenizer.vocab_size()) +
+                " pieces, more than the text encoder's vocab_size " + std::to_string(model.text_encoder.vocab_size) +
+                "; use the tokenizer that belongs to the text encoder");
+  return tokenizer;
+}
+
+TensorFile read_component(const Component& part) {
+  const TensorFile file = read_weights(part);
+  if (part.class_name == "UMT5EncoderModel") return renamed(file, t5_encoder_names());
+  if (part.class_name == "WanTransformer3DModel" && has_original_wan_names(file)) {
+    const JsonConfig config = part.config();
+    return renamed(file, wan_transformer_names(config.integer("num_layers")));
+  }
+  return file;
+}
+
+}  // namespace tessera

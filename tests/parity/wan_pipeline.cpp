@@ -1,0 +1,92 @@
+// diffusers' WanPipeline from a saved directory: tokens, prompt states, latents after every step, frames.
+#include "pipelines/recipe.h"
+#include "pipelines/text_to_video.h"
+#include "tests/support/fixture.h"
+
+namespace tessera {
+namespace {
+
+const std::map<std::string, std::string> kSamplers = {{"unipc", "unipc"}, {"flow", "flow_euler"}};
+
+Job job_of(const nlohmann::json& run) {
+  Job job;
+  job.prompt = run.at("prompt");
+  job.negative_prompt = run.at("negative");
+  job.width = run.at("w");
+  job.height = run.at("h");
+  job.frames = run.at("frames");
+  job.steps = run.at("steps");
+  job.cfg_scale = run.at("g");
+  job.sampler = kSamplers.at(run.at("sch"));
+  job.max_sequence_length = run.at("max_len");
+  job.seed = 0;
+  return job;
+}
+
+/// Largest difference relative to the reference's largest number.
+void expect_states(const test::Fixture& fixture, const std::string& name, const at::Tensor& states) {
+  EXPECT_CLOSE(states, fixture[name], 2e-5);
+}
+
+Conditioning expect_text(const test::Fixture& fixture, const std::string& name, const WanModel& model, const Job& job) {
+  const Tokenizer tokenizer = load_tokenizer(model);
+  const auto encoder = load_text_encoder(model, "fp32", at::kCPU);
+  const int64_t length = *job.max_sequence_length;
+  const auto prompt = tokenize_prompt(tokenizer, job.prompt, length).ids;
+  const at::Tensor want = fixture[name + ".prompt_ids"];
+  EXPECT_EQ(prompt,
+            std::vector<int64_t>(want.const_data_ptr<int64_t>(), want.const_data_ptr<int64_t>() + want.numel()));
+  const auto negative = tokenize_prompt(tokenizer, job.negative_prompt, length).ids;
+  const Conditioning text{encode_prompt(encoder.part, prompt, length, at::kCPU),
+                          encode_prompt(encoder.part, negative, length, at::kCPU)};
+  expect_states(fixture, name + ".prompt_embeds", text.positive);
+  expect_states(fixture, name + ".negative_embeds", text.negative);
+  return text;
+}
+
+void expect_run(const test::Fixture& fixture, const nlohmann::json& run, const TensorFile& noises) {
+  const std::string name = run.at("name");
+  SCOPED_TRACE(name);
+  const c10::InferenceMode inference;
+  const WanModel model = open_wan_model(fixture.folder / "pipeline");
+  std::vector<std::string> notes;
+  const at::Tensor noise = noises.at(name);
+  const Job job = complete_job(job_of(run), model, noise, notes);
+  const Conditioning text = expect_text(fixture, name, model, job);
+  const auto transformer = load_transformer(model, "fp32", at::kCPU);
+  int64_t compared = 0;
+  const at::Tensor latents =
+      denoise(model, transformer, text, {noise, {}}, job, [&](int64_t done, int64_t, const at::Tensor& sample) {
+        EXPECT_CLOSE(sample, fixture[name + ".latents_after_step" + std::to_string(done - 1)], 1e-4);
+        ++compared;
+      });
+  EXPECT_EQ(compared, *job.steps);
+  std::vector<at::Tensor> chunks;
+  decode_latents(model, load_vae(model, "fp32", at::kCPU), latents,
+                 [&](const at::Tensor& frames) { chunks.push_back(frames); });
+  const at::Tensor frames = at::cat(chunks, 2).select(0, 0).permute({1, 2, 3, 0});  // [T, H, W, 3]
+  const at::Tensor want = fixture[name + ".frames"];
+  ASSERT_EQ(frames.sizes(), want.sizes());
+  EXPECT_LE((frames - want).abs().max().item<double>(), 1e-4);
+}
+
+TEST(WanPipeline, EqualsTheReferenceAtEveryStep) {
+  const test::Fixture fixture("wan_pipeline");
+  const TensorFile noises = read_safetensors(fixture.folder / "init_noise.safetensors");
+  ASSERT_FALSE(fixture.config.at("runs").empty());
+  for (const auto& run : fixture.config.at("runs")) expect_run(fixture, run, noises);
+}
+
+TEST(WanPipeline, TheSavedSchedulerIsTheDefault) {
+  const test::Fixture fixture("wan_pipeline");
+  const WanModel model = open_wan_model(fixture.folder / "pipeline");
+  const Job defaults = model_defaults(model);
+  EXPECT_EQ(defaults.sampler, "unipc");
+  EXPECT_EQ(defaults.flow_shift, fixture.config.at("schedulers").at("unipc").at("flow_shift").get<double>());
+  EXPECT_EQ(defaults.steps, 50);
+  EXPECT_EQ(defaults.frames, 81);
+  EXPECT_EQ(defaults.max_sequence_length, 512);
+}
+
+}  // namespace
+}  // namespace tessera
