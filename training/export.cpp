@@ -4,7 +4,6 @@
 
 #include "core/atomic_file.h"
 #include "core/error.h"
-#include "weights/safetensors.h"
 
 namespace tessera {
 
@@ -18,13 +17,11 @@ void write_json(const std::filesystem::path& path, const nlohmann::json& value) 
   write_file_atomically(path, value.dump(2) + "\n");
 }
 
-void write_component(const std::filesystem::path& folder, const nlohmann::json& config, const ParamList& params,
-                     const std::string& weights_name) {
-  make_folder(folder);
+void export_component(const Component& component, const nlohmann::json& config, const ParamList& params) {
+  make_folder(component.folder);
   std::map<std::string, at::Tensor> tensors;
   for (const Param& param : params) tensors[param.name] = param.slot->detach().to(at::kBFloat16);
-  write_json(folder / "config.json", config);
-  write_safetensors(folder / weights_name, tensors, {{"format", "pt"}});
+  write_component(component, config, tensors, {{"format", "pt"}});
 }
 
 }  // namespace tessera

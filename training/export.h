@@ -2,16 +2,14 @@
 
 #include <filesystem>
 #include <nlohmann/json.hpp>
-#include <string>
 
 #include "core/params.h"
+#include "weights/model_dir.h"
 
 namespace tessera {
 
-/// Writes FOLDER/config.json and FOLDER/WEIGHTS_NAME: the listed weights in bfloat16, each file atomically.
-/// Makes the folder; throws Error when that or the writing fails.
-void write_component(const std::filesystem::path& folder, const nlohmann::json& config, const ParamList& params,
-                     const std::string& weights_name);
+/// Writes a network's folder with the listed weights in bfloat16. `component.folder` and its parents are made.
+void export_component(const Component& component, const nlohmann::json& config, const ParamList& params);
 
 /// Makes a folder and its parents. Throws Error naming it when it cannot be made.
 void make_folder(const std::filesystem::path& folder);

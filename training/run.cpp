@@ -1,8 +1,10 @@
 #include "training/run.h"
 
 #include <ATen/ATen.h>
+#include <malloc.h>
 
 #include <algorithm>
+#include <climits>
 #include <cmath>
 #include <cstdio>
 #include <fstream>
@@ -73,12 +75,12 @@ double TrainingRun::rate_factor() const {
 
 bool TrainingRun::resume(Optimizer& optimizer) {
   const auto path = file(kCheckpoint);
+  start_ = last_save_ = last_log_ = Clock::now();
   if (!std::filesystem::exists(path)) return false;
   const TensorFile checkpoint = read_safetensors(path);
   step_ = checkpoint.at("run/steps").item<int64_t>();
   seconds_before_ = checkpoint.at("run/seconds").item<double>();
   optimizer.load(checkpoint.tensors(), step_, path.string());
-  start_ = last_save_ = last_log_ = Clock::now();
   std::fprintf(stderr, "goes on from %s at step %lld, %.1f active minutes\n", path.c_str(),
                static_cast<long long>(step_), seconds_before_ / 60);
   return true;
@@ -106,11 +108,13 @@ void TrainingRun::record(const std::string& phase, int64_t samples, const std::m
   ++step_;
   if (phase != phase_) {
     phase_ = phase;
-    sums_.clear();
-    summed_ = samples_ = 0;
+    means_.clear();
+    samples_ = 0;
   }
-  for (const auto& [name, value] : measures) sums_[name] += value;
-  ++summed_;
+  for (const auto& [name, value] : measures) {
+    means_[name].sum += value;
+    ++means_[name].count;
+  }
   samples_ += samples;
   if (step_ % config_.log_every == 0) log_line();
 }
@@ -122,8 +126,8 @@ void TrainingRun::log_line() {
   const double left = minutes / std::max(part, 1e-9) - minutes;
   nlohmann::json entry = {{"step", step_}, {"phase", phase_}, {"minutes", minutes}, {"rate", rate}};
   std::string values;
-  for (const auto& [name, sum] : sums_) {
-    const double mean = sum / static_cast<double>(summed_);
+  for (const auto& [name, total] : means_) {
+    const double mean = total.sum / static_cast<double>(total.count);
     entry[name] = mean;
     values += c10::str("  ", name, " ", std::isfinite(mean) ? std::round(mean * 1e4) / 1e4 : mean);
   }
@@ -131,8 +135,13 @@ void TrainingRun::log_line() {
                static_cast<long long>(step_), values.c_str(), rate, 100 * part, minutes, left);
   std::ofstream(file("log.jsonl"), std::ios::app) << entry.dump() << '\n';
   last_log_ = now;
-  sums_.clear();
-  summed_ = samples_ = 0;
+  means_.clear();
+  samples_ = 0;
+}
+
+void keep_freed_memory() {
+  mallopt(M_MMAP_THRESHOLD, 1 << 30);
+  mallopt(M_TRIM_THRESHOLD, INT_MAX);
 }
 
 }  // namespace tessera

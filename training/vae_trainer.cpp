@@ -160,10 +160,9 @@ void VaeTrainer::write_output() const {
   const c10::NoGradGuard no_gradients;
   const LatentStatistics found = measure_latents(vae_, renderer_, config_.side, config_.frames, config_.run.dtype);
   nlohmann::json config = config_.model;
-  config["_class_name"] = "AutoencoderKLWan";
   config["latents_mean"] = found.mean;
   config["latents_std"] = found.std;
-  write_component(config_.output, config, params_, "diffusion_pytorch_model.safetensors");
+  export_component({"vae", "diffusers", "AutoencoderKLWan", config_.output}, config, params_);
   std::fprintf(stderr, "wrote %s\n", config_.output.c_str());
 }
 

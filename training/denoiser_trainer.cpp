@@ -1,0 +1,260 @@
+#include "training/denoiser_trainer.h"
+
+#include <ATen/ATen.h>
+#include <c10/core/GradMode.h>
+
+#include <cstdio>
+
+#include "core/atomic_file.h"
+#include "core/cancel.h"
+#include "core/rng.h"
+#include "training/caption_tokenizer.h"
+#include "training/captions.h"
+#include "training/counter_rng.h"
+#include "training/export.h"
+#include "training/sheet.h"
+#include "weights/bind.h"
+
+namespace tessera {
+namespace {
+
+constexpr uint64_t kSheetSeed = 88001;
+
+double part_of_one(const JsonConfig& json, const std::string& key, double fallback) {
+  const double value = json.number(key, fallback);
+  if (!(value >= 0 && value <= 1)) json.fail(key, "must be in [0, 1]");
+  return value;
+}
+
+double positive_number(const JsonConfig& json, const std::string& key, double fallback) {
+  const double value = json.number(key, fallback);
+  if (!(value > 0)) json.fail(key, "must be positive");
+  return value;
+}
+
+int64_t at_least(const JsonConfig& json, const std::string& key, int64_t fallback, int64_t least) {
+  const int64_t value = json.integer(key, fallback);
+  if (value < least) json.fail(key, "must be at least " + std::to_string(least));
+  return value;
+}
+
+nlohmann::json text_encoder_config(nlohmann::json config, const Tokenizer& tokenizer) {
+  config["vocab_size"] = tokenizer.vocab_size();
+  config["architectures"] = {"UMT5EncoderModel"};
+  config["model_type"] = "umt5";
+  config["pad_token_id"] = tokenizer.pad_id();
+  config["eos_token_id"] = tokenizer.eos_id();
+  return config;
+}
+
+std::unique_ptr<SceneModel> make_model(const DenoiserTrainConfig& config, const std::string& tokenizer_model) {
+  const Component vae = open_component(config.vae);
+  const Tokenizer tokenizer = Tokenizer::from_bytes(tokenizer_model, "the captions' tokenizer");
+  const JsonConfig text(text_encoder_config(config.text_encoder, tokenizer), "text_encoder");
+  std::unique_ptr<SceneModel> model(
+      new SceneModel{tokenizer, Umt5Encoder(Umt5Config::from_json(text)),
+                     WanTransformer(WanTransformerConfig::from_json(JsonConfig(config.transformer, "transformer"))),
+                     WanVae(WanVaeConfig::from_json(vae.config())), config.text_length, config.run.dtype});
+  ParamList params;
+  model->vae.params(params);
+  bind(params, read_weights(vae), config.run.dtype, at::kCPU);
+  return model;
+}
+
+}  // namespace
+
+DenoiserTrainConfig DenoiserTrainConfig::read(const std::filesystem::path& path) {
+  const JsonConfig json = JsonConfig::read(path);
+  std::vector<std::string> known = RunConfig::keys();
+  for (const char* key :
+       {"vae",         "output",       "text_encoder",    "transformer", "generation_defaults", "text_length",
+        "side",        "frames",       "stills",          "clips",       "image_batch",         "video_batch",
+        "videos_from", "video_part",   "image_shift",     "video_shift", "caption_dropout",     "muon_rate",
+        "ema_decay",   "sample_shift", "sample_guidance", "sample_steps"})
+    known.emplace_back(key);
+  json.reject_unknown(known);
+  DenoiserTrainConfig config;
+  config.run = RunConfig::from_json(json);
+  config.vae = json.text("vae");
+  config.output = json.text("output");
+  config.text_encoder = json.object("text_encoder").json();
+  config.transformer = json.object("transformer").json();
+  config.generation_defaults = nlohmann::json::object();
+  if (json.has("generation_defaults")) config.generation_defaults = json.object("generation_defaults").json();
+  config.text_length = at_least(json, "text_length", config.text_length, 2);
+  config.side = at_least(json, "side", config.side, 16);
+  config.frames = at_least(json, "frames", config.frames, 1);
+  config.stills = at_least(json, "stills", config.stills, 1);
+  config.clips = at_least(json, "clips", config.clips, 1);
+  config.image_batch = at_least(json, "image_batch", config.image_batch, 1);
+  config.video_batch = at_least(json, "video_batch", config.video_batch, 1);
+  config.sample_steps = at_least(json, "sample_steps", config.sample_steps, 1);
+  config.videos_from = part_of_one(json, "videos_from", config.videos_from);
+  config.video_part = part_of_one(json, "video_part", config.video_part);
+  config.caption_dropout = part_of_one(json, "caption_dropout", config.caption_dropout);
+  config.ema_decay = part_of_one(json, "ema_decay", config.ema_decay);
+  config.image_shift = positive_number(json, "image_shift", config.image_shift);
+  config.video_shift = positive_number(json, "video_shift", config.video_shift);
+  config.muon_rate = positive_number(json, "muon_rate", config.muon_rate);
+  config.sample_shift = positive_number(json, "sample_shift", config.sample_shift);
+  config.sample_guidance = positive_number(json, "sample_guidance", config.sample_guidance);
+  return config;
+}
+
+DenoiserTrainer::DenoiserTrainer(DenoiserTrainConfig config)
+    : config_(std::move(config)),
+      tokenizer_model_(train_caption_tokenizer()),
+      model_(make_model(config_, tokenizer_model_)),
+      run_(config_.run) {
+  model_->transformer.params(params_, "transformer.");
+  model_->text_encoder.params(params_, "text_encoder.");
+  initialise(params_, config_.run.seed, at::kCPU);
+  const uint64_t seed = config_.run.seed;
+  stills_ = load_latents(*model_, renderer_,
+                         {run_.file("stills.safetensors"), seed * 10 + 1, false, config_.stills, 1, config_.side});
+  clips_ =
+      load_latents(*model_, renderer_,
+                   {run_.file("clips.safetensors"), seed * 10 + 2, true, config_.clips, config_.frames, config_.side});
+  OptimizerConfig optimizer;
+  optimizer.ema_decay = config_.ema_decay;
+  optimizer.muon = {"transformer.blocks."};
+  optimizer_ = std::make_unique<Optimizer>(params_, optimizer);
+  run_.resume(*optimizer_);
+}
+
+DenoiserTrainer::Batch DenoiserTrainer::draw_batch(const LatentCache& cache, int64_t count) const {
+  CounterRng rng(config_.run.seed * 31 + 7, static_cast<uint64_t>(run_.step()));
+  Batch batch;
+  std::vector<int64_t> rows;
+  for (int64_t i = 0; i < count; ++i) {
+    rows.push_back(rng.below(cache.size()));
+    const int64_t wording = rng.below(caption_wordings());
+    const bool dropped = rng.uniform() < config_.caption_dropout;
+    batch.captions.push_back(dropped ? "" : caption(cache.scene(rows.back()), wording));
+  }
+  batch.latents = cache.latents.index_select(0, at::tensor(rows, at::kLong)).to(at::kFloat);
+  return batch;
+}
+
+at::Tensor DenoiserTrainer::draw_times(int64_t count, double shift) const {
+  // Even quantiles of the logit-normal distribution, each moved at random inside its slice: less variance than
+  // independent draws.
+  CounterRng rng(config_.run.seed * 31 + 8, static_cast<uint64_t>(run_.step()));
+  const double offset = rng.uniform();
+  std::vector<double> quantiles;
+  for (int64_t i = 0; i < count; ++i)
+    quantiles.push_back((static_cast<double>(i) + offset) / static_cast<double>(count));
+  const at::Tensor normal = at::special_ndtri(at::tensor(quantiles, at::kDouble).clamp(1e-4, 1 - 1e-4));
+  const at::Tensor t = at::sigmoid(normal);
+  return (shift * t / (1 + (shift - 1) * t)).to(at::kFloat);
+}
+
+double DenoiserTrainer::step() {
+  CounterRng rng(config_.run.seed * 31 + 9, static_cast<uint64_t>(run_.step()));
+  const bool video = run_.progress() >= config_.videos_from && rng.uniform() < config_.video_part;
+  const Batch batch = video ? draw_batch(clips_, config_.video_batch) : draw_batch(stills_, config_.image_batch);
+  const at::Tensor times = draw_times(batch.latents.size(0), video ? config_.video_shift : config_.image_shift);
+  const uint64_t noise_seed = config_.run.seed * 1000003 + static_cast<uint64_t>(run_.step());
+  const at::Tensor noise = seeded_noise(batch.latents.sizes(), noise_seed);
+  const at::Tensor t = times.view({-1, 1, 1, 1, 1});
+  const at::Tensor noisy = batch.latents + t * (noise - batch.latents);
+
+  optimizer_->zero_gradients();
+  const at::Tensor context = model_->context(batch.captions);
+  const at::Tensor velocity = model_->transformer(noisy.to(config_.run.dtype), times * 1000, context);
+  const at::Tensor loss = (velocity.to(at::kFloat) - (noise - batch.latents)).square().mean();
+  loss.backward();
+  const double value = loss.item<double>(), factor = run_.rate_factor();
+  const double norm = optimizer_->step(config_.run.learning_rate * factor, config_.muon_rate * factor);
+  run_.record("denoiser", batch.latents.size(0), {{video ? "video" : "image", value}, {"norm", norm}});
+  return value;
+}
+
+void DenoiserTrainer::train() {
+  install_signal_handlers();
+  while (!run_.done()) {
+    step();
+    if (cancelled() != 0 || run_.checkpoint_due()) save();
+    throw_if_cancelled();
+    if (run_.sheet_due()) draw_sheet();
+  }
+  save();
+  draw_sheet();
+  write_output();
+}
+
+void DenoiserTrainer::draw_sheet() {
+  const int64_t count = 9;
+  std::vector<std::string> image_prompts, clip_prompts;
+  std::vector<uint64_t> image_seeds, clip_seeds;
+  for (uint64_t i = 0; i < 2 * static_cast<uint64_t>(count); ++i) {
+    image_prompts.push_back(caption(sample_scene(kSheetSeed, i, false)));
+    image_seeds.push_back(i);
+  }
+  SceneSampling sampling;
+  sampling.height = sampling.width = config_.side;
+  sampling.steps = config_.sample_steps;
+  sampling.guidance = config_.sample_guidance;
+  sampling.flow_shift = config_.sample_shift;
+  sampling.frames = 1;
+  optimizer_->swap_ema();
+  std::vector<std::vector<at::Tensor>> rows(2);
+  const std::vector<at::Tensor> images = model_->sample(image_prompts, image_seeds, sampling);
+  for (size_t i = 0; i < images.size(); ++i) rows[i / static_cast<size_t>(count)].push_back(images[i].select(1, 0));
+  if (run_.progress() >= config_.videos_from) {
+    for (uint64_t i = 0; i < 4; ++i) {
+      clip_prompts.push_back(caption(sample_scene(kSheetSeed, i, true)));
+      clip_seeds.push_back(i);
+    }
+    sampling.frames = config_.frames;
+    for (const at::Tensor& clip : model_->sample(clip_prompts, clip_seeds, sampling)) {
+      rows.emplace_back();
+      for (int64_t i = 0; i < count; ++i) rows.back().push_back(clip.select(1, i * (config_.frames - 1) / (count - 1)));
+    }
+  }
+  optimizer_->swap_ema();
+  write_sheet(run_.file("sheet.png"), rows);
+  std::string prompts;
+  for (const auto& list : {image_prompts, clip_prompts})
+    for (const std::string& prompt : list) prompts += prompt + "\n";
+  write_file_atomically(run_.file("sheet.txt"), prompts);
+}
+
+void DenoiserTrainer::write_output() {
+  make_folder(config_.output);
+  const auto part = [&](const char* name, const char* library, const char* class_name) {
+    make_folder(config_.output / name);
+    return Component{name, library, class_name, config_.output / name};
+  };
+  const Component transformer = part("transformer", "diffusers", "WanTransformer3DModel");
+  const Component text_encoder = part("text_encoder", "transformers", "UMT5EncoderModel");
+  const Component vae = part("vae", "diffusers", "AutoencoderKLWan");
+  const Component scheduler = part("scheduler", "diffusers", "FlowMatchEulerDiscreteScheduler");
+  const Component tokenizer = part("tokenizer", "transformers", "T5Tokenizer");
+  ParamList transformer_params, text_params, vae_params;
+  model_->transformer.params(transformer_params);
+  model_->text_encoder.params(text_params);
+  model_->vae.params(vae_params);
+  optimizer_->swap_ema();
+  export_component(transformer, config_.transformer, transformer_params);
+  export_component(text_encoder, text_encoder_config(config_.text_encoder, model_->tokenizer), text_params);
+  optimizer_->swap_ema();
+  export_component(vae, open_component(config_.vae).config().json(), vae_params);
+  write_json(scheduler.folder / "scheduler_config.json",
+             {{"_class_name", scheduler.class_name}, {"num_train_timesteps", 1000}, {"shift", config_.sample_shift}});
+  write_file_atomically(tokenizer.folder / "spiece.model", tokenizer_model_);
+  write_json(tokenizer.folder / "tokenizer_config.json", {{"tokenizer_class", tokenizer.class_name},
+                                                          {"model_max_length", config_.text_length},
+                                                          {"pad_token", "<pad>"},
+                                                          {"eos_token", "</s>"},
+                                                          {"unk_token", "<unk>"},
+                                                          {"extra_ids", 0}});
+  write_model_index(config_.output, "WanPipeline", {transformer, text_encoder, vae, scheduler, tokenizer});
+  nlohmann::json index = read_json_object(config_.output / "model_index.json");
+  index["generation_defaults"] = config_.generation_defaults;
+  index["generation_defaults"]["max_sequence_length"] = config_.text_length;
+  write_json(config_.output / "model_index.json", index);
+  std::fprintf(stderr, "wrote %s\n", config_.output.c_str());
+}
+
+}  // namespace tessera

@@ -1,0 +1,70 @@
+#pragma once
+
+#include <memory>
+
+#include "training/latent_cache.h"
+#include "training/run.h"
+#include "training/scene_model.h"
+
+namespace tessera {
+
+/// Config file of `tessera train denoiser`; see training/configs/denoiser.json.
+struct DenoiserTrainConfig {
+  RunConfig run;
+  std::filesystem::path vae;           ///< a trained autoencoder's folder
+  std::filesystem::path output;        ///< the finished model: a WanPipeline directory
+  nlohmann::json text_encoder;         ///< transformers' UMT5 config without vocab_size
+  nlohmann::json transformer;          ///< diffusers' WanTransformer3DModel config with our `attention`
+  nlohmann::json generation_defaults;  ///< copied into model_index.json
+  int64_t text_length = 24;            ///< tokens of a prompt, padding included
+  int64_t side = 128, frames = 17;
+  int64_t stills = 8192, clips = 2560;  ///< encoded scenes kept in memory
+  int64_t image_batch = 64, video_batch = 12;
+  double videos_from = 0.3;                     ///< part of the run after which clips are trained too
+  double video_part = 0.6;                      ///< of the steps from then on
+  double image_shift = 1.5, video_shift = 2.5;  ///< of the times that are trained
+  double caption_dropout = 0.1;
+  double muon_rate = 0.01;  ///< learning rate of the blocks' matrices
+  double ema_decay = 0.998;
+  double sample_shift = 2.5, sample_guidance = 3.0;  ///< of sample sheets and of the exported scheduler
+  int64_t sample_steps = 25;
+
+  static DenoiserTrainConfig read(const std::filesystem::path& path);
+};
+
+/// Trains the denoiser and the text encoder together on encoded scenes by flow matching: the velocity noise - data at a
+/// logit-normal time, images first, then clips among them. Muon for the blocks' matrices, AdamW for the rest.
+class DenoiserTrainer {
+ public:
+  explicit DenoiserTrainer(DenoiserTrainConfig config);
+
+  /// Trains from the newest checkpoint (or from the start) to the end, then writes the output directory.
+  /// On a signal: writes a checkpoint and throws the Error of throw_if_cancelled().
+  void train();
+  /// One optimiser step; returns the loss before it.
+  double step();
+  void save() { run_.save(*optimizer_); }
+  /// Writes the model directory with the averaged weights.
+  void write_output();
+  int64_t steps_done() const { return run_.step(); }
+
+ private:
+  struct Batch {
+    at::Tensor latents;                 // [B, z, t, h, w] float32
+    std::vector<std::string> captions;  // "" where dropped
+  };
+  Batch draw_batch(const LatentCache& cache, int64_t count) const;
+  at::Tensor draw_times(int64_t count, double shift) const;  // [B] in (0, 1)
+  void draw_sheet();
+
+  DenoiserTrainConfig config_;
+  SceneRenderer renderer_;
+  std::string tokenizer_model_;
+  std::unique_ptr<SceneModel> model_;
+  ParamList params_;
+  std::unique_ptr<Optimizer> optimizer_;
+  TrainingRun run_;
+  LatentCache stills_, clips_;
+};
+
+}  // namespace tessera

@@ -1,0 +1,34 @@
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <filesystem>
+
+#include "training/scene_model.h"
+#include "training/scenes.h"
+
+namespace tessera {
+
+/// Encoded scenes held in memory: latents[i] belongs to sample_scene(seed, i, video).
+struct LatentCache {
+  uint64_t seed = 0;
+  bool video = false;
+  at::Tensor latents;  ///< [N, z, t, h, w] bfloat16, normalised
+
+  int64_t size() const { return latents.size(0); }
+  Scene scene(int64_t i) const { return sample_scene(seed, static_cast<uint64_t>(i), video); }
+};
+
+/// What LatentCache holds, and where it is kept between runs.
+struct LatentCachePlan {
+  std::filesystem::path file;
+  uint64_t seed = 0;
+  bool video = false;
+  int64_t count = 0, frames = 1, side = 128;
+};
+
+/// Reads the cache's file when it was made by the same autoencoder with the same plan, else renders and encodes the
+/// scenes (resuming an interrupted file is not tried) and writes it. Says what it does on stderr.
+LatentCache load_latents(const SceneModel& model, const SceneRenderer& renderer, const LatentCachePlan& plan);
+
+}  // namespace tessera

@@ -1,0 +1,56 @@
+#include "training/scene_model.h"
+
+#include <ATen/ATen.h>
+#include <c10/core/GradMode.h>
+
+#include "core/rng.h"
+#include "samplers/guidance.h"
+#include "samplers/loop.h"
+#include "samplers/registry.h"
+
+namespace tessera {
+namespace {
+
+/// Per-channel numbers as [1, C, 1, 1, 1].
+at::Tensor per_channel(const std::vector<double>& values) {
+  return at::tensor(values, at::kFloat).view({1, -1, 1, 1, 1});
+}
+
+}  // namespace
+
+at::Tensor SceneModel::context(const std::vector<std::string>& prompts) const {
+  const TokenBatch tokens = tokenizer.encode_batch(prompts, text_length);
+  return zero_padding(text_encoder.forward(tokens.ids, tokens.mask, dtype), tokens.mask);
+}
+
+at::Tensor SceneModel::encode(const at::Tensor& frames) const {
+  const at::Tensor mean = vae.encode(frames.to(dtype)).mean.to(at::kFloat);
+  return (mean - per_channel(vae.config().latents_mean)) / per_channel(vae.config().latents_std);
+}
+
+std::vector<at::Tensor> SceneModel::sample(const std::vector<std::string>& prompts, const std::vector<uint64_t>& seeds,
+                                           const SceneSampling& sampling) const {
+  const c10::NoGradGuard no_gradients;
+  const int64_t space = vae.config().spatial_stride(), time = vae.config().temporal_stride();
+  const at::Tensor noise = seeded_noise_batch(
+      {vae.config().z_dim, 1 + (sampling.frames - 1) / time, sampling.height / space, sampling.width / space}, seeds);
+  SamplerConfig config;
+  config.flow_shift = sampling.flow_shift;
+  const auto sampler = make_sampler(config, {.steps = sampling.steps});
+  GuidedModel guided(
+      {.scale = sampling.guidance},
+      [&](const at::Tensor& x, const at::Tensor& timesteps, const at::Tensor& condition) {
+        return transformer(x.to(dtype), timesteps, condition);
+      },
+      context(prompts), context(std::vector<std::string>(prompts.size())));
+  const at::Tensor normal = run_sampler(
+      *sampler, noise,
+      [&](const at::Tensor& x, double t, int64_t call, int64_t calls) { return guided(x, t, call, calls); });
+  const at::Tensor latents = normal * per_channel(vae.config().latents_std) + per_channel(vae.config().latents_mean);
+  std::vector<at::Tensor> frames;
+  for (int64_t i = 0; i < latents.size(0); ++i)
+    frames.push_back(vae.decode(latents.narrow(0, i, 1).to(dtype))[0].to(at::kFloat));
+  return frames;
+}
+
+}  // namespace tessera

@@ -1,0 +1,41 @@
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <string>
+#include <vector>
+
+#include "models/tokenizer.h"
+#include "models/umt5.h"
+#include "models/wan_transformer.h"
+#include "models/wan_vae.h"
+
+namespace tessera {
+
+/// How SceneModel draws: seeds[i] makes the noise of prompts[i].
+struct SceneSampling {
+  int64_t frames = 17, height = 128, width = 128;
+  int64_t steps = 25;
+  double guidance = 3.0;
+  double flow_shift = 2.5;
+};
+
+/// The parts of a text-to-video model while it is being trained, with weights in memory.
+struct SceneModel {
+  Tokenizer tokenizer;
+  Umt5Encoder text_encoder;
+  WanTransformer transformer;
+  WanVae vae;
+  int64_t text_length = 24;              ///< tokens the transformer sees, padding included
+  at::ScalarType dtype = at::kBFloat16;  ///< of activations
+
+  /// Text states [B, text_length, d_model], zero beyond each prompt.
+  at::Tensor context(const std::vector<std::string>& prompts) const;
+  /// (mean of the latent - latents_mean) / latents_std of frames [B, 3, T, H, W] in [-1, 1]; float32.
+  at::Tensor encode(const at::Tensor& frames) const;
+  /// Frames [3, T, H, W] in [-1, 1], float32, one tensor a prompt: Euler steps with classifier-free guidance.
+  std::vector<at::Tensor> sample(const std::vector<std::string>& prompts, const std::vector<uint64_t>& seeds,
+                                 const SceneSampling& sampling) const;
+};
+
+}  // namespace tessera
