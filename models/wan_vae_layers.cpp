@@ -24,22 +24,22 @@ Init last_tap_copies(int64_t in, int64_t out) {
   });
 }
 
-/// A convolution of channels-last views; x [B, C, T, H, W].
-at::Tensor conv3d(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias, at::IntArrayRef stride,
-                  at::IntArrayRef padding) {
+/// 2D or 3D convolution of channels-last views; x [N, C, (T,) H, W]. Weights are cast to x's dtype.
+at::Tensor convolution(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias, at::IntArrayRef stride,
+                       at::IntArrayRef padding) {
   const at::Tensor w = weight.to(x.scalar_type()), b = bias.to(x.scalar_type());
-  // ATen sends small float32 batches of one to a loop that is several times slower than oneDNN.
-  if (x.is_cpu() && x.scalar_type() == at::kFloat && at::globalContext().userEnabledMkldnn() && at::hasMKLDNN())
-    return at::mkldnn_convolution(x, w, b, padding, stride, /*dilation=*/{1, 1, 1}, /*groups=*/1);
-  return at::conv3d(x, w, b, stride, padding);
+  const std::vector<int64_t> dilation(stride.size(), 1), output_padding(stride.size(), 0);
+  // ATen gives small float32 batches of one to a plain loop, several times slower than oneDNN.
+  if (x.is_cpu() && x.scalar_type() == at::kFloat && at::hasMKLDNN() && at::globalContext().userEnabledMkldnn())
+    return at::mkldnn_convolution(x, w, b, padding, stride, dilation, /*groups=*/1);
+  return at::convolution(x, w, b, stride, padding, dilation, /*transposed=*/false, output_padding, /*groups=*/1);
 }
 
 /// A 2D convolution of every frame: x [B, T, H, W, C] -> [B, T, H', W', C'].
 at::Tensor conv_frames(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias, int64_t stride,
                        int64_t padding) {
-  const auto dtype = x.scalar_type();
   const at::Tensor frames = x.flatten(0, 1).permute({0, 3, 1, 2});  // [B T, C, H, W]
-  const at::Tensor y = at::conv2d(frames, weight.to(dtype), bias.to(dtype), stride, padding);
+  const at::Tensor y = convolution(frames, weight, bias, {stride, stride}, {padding, padding});
   return y.permute({0, 2, 3, 1}).contiguous().unflatten(0, {x.size(0), x.size(1)});
 }
 
@@ -91,12 +91,14 @@ at::Tensor CausalConv3d::operator()(const at::Tensor& x, CausalCache* cache) con
   if (joined.size(1) == 1) return conv_frames(joined, weight.select(2, past), bias, 1, border);
   const int64_t missing = past + x.size(1) - joined.size(1);
   if (missing > 0) joined = at::constant_pad_nd(joined, {0, 0, 0, 0, 0, 0, missing, 0});
-  const at::Tensor y = conv3d(joined.permute({0, 4, 1, 2, 3}), weight, bias, {1, 1, 1}, {0, border, border});
+  const at::Tensor y = convolution(joined.permute({0, 4, 1, 2, 3}), weight, bias, {1, 1, 1}, {0, border, border});
   return y.permute({0, 2, 3, 4, 1}).contiguous();
 }
 
 at::Tensor CausalConv3d::every_second(const at::Tensor& x) const {
-  return conv3d(x.permute({0, 4, 1, 2, 3}), weight, bias, {2, 1, 1}, {0, 0, 0}).permute({0, 2, 3, 4, 1}).contiguous();
+  return convolution(x.permute({0, 4, 1, 2, 3}), weight, bias, {2, 1, 1}, {0, 0, 0})
+      .permute({0, 2, 3, 4, 1})
+      .contiguous();
 }
 
 void PointConv::params(ParamList& out, const std::string& prefix, int64_t in, int64_t out_channels, int64_t dims,
@@ -110,30 +112,6 @@ void PointConv::params(ParamList& out, const std::string& prefix, int64_t in, in
 at::Tensor PointConv::operator()(const at::Tensor& x) const {
   const auto dtype = x.scalar_type();
   return at::linear(x, weight.flatten(1).to(dtype), bias.to(dtype));
-}
-
-void ChannelNorm::params(ParamList& out, const std::string& prefix, int64_t channels, int64_t dims) {
-  std::vector<int64_t> shape(static_cast<size_t>(dims), 1);
-  shape[0] = channels;
-  out.add_float(prefix + "gamma", gamma, shape, Init::ones());
-}
-
-namespace {
-
-at::Tensor normalise_channels(const at::Tensor& x, const at::Tensor& gamma) {
-  const at::Tensor wide = x.to(at::kFloat);
-  const at::Tensor length = at::linalg_vector_norm(wide, 2, {-1}, /*keepdim=*/true).clamp_min(1e-12);
-  return wide / length * (gamma.flatten().to(at::kFloat) * std::sqrt(static_cast<double>(x.size(-1))));
-}
-
-}  // namespace
-
-at::Tensor ChannelNorm::operator()(const at::Tensor& x) const {
-  return normalise_channels(x, gamma).to(x.scalar_type());
-}
-
-at::Tensor ChannelNorm::silu(const at::Tensor& x) const {
-  return at::silu(normalise_channels(x, gamma)).to(x.scalar_type());
 }
 
 void WanResidualBlock::params(ParamList& list, const std::string& prefix) {

@@ -5,7 +5,7 @@
 #include <vector>
 
 #include "core/params.h"
-#include "models/layers.h"
+#include "models/wan_vae_norm.h"
 
 // The layers of Wan's causal video autoencoder. Features are contiguous [B, T, H, W, C], the memory order in which
 // convolutions are fastest on a CPU (channels last), so that a permuted view serves 2D and 3D convolutions without a
@@ -57,17 +57,6 @@ struct PointConv {
   void params(ParamList& out, const std::string& prefix, int64_t in, int64_t out_channels, int64_t dims,
               Init weight_init, Init bias_init = Init::zeros());
   at::Tensor operator()(const at::Tensor& x) const;
-};
-
-/// L2 normalisation over channels times sqrt(C) * gamma, in float32, returned in x's dtype.
-struct ChannelNorm {
-  at::Tensor gamma;  ///< [C, 1, 1] or [C, 1, 1, 1]
-
-  /// `dims` 3 or 4: the rank of the checkpoint's gamma.
-  void params(ParamList& out, const std::string& prefix, int64_t channels, int64_t dims);
-  at::Tensor operator()(const at::Tensor& x) const;
-  /// silu of the normalised x.
-  at::Tensor silu(const at::Tensor& x) const;
 };
 
 /// norm, SiLU, convolution, twice, plus the input (through a point convolution when the widths differ).

@@ -1,0 +1,24 @@
+#pragma once
+
+#include <cstdint>
+
+namespace tessera {
+
+/// The bits of a bfloat16.
+struct Bfloat16Bits {
+  uint16_t bits;
+};
+
+/// For each of `rows` rows of `channels` values: inverse = sqrt(channels) / max(|x|, 1e-12), n = x * inverse * gain, y
+/// = n or, with `silu`, n * sigmoid(n). Value is float or Bfloat16Bits; arithmetic is float32, vectorised for the
+/// machine it runs on.
+template <typename Value>
+void normalise_rows(const Value* x, const float* gain, bool silu, int64_t rows, int64_t channels, Value* y,
+                    float* inverse);
+
+/// The gradient of normalise_rows: writes dx, adds to dgain [channels].
+template <typename Value>
+void normalise_rows_backward(const Value* x, const float* gain, const float* inverse, const Value* dy, bool silu,
+                             int64_t rows, int64_t channels, Value* dx, float* dgain);
+
+}  // namespace tessera

@@ -1,0 +1,336 @@
+// The causal autoencoder beyond its parity fixture: settings, whole clips against chunks, memory, gradients, devices,
+// dtypes.
+#include "models/wan_vae.h"
+
+#include <c10/core/CPUAllocator.h>
+
+#include "core/rng.h"
+#include "tests/support/fixture.h"
+#include "tests/support/meta_kernels.h"
+#include "weights/bind.h"
+
+namespace tessera {
+namespace {
+
+nlohmann::json small_json() {
+  return {{"base_dim", 8},     {"dim_mult", {1, 2, 4}}, {"num_res_blocks", 1}, {"temperal_downsample", {true, true}},
+          {"in_channels", 12}, {"out_channels", 12},    {"patch_size", 2},     {"z_dim", 4}};
+}
+
+WanVaeConfig small_config() {
+  return WanVaeConfig::from_json({small_json(), "config.json"});
+}
+
+std::string config_error(const std::string& key, const nlohmann::json& value) {
+  nlohmann::json json = small_json();
+  json[key] = value;
+  try {
+    WanVaeConfig::from_json({json, "vae/config.json"});
+  } catch (const Error& error) {
+    return error.what();
+  }
+  return "accepted";
+}
+
+/// A small model whose every weight is a random number: initial values would hide the earlier temporal taps.
+struct RandomVae {
+  WanVae vae{small_config()};
+  ParamList list;
+  at::Tensor frames = at::tanh(seeded_noise({2, 3, 9, 16, 24}, 1));
+  at::Tensor latents = seeded_noise({2, 4, 3, 2, 3}, 2);
+
+  RandomVae() {
+    vae.params(list);
+    uint64_t seed = 10;
+    for (const Param& param : list) {
+      const at::Tensor noise = seeded_noise(param.shape, seed++);
+      *param.slot = param.keep_float ? noise * 0.1 + 1 : noise * 0.15;
+    }
+  }
+};
+
+at::Tensor decoded_by_chunks(const WanVae& vae, const at::Tensor& latents) {
+  std::vector<at::Tensor> frames;
+  vae.decode_chunks(latents, [&](const at::Tensor& chunk) { frames.push_back(chunk); });
+  return at::cat(frames, 2);
+}
+
+TEST(WanVaeConfigTest, ReadsStridesAndDefaults) {
+  const WanVaeConfig small = small_config();
+  EXPECT_EQ(small.spatial_stride(), 8);
+  EXPECT_EQ(small.temporal_stride(), 4);
+  EXPECT_EQ(small.image_channels(), 3);
+  EXPECT_EQ(small.decoder_base_dim, 8);
+  EXPECT_EQ(small.latents_std, std::vector<double>({1, 1, 1, 1}));
+  const WanVaeConfig wan = WanVaeConfig::from_json({nlohmann::json::object(), "config.json"});
+  EXPECT_EQ(wan.spatial_stride(), 8);
+  EXPECT_EQ(wan.temporal_stride(), 4);
+  EXPECT_EQ(wan.latents_mean.at(7), 1.5508);
+}
+
+TEST(WanVaeConfigTest, NamesTheWrongKey) {
+  EXPECT_EQ(
+      config_error("is_residual", true),
+      "vae/config.json: \"is_residual\" must be false: the residual autoencoder of Wan 2.2 is not supported, got true");
+  EXPECT_EQ(config_error("latents_mean", {1, 2}),
+            "vae/config.json: \"latents_mean\" must hold z_dim = 4 numbers, got [1,2]");
+  EXPECT_EQ(config_error("latents_std", {1, 1, 0, 1}),
+            "vae/config.json: \"latents_std\" must hold positive numbers, got [1,1,0,1]");
+  EXPECT_EQ(config_error("temperal_downsample", {true}),
+            "vae/config.json: \"temperal_downsample\" must hold one value fewer than dim_mult, 2, got [true]");
+  EXPECT_EQ(config_error("in_channels", 3),
+            "vae/config.json: \"in_channels\" must be a multiple of patch_size squared = 4, got 3");
+  EXPECT_EQ(config_error("out_channels", 16), "vae/config.json: \"out_channels\" must equal in_channels = 12, got 16");
+  EXPECT_EQ(config_error("base_dim", "wide"), "vae/config.json: \"base_dim\" must be a whole number, got \"wide\"");
+  EXPECT_EQ(config_error("dim_mult", {1, 0, 2}),
+            "vae/config.json: \"dim_mult\" must hold positive whole numbers, got [1,0,2]");
+}
+
+// The counts are diffusers' for the same configs.
+TEST(WanVaeTest, CountsParametersLikeTheReference) {
+  nlohmann::json json = small_json();
+  json["base_dim"] = 32;
+  json["z_dim"] = 16;
+  WanVae small(WanVaeConfig::from_json({json, "config.json"}));
+  ParamList small_list, wan_list;
+  small.params(small_list);
+  EXPECT_EQ(small_list.count(), 7359004);
+  EXPECT_EQ(small_list.size(), 122u);
+  WanVae wan(WanVaeConfig::from_json({nlohmann::json::object(), "config.json"}));
+  wan.params(wan_list, "vae.");
+  EXPECT_EQ(wan_list.count(), 126892531);
+  EXPECT_EQ(wan_list.size(), 194u);
+  EXPECT_EQ(wan_list.names().front(), "vae.encoder.conv_in.weight");
+}
+
+// Golden values of tests/data/golden/wan_vae_patch.py: pixel unshuffle, encoder attention, a decoder of its own width.
+TEST(WanVaeTest, MatchesTheReferenceInSettingsOfItsOwn) {
+  const std::filesystem::path folder = std::filesystem::path(TESSERA_SOURCE_DIR) / "tests/data/golden";
+  const TensorFile golden = read_safetensors(folder / "wan_vae_patch.safetensors");
+  WanVae vae(WanVaeConfig::from_json(JsonConfig::read(folder / "wan_vae_patch.json")));
+  std::map<std::string, at::Tensor> weights;
+  for (const auto& [name, tensor] : golden.tensors())
+    if (name.starts_with("weight.")) weights[name.substr(7)] = tensor;
+  ParamList list;
+  vae.params(list);
+  bind(list, TensorFile(weights, golden.where()), at::kFloat, at::kCPU);
+  const WanMoments moments = vae.encode(golden.at("frames"));
+  EXPECT_CLOSE(moments.mean, golden.at("mean"), 1e-5);
+  EXPECT_CLOSE(moments.logvar, golden.at("logvar"), 1e-5);
+  EXPECT_CLOSE(vae.decode(golden.at("mean")), golden.at("decoded"), 1e-5);
+}
+
+TEST(WanVaeTest, ChunksEqualTheWholeClip) {
+  const RandomVae model;
+  const WanMoments whole = model.vae.encode(model.frames), chunks = model.vae.encode_chunks(model.frames);
+  EXPECT_CLOSE(chunks.mean, whole.mean, 1e-5);
+  EXPECT_CLOSE(chunks.logvar, whole.logvar, 1e-5);
+  EXPECT_CLOSE(decoded_by_chunks(model.vae, model.latents), model.vae.decode(model.latents), 1e-5);
+}
+
+TEST(WanVaeTest, ChunksArriveInOrder) {
+  const RandomVae model;
+  std::vector<int64_t> lengths;
+  model.vae.decode_chunks(model.latents, [&](const at::Tensor& chunk) { lengths.push_back(chunk.size(2)); });
+  EXPECT_EQ(lengths, std::vector<int64_t>({1, 4, 4}));
+}
+
+TEST(WanVaeTest, LaterFramesDoNotReachEarlierOnes) {
+  const RandomVae model;
+  at::Tensor changed = model.frames.clone();
+  changed.slice(2, 5).fill_(0.5);
+  const at::Tensor before = model.vae.encode(model.frames).mean, after = model.vae.encode(changed).mean;
+  EXPECT_TRUE(before.slice(2, 0, 2).equal(after.slice(2, 0, 2)));
+  EXPECT_FALSE(before.equal(after));
+}
+
+TEST(WanVaeTest, RefusesShapesThatDoNotFit) {
+  const RandomVae model;
+  EXPECT_THROW(model.vae.encode(at::zeros({1, 3, 3, 16, 16})), c10::Error);
+  EXPECT_THROW(model.vae.encode(at::zeros({1, 3, 5, 16, 20})), c10::Error);
+  EXPECT_THROW(model.vae.encode(at::zeros({1, 1, 5, 16, 16})), c10::Error);
+  EXPECT_THROW(model.vae.decode(at::zeros({1, 3, 2, 2, 2})), c10::Error);
+}
+
+TEST(WanVaeTest, DecodeClampsAndTheTrainingFormDoesNot) {
+  const RandomVae model;
+  const at::Tensor raw = model.vae.decode_unclamped(model.latents * 10);
+  EXPECT_GT(raw.abs().max().item<float>(), 1.0f);
+  EXPECT_TRUE(model.vae.decode(model.latents * 10).equal(raw.clamp(-1, 1)));
+}
+
+TEST(WanVaeTest, StartsAsAnImageAutoencoder) {
+  WanVae vae(small_config());
+  ParamList list;
+  vae.params(list);
+  initialise(list, 3, at::kCPU);
+  const at::Tensor image = at::tanh(seeded_noise({4, 3, 1, 32, 32}, 4)), latent = seeded_noise({1, 4, 1, 2, 2}, 5);
+  const WanMoments moments = vae.encode(image.expand({4, 3, 5, 32, 32}));
+  EXPECT_TRUE(moments.logvar.eq(-6).all().item<bool>());
+  EXPECT_NEAR(moments.mean.std().item<float>(), 2.0, 1.0);
+  EXPECT_CLOSE(moments.mean, vae.encode(image).mean.expand_as(moments.mean), 1e-5);
+  const at::Tensor clip = vae.decode(latent.expand({1, 4, 3, 2, 2}));
+  EXPECT_CLOSE(clip, vae.decode(latent).expand_as(clip), 1e-5);
+}
+
+TEST(WanVaeTest, EveryWeightGetsAGradient) {
+  RandomVae model;
+  for (const Param& param : model.list) param.slot->set_requires_grad(true);
+  const WanMoments moments = model.vae.encode(model.frames.to(at::kBFloat16));
+  const at::Tensor sampled = moments.mean + at::exp(0.5 * moments.logvar);
+  (model.vae.decode_unclamped(sampled).to(at::kFloat) - model.frames).square().mean().backward();
+  for (const Param& param : model.list) {
+    ASSERT_TRUE(param.slot->grad().defined()) << param.name;
+    EXPECT_EQ(param.slot->grad().scalar_type(), at::kFloat) << param.name;
+    EXPECT_TRUE(param.slot->grad().isfinite().all().item<bool>()) << param.name;
+    // A bias that only shifts a sum before a norm may have a small gradient, none has a zero one.
+    EXPECT_GT(param.slot->grad().abs().max().item<float>(), 0.0f) << param.name;
+  }
+}
+
+TEST(WanVaeTest, Bfloat16StaysCloseToFloat32) {
+  RandomVae model;
+  const at::Tensor mean = model.vae.encode(model.frames).mean, decoded = model.vae.decode_unclamped(model.latents);
+  for (const Param& param : model.list)
+    if (!param.keep_float) *param.slot = param.slot->to(at::kBFloat16);
+  const at::Tensor half_mean = model.vae.encode(model.frames.to(at::kBFloat16)).mean;
+  const at::Tensor half_decoded = model.vae.decode_unclamped(model.latents.to(at::kBFloat16));
+  EXPECT_EQ(half_mean.scalar_type(), at::kBFloat16);
+  EXPECT_EQ(half_decoded.scalar_type(), at::kBFloat16);
+  EXPECT_CLOSE(half_mean, mean, 0.05);
+  EXPECT_CLOSE(half_decoded, decoded, 0.05);
+}
+
+TEST(WanVaeTest, RunsOnTheMetaDevice) {
+  test::use_meta_kernels();
+  for (const auto dtype : {at::kFloat, at::kBFloat16}) {
+    WanVae vae(small_config());
+    ParamList list;
+    vae.params(list);
+    make_meta(list, dtype);
+    const auto options = at::TensorOptions().dtype(dtype).device(at::kMeta);
+    const at::Tensor frames = at::empty({1, 3, 17, 64, 48}, options), latents = at::empty({1, 4, 5, 8, 6}, options);
+    for (const WanMoments& moments : {vae.encode(frames), vae.encode_chunks(frames)}) {
+      EXPECT_TRUE(moments.mean.is_meta() && moments.logvar.is_meta());
+      EXPECT_EQ(moments.mean.sizes(), latents.sizes());
+      EXPECT_EQ(moments.mean.scalar_type(), dtype);
+    }
+    for (const at::Tensor& decoded : {vae.decode(latents), decoded_by_chunks(vae, latents)}) {
+      EXPECT_TRUE(decoded.is_meta());
+      EXPECT_EQ(decoded.sizes(), frames.sizes());
+      EXPECT_EQ(decoded.scalar_type(), dtype);
+    }
+  }
+}
+
+/// Counts the bytes of live CPU tensors while it exists.
+class PeakAllocator : public c10::Allocator {
+ public:
+  PeakAllocator() : before_(c10::GetCPUAllocator()) { c10::SetCPUAllocator(this, /*priority=*/1); }
+  ~PeakAllocator() override { c10::SetCPUAllocator(before_, /*priority=*/1); }
+
+  c10::DataPtr allocate(size_t bytes) override {
+    auto* block = static_cast<Block*>(std::aligned_alloc(sizeof(Block), (bytes / sizeof(Block) + 2) * sizeof(Block)));
+    *block = {this, bytes};
+    live_ += bytes;
+    peak_ = std::max(peak_, live_);
+    return {block + 1, block + 1, &release, at::kCPU};
+  }
+  c10::DeleterFnPtr raw_deleter() const override { return &release; }
+  void copy_data(void* to, const void* from, size_t bytes) const override { default_copy_data(to, from, bytes); }
+
+  /// The most bytes that were live at once in `body` beyond those before it.
+  template <typename Body>
+  size_t peak_of(const Body& body) {
+    const size_t start = peak_ = live_;
+    body();
+    return peak_ - start;
+  }
+
+ private:
+  struct alignas(64) Block {
+    PeakAllocator* owner;
+    size_t bytes;
+  };
+  static void release(void* data) {
+    Block* block = static_cast<Block*>(data) - 1;
+    block->owner->live_ -= block->bytes;
+    std::free(block);
+  }
+  c10::Allocator* before_;
+  size_t live_ = 0, peak_ = 0;
+};
+
+TEST(WanVaeTest, ChunkedDecodingUsesNoMoreMemoryForLongerClips) {
+  const RandomVae model;
+  const at::Tensor five = seeded_noise({1, 4, 5, 4, 4}, 1), many = seeded_noise({1, 4, 33, 4, 4}, 1);
+  PeakAllocator memory;
+  const auto chunked = [&](const at::Tensor& latents) {
+    return memory.peak_of([&] { model.vae.decode_chunks(latents, [](const at::Tensor&) {}); });
+  };
+  const size_t short_peak = chunked(five), long_peak = chunked(many);
+  const size_t whole_peak = memory.peak_of([&] { model.vae.decode(many); });
+  EXPECT_GT(short_peak, 0u);
+  EXPECT_EQ(long_peak, short_peak);
+  EXPECT_GT(whole_peak, 4 * long_peak);
+}
+
+TEST(CausalCacheTest, KeepsTheLastFramesOfEachLayer) {
+  CausalCache cache;
+  const auto frames = [](std::vector<float> values) { return at::tensor(values).view({1, -1, 1, 1, 1}); };
+  cache.begin_chunk();
+  EXPECT_TRUE(cache.first_chunk());
+  EXPECT_TRUE(cache.extend(frames({1}), 2).equal(frames({1})));
+  EXPECT_TRUE(cache.extend(frames({10}), 1).equal(frames({10})));
+  cache.begin_chunk();
+  EXPECT_FALSE(cache.first_chunk());
+  EXPECT_TRUE(cache.extend(frames({2, 3}), 2).equal(frames({1, 2, 3})));
+  EXPECT_TRUE(cache.extend(frames({20, 30}), 1).equal(frames({10, 20, 30})));
+  EXPECT_EQ(cache.bytes(), 3 * 4);
+}
+
+// |(3, 4)| = 5: 3 / 5 * sqrt(2) * 2 and 4 / 5 * sqrt(2) * 0.5; silu(x) = x / (1 + exp(-x)).
+TEST(ChannelNormTest, MatchesHandComputedNumbers) {
+  ChannelNorm norm;
+  norm.gamma = at::tensor({2.0f, 0.5f}).view({2, 1, 1, 1});
+  const at::Tensor x = at::tensor({3.0f, 4.0f}).view({1, 1, 1, 1, 2});
+  EXPECT_CLOSE(norm(x).flatten(), at::tensor({1.6970563f, 0.5656854f}), 1e-6);
+  EXPECT_CLOSE(norm.silu(x).flatten(), at::tensor({1.4342669f, 0.3607755f}), 1e-6);
+  EXPECT_TRUE(norm.silu(at::zeros_like(x)).eq(0).all().item<bool>());
+}
+
+TEST(ChannelNormTest, FusedKernelEqualsItsDefinitionForwardAndBackward) {
+  for (const int64_t channels : {2, 4, 16, 19, 96}) {
+    for (const bool silu : {false, true}) {
+      for (const auto dtype : {at::kFloat, at::kBFloat16}) {
+        SCOPED_TRACE(c10::str(channels, " channels, silu ", silu, ", ", dtype));
+        const double tolerance = dtype == at::kFloat ? 1e-5 : 1e-2;
+        const at::Tensor x = (seeded_noise({2, 3, 5, 7, channels}, 1) * 3).to(dtype).set_requires_grad(true);
+        const at::Tensor weight = (seeded_noise({channels}, 2) + 1).to(dtype);
+        const at::Tensor dy = seeded_noise(x.sizes(), 3).to(dtype);
+        ChannelNorm norm;
+        norm.gamma = (seeded_noise({channels, 1, 1, 1}, 4) + 1).set_requires_grad(true);
+        const auto run = [&](const at::Tensor& y) {
+          x.mutable_grad() = at::Tensor();
+          norm.gamma.mutable_grad() = at::Tensor();
+          y.backward(dy);
+          return std::vector<at::Tensor>{y.detach(), x.grad(), norm.gamma.grad()};
+        };
+        const auto fused = run(silu ? norm.silu(x) : norm(x));
+        const auto wanted = run(channel_norm_composite(x, norm.gamma.flatten(), silu));
+        for (size_t i = 0; i < wanted.size(); ++i) EXPECT_CLOSE(fused[i], wanted[i], tolerance);
+      }
+    }
+  }
+}
+
+TEST(ChannelNormTest, KeepsNanAndInfinityVisible) {
+  ChannelNorm norm;
+  norm.gamma = at::ones({3, 1, 1, 1});
+  const at::Tensor x = at::tensor({1.0f, std::nanf(""), 2.0f}).view({1, 1, 1, 1, 3});
+  EXPECT_TRUE(norm.silu(x).isnan().all().item<bool>());
+  EXPECT_TRUE(norm.silu(x.to(at::kBFloat16)).isnan().all().item<bool>());
+}
+
+}  // namespace
+}  // namespace tessera
