@@ -14,7 +14,7 @@ const std::vector<EncoderSpec> kEncoders = {
     {"libvpx-vp9", AV_PIX_FMT_YUV420P, "crf=20:b=0:deadline=good:cpu-used=2:row-mt=0"},
     {"ffv1", AV_PIX_FMT_BGR0, "level=3:slicecrc=1"},
     {"gif", AV_PIX_FMT_PAL8, ""},
-    {"libwebp_anim", AV_PIX_FMT_BGRA, "quality=90:compression_level=4"},
+    {"libwebp_anim", AV_PIX_FMT_BGRA, "lossless=1:compression_level=4"},
 };
 
 const std::vector<ContainerSpec> kContainers = {

@@ -5,10 +5,12 @@
 namespace tessera {
 namespace {
 
+constexpr size_t kBits = 6;
+
 struct Bin {
   std::array<uint64_t, 3> sum{};
   uint64_t count = 0;
-  std::array<uint8_t, 3> key{};  // the 5 bits of each channel
+  std::array<uint8_t, 3> key{};  // the upper bits of each channel
 };
 
 /// A run of the bin list, to be cut along its longest side.
@@ -19,8 +21,15 @@ struct Box {
 };
 
 size_t bin_of(const uint8_t* rgb) {
-  return static_cast<size_t>(rgb[0] >> 3) << 10 | static_cast<size_t>(rgb[1] >> 3) << 5 |
-         static_cast<size_t>(rgb[2] >> 3);
+  size_t bin = 0;
+  for (size_t channel = 0; channel < 3; ++channel) bin = bin << kBits | rgb[channel] >> (8 - kBits);
+  return bin;
+}
+
+std::array<uint8_t, 3> key_of(size_t bin) {
+  constexpr size_t kMask = (1 << kBits) - 1;
+  return {static_cast<uint8_t>(bin >> (2 * kBits)), static_cast<uint8_t>(bin >> kBits & kMask),
+          static_cast<uint8_t>(bin & kMask)};
 }
 
 Box measure(const std::vector<Bin>& bins, size_t begin, size_t end) {
@@ -80,7 +89,7 @@ uint32_t mean_colour(const std::vector<Bin>& bins, const Box& box) {
 }  // namespace
 
 Palette quantise(std::span<const uint8_t> rgb) {
-  std::vector<Bin> all(1 << 15);
+  std::vector<Bin> all(size_t{1} << (3 * kBits));
   for (size_t i = 0; i + 2 < rgb.size(); i += 3) {
     Bin& bin = all[bin_of(&rgb[i])];
     ++bin.count;
@@ -89,7 +98,7 @@ Palette quantise(std::span<const uint8_t> rgb) {
   std::vector<Bin> bins;
   for (size_t i = 0; i < all.size(); ++i) {
     if (all[i].count == 0) continue;
-    all[i].key = {static_cast<uint8_t>(i >> 10), static_cast<uint8_t>(i >> 5 & 31), static_cast<uint8_t>(i & 31)};
+    all[i].key = key_of(i);
     bins.push_back(all[i]);
   }
 
@@ -101,7 +110,7 @@ Palette quantise(std::span<const uint8_t> rgb) {
     palette.colours[i] = mean_colour(bins, boxes[i]);
     for (size_t b = boxes[i].begin; b < boxes[i].end; ++b) {
       const auto& key = bins[b].key;
-      index_of[static_cast<size_t>(key[0]) << 10 | static_cast<size_t>(key[1]) << 5 | key[2]] = static_cast<uint8_t>(i);
+      index_of[(size_t{key[0]} << kBits | key[1]) << kBits | key[2]] = static_cast<uint8_t>(i);
     }
   }
   palette.indices.reserve(rgb.size() / 3);

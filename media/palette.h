@@ -13,7 +13,7 @@ struct Palette {
   std::vector<uint8_t> indices;
 };
 
-/// Median cut over 5 bits a channel, each colour the mean of its pixels, no dithering: exact when the frame has at most
+/// Median cut over 6 bits a channel, each colour the mean of its pixels, no dithering: exact when the frame has at most
 /// 256 colours that differ in those bits. `rgb` is H * W * 3 bytes. Source: Heckbert, "Color image quantization", 1982.
 Palette quantise(std::span<const uint8_t> rgb);
 

@@ -22,7 +22,7 @@ TEST(Quantise, IsExactForFewColours) {
 }
 
 TEST(Quantise, AColourIsTheMeanOfItsPixels) {
-  const Palette palette = quantise(std::vector<uint8_t>{8, 0, 0, 10, 0, 0});  // the same 5 bits
+  const Palette palette = quantise(std::vector<uint8_t>{8, 0, 0, 10, 0, 0});  // the same upper 6 bits
   EXPECT_EQ(palette.colours[palette.indices[0]], 0xFF090000u);
 }
 

@@ -84,19 +84,43 @@ TEST_F(VideoTest, EveryFlatColourComesBack) {
   }
 }
 
+/// The planes of a one-frame video as stored, by ffmpeg.
+std::string stored_yuv420(const std::filesystem::path& video) {
+  const std::string raw = video.string() + ".yuv";
+  const std::string command =
+      "ffmpeg -v error -y -i '" + video.string() + "' -f rawvideo -pix_fmt yuv420p '" + raw + "'";
+  EXPECT_EQ(std::system(command.c_str()), 0) << command;
+  return file_bytes(raw);
+}
+
 // 16 + 219 * 0.2126 = 62.6, 128 - 0.2126 / 1.8556 * 224 = 102.3, 128 + 224 / 2 = 240: BT.709, not the 81, 90, 240 of
 // BT.601.
 TEST_F(VideoTest, RedIsStoredAsBt709LimitedRange) {
   write_video(folder / "x.mp4", {flat(64, 48, {255, 0, 0})}, options(64, 48));
-  const std::string raw = (folder / "x.yuv").string();
-  const std::string command =
-      "ffmpeg -v error -i '" + (folder / "x.mp4").string() + "' -f rawvideo -pix_fmt yuv420p '" + raw + "'";
-  ASSERT_EQ(std::system(command.c_str()), 0);
-  const std::string yuv = file_bytes(raw);
+  const std::string yuv = stored_yuv420(folder / "x.mp4");
   ASSERT_EQ(yuv.size(), 64u * 48 * 3 / 2);
   EXPECT_NEAR(static_cast<unsigned char>(yuv[64 * 24 + 32]), 63, 1);
   EXPECT_NEAR(static_cast<unsigned char>(yuv[64 * 48 + 32 * 12 + 16]), 102, 1);
   EXPECT_NEAR(static_cast<unsigned char>(yuv[64 * 48 * 5 / 4 + 32 * 12 + 16]), 240, 1);
+}
+
+// Across a ramp from blue to red, red is 2x and blue 255 - 2x at pixel x, so V = 128 + (red - Y) / 1.5748 * 224 / 255
+// tells where a chroma sample sits: at pixel 2k, on the left one of its two, as the file is tagged.
+TEST_F(VideoTest, ChromaSitsAtTheLeft) {
+  at::Tensor ramp = at::zeros({64, 128, 3}, at::kByte);
+  ramp.select(2, 0).copy_(at::arange(128, at::kInt).mul(2).expand({64, 128}));
+  ramp.select(2, 2).copy_(255 - ramp.select(2, 0));
+  write_video(folder / "x.mp4", {ramp}, options(128, 64));
+  const std::string yuv = stored_yuv420(folder / "x.mp4");
+  ASSERT_EQ(yuv.size(), 128u * 64 * 3 / 2);
+  const double scale = 224 / 255.0 / 1.5748, slope = (2 - 2 * 0.2126 + 2 * 0.0722) * scale,
+               start = -0.0722 * 255 * scale;
+  double offset = 0;
+  for (size_t k = 8; k < 56; ++k) {
+    const int v = static_cast<unsigned char>(yuv[128 * 64 * 5 / 4 + 64 * 16 + k]);
+    offset += ((v - 128 - start) / slope - 2.0 * static_cast<double>(k)) / 48;
+  }
+  EXPECT_NEAR(offset, 0, 0.2);
 }
 
 TEST_F(VideoTest, AnMp4IsWhatPlayersWant) {
