@@ -64,10 +64,9 @@ at::Tensor normalizer_of(const at::Tensor& q, const at::Tensor& k, const at::Ten
   return mix_blocks(mixing, products);
 }
 
-/// Keeps the sign, at least kSmallestNormalizer away from zero.
+/// At least kSmallestNormalizer away from zero, the sign kept; a larger magnitude passes bit for bit.
 at::Tensor guarded(const at::Tensor& n) {
-  const at::Tensor floor = at::where(n < 0, -kSmallestNormalizer, kSmallestNormalizer).to(n.scalar_type());
-  return at::where(n.abs() < kSmallestNormalizer, floor, n);
+  return at::copysign(n.abs().clamp_min(kSmallestNormalizer), n);
 }
 
 }  // namespace

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "tests/support/fixture.h"
+#include "tests/support/meta_kernels.h"
 
 namespace tessera {
 namespace {
@@ -54,6 +55,7 @@ TEST(WanTransformer, RunsAtSizesItWasNotTrainedAt) {
 }
 
 TEST(WanTransformer, RunsOnTheMetaDevice) {
+  test::use_meta_kernels();
   for (const char* kind : {"sums", "products", "none", "softmax", "hybrid"}) {
     nlohmann::json json = own_config();
     if (kind == std::string("softmax"))
