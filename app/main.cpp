@@ -24,7 +24,7 @@ int run(int argc, char** argv) {
   root.formatter(std::make_shared<tessera::HelpFormatter>());
   root.set_version_flag("--version", "tessera " TESSERA_VERSION, "Print the version");
   tessera::put_help_last(root, "Options");
-  root.require_subcommand(1);
+  root.require_subcommand(0, 1);
   root.footer(
       "Examples\n"
       "  tessera generate \"a yellow star moving left on a blue background\" -o star.mp4\n"

@@ -10,6 +10,7 @@
 #include "core/error.h"
 #include "media/frame_writer.h"
 #include "pipelines/bundled_model.h"
+#include "pipelines/disk_space.h"
 #include "pipelines/frame_check.h"
 #include "pipelines/latents.h"
 #include "pipelines/recipe.h"
@@ -48,6 +49,7 @@ class Generation {
   }
 
   void run() {
+    check_free_space(job_.output, largest_output_bytes(job_));
     auto writer = open_writer(0);
     check_weights(model_);
     Stopwatch watch;

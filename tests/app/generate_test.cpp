@@ -1,0 +1,227 @@
+#include <ATen/ATen.h>
+#include <gtest/gtest.h>
+
+#include <nlohmann/json.hpp>
+
+#include "media/frame_writer.h"
+#include "media/image_io.h"
+#include "media/video_reader.h"
+#include "tests/support/fixture.h"
+#include "tests/support/process.h"
+
+namespace tessera {
+namespace {
+
+using test::ProcessResult;
+using test::TemporaryFolder;
+
+const std::string kModel = (test::fixture_folder() / "wan_pipeline" / "pipeline").string();
+
+/// `tessera generate` on the fixture's model, small and quick unless told otherwise.
+ProcessResult generate(std::vector<std::string> arguments, bool small = true) {
+  std::vector<std::string> all = {"generate", "--model", kModel, "--max-sequence-length", "64", "--dtype", "fp32"};
+  if (small) all.insert(all.end(), {"--size", "32x48", "--steps", "2"});
+  all.insert(all.end(), arguments.begin(), arguments.end());
+  return test::tessera(all);
+}
+
+/// Runs one of the fixture's pipeline calls from its recorded noise; the frames as the fixture has them, [T, H, W, 3].
+at::Tensor rendered_frames(const nlohmann::json& run, const std::filesystem::path& folder, bool sizes_from_latents) {
+  const std::string name = run.at("name");
+  const auto noise = test::fixture_folder() / "wan_pipeline" / "init_noise.safetensors";
+  std::vector<std::string> arguments = {"generate",
+                                        run.at("prompt"),
+                                        "--negative-prompt",
+                                        run.at("negative"),
+                                        "--model",
+                                        kModel,
+                                        "--latents",
+                                        noise.string() + ":" + name,
+                                        "--sampler",
+                                        run.at("sch") == "unipc" ? "unipc" : "flow_euler",
+                                        "--steps",
+                                        run.at("steps").dump(),
+                                        "--cfg-scale",
+                                        run.at("g").dump(),
+                                        "--max-sequence-length",
+                                        run.at("max_len").dump(),
+                                        "-o",
+                                        (folder / "%04d.png").string()};
+  if (!sizes_from_latents)
+    arguments.insert(arguments.end(),
+                     {"-W", run.at("w").dump(), "-H", run.at("h").dump(), "--frames", run.at("frames").dump()});
+  const ProcessResult result = test::tessera(arguments);
+  EXPECT_EQ(result.exit_code, 0) << result.err;
+  std::vector<at::Tensor> frames;
+  for (int64_t i = 0; i < run.at("frames").get<int64_t>(); ++i)
+    frames.push_back(read_image(frame_path(folder / "%04d.png", i)).pixels);
+  return at::stack(frames);
+}
+
+TEST(Generate, RendersTheReferencePipelinesFrames) {
+  const test::Fixture fixture("wan_pipeline");
+  for (const auto& run : fixture.config.at("runs")) {
+    const std::string name = run.at("name");
+    const at::Tensor want = fixture[name + ".frames"].mul(255).round();
+    for (const bool sizes_from_latents : {false, true}) {
+      const TemporaryFolder folder;
+      const at::Tensor got = rendered_frames(run, folder.path(), sizes_from_latents).to(at::kFloat);
+      ASSERT_EQ(got.sizes(), want.sizes()) << name;
+      // A value within 1e-4 of a rounding boundary may fall on either side of it.
+      EXPECT_LE((got - want).abs().max().item<double>(), 1.0) << name;
+      EXPECT_LE((got != want).sum().item<int64_t>(), want.numel() / 100) << name;
+    }
+  }
+}
+
+TEST(Generate, PathsOnStdoutAndAllElseOnStderr) {
+  const TemporaryFolder folder;
+  const std::string path = folder / "x.png";
+  const ProcessResult result = generate({"a red star", "--seed", "3", "-o", path});
+  EXPECT_EQ(result.exit_code, 0) << result.err;
+  EXPECT_EQ(result.out, path + "\n");
+  EXPECT_NE(result.err.find("seed 3"), std::string::npos) << result.err;
+  EXPECT_EQ(test::listing(folder.path()), std::vector<std::string>{"x.png"});
+  EXPECT_EQ(read_image(path).pixels.sizes(), at::IntArrayRef({48, 32, 3}));
+}
+
+TEST(Generate, TheSameSeedGivesTheSameBytesAndAnotherDoesNot) {
+  const TemporaryFolder folder;
+  for (const auto& [name, seed] : {std::pair{"a.png", "3"}, {"b.png", "3"}, {"c.png", "4"}})
+    EXPECT_EQ(generate({"a red star", "-q", "--seed", seed, "-o", folder / name}).exit_code, 0);
+  EXPECT_EQ(test::read_text(folder / "a.png"), test::read_text(folder / "b.png"));
+  EXPECT_NE(test::read_text(folder / "a.png"), test::read_text(folder / "c.png"));
+}
+
+TEST(Generate, CountUsesSeedPlusIndexAndNumbersTheNames) {
+  const TemporaryFolder folder;
+  const ProcessResult two = generate({"a red star", "--seed", "3", "--count", "2", "-o", folder / "x.png"});
+  EXPECT_EQ(two.exit_code, 0) << two.err;
+  EXPECT_EQ(two.out, (folder / "x_0.png").string() + "\n" + (folder / "x_1.png").string() + "\n");
+  const ProcessResult alone = generate({"a red star", "--seed", "4", "-o", folder / "alone.png"});
+  EXPECT_EQ(alone.exit_code, 0) << alone.err;
+  EXPECT_EQ(test::read_text(folder / "x_1.png"), test::read_text(folder / "alone.png"));
+}
+
+TEST(Generate, JsonIsOneObjectPerOutput) {
+  const TemporaryFolder folder;
+  const ProcessResult result =
+      generate({"a red star", "--seed", "3", "--count", "2", "--frames", "5", "--json", "-o", folder / "f_%03d.png"});
+  EXPECT_EQ(result.exit_code, 0) << result.err;
+  std::istringstream lines(result.out);
+  int64_t i = 0;
+  for (std::string line; std::getline(lines, line); ++i) {
+    const auto object = nlohmann::json::parse(line);
+    EXPECT_EQ(object.at("job").at("seed"), 3 + i);
+    EXPECT_EQ(object.at("job").at("frames"), 5);
+    EXPECT_EQ(object.at("job").at("width"), 32);
+    EXPECT_EQ(object.at("job").at("prompt"), "a red star");
+    EXPECT_EQ(object.at("files").size(), 5u);
+    EXPECT_GE(object.at("seconds").at("denoise"), 0.0);
+    for (const auto& file : object.at("files")) EXPECT_TRUE(std::filesystem::exists(file.get<std::string>())) << file;
+  }
+  EXPECT_EQ(i, 2);
+}
+
+TEST(Generate, ARandomSeedIsPrintedAndRepeatable) {
+  const TemporaryFolder folder;
+  const ProcessResult first = generate({"a red star", "--json", "-o", folder / "a.png"});
+  ASSERT_EQ(first.exit_code, 0) << first.err;
+  const std::string seed = nlohmann::json::parse(first.out).at("job").at("seed").dump();
+  EXPECT_NE(first.err.find("seed " + seed), std::string::npos) << first.err;
+  ASSERT_EQ(generate({"a red star", "--seed", seed, "-o", folder / "b.png"}).exit_code, 0);
+  EXPECT_EQ(test::read_text(folder / "a.png"), test::read_text(folder / "b.png"));
+}
+
+TEST(Generate, VideosHaveTheirFramesRateAndRecipe) {
+  const TemporaryFolder folder;
+  const ProcessResult result =
+      generate({"a red star", "--seed", "3", "--frames", "9", "--fps", "12", "-o", folder / "x.mp4"});
+  EXPECT_EQ(result.exit_code, 0) << result.err;
+  EXPECT_EQ(test::listing(folder.path()), std::vector<std::string>{"x.mp4"});
+  const Video video = read_video(folder / "x.mp4");
+  EXPECT_EQ(video.frames.sizes(), at::IntArrayRef({9, 48, 32, 3}));
+  EXPECT_EQ(video.fps, (FrameRate{12, 1}));
+  const auto recipe = nlohmann::json::parse(video.tags.at("comment"));
+  EXPECT_EQ(recipe.at("program"), "tessera");
+  EXPECT_EQ(recipe.at("job").at("seed"), 3);
+  EXPECT_EQ(recipe.at("job").at("steps"), 2);
+}
+
+TEST(Generate, PicturesCarryTheirRecipe) {
+  const TemporaryFolder folder;
+  ASSERT_EQ(
+      generate({"a \"red\" star \xF0\x9F\x8C\x9F", "-n", "rain", "--seed", "3", "-o", folder / "x.png"}).exit_code, 0);
+  const ImageText text = read_image(folder / "x.png").text;
+  const std::string parameters = text.at("parameters");
+  EXPECT_EQ(parameters.rfind("a \"red\" star \xF0\x9F\x8C\x9F\nNegative prompt: rain\nSteps: 2, Sampler: unipc, "
+                             "CFG scale: 5.0, Seed: 3, Size: 32x48, Model: pipeline, Frames: 1, ",
+                             0),
+            0u)
+      << parameters;
+  EXPECT_EQ(nlohmann::json::parse(text.at("tessera")).at("job").at("negative_prompt"), "rain");
+}
+
+TEST(Generate, FramesAreRoundedDownAndSaidSo) {
+  const TemporaryFolder folder;
+  const ProcessResult result = generate({"a red star", "--frames", "8", "-o", folder / "f_%03d.png"});
+  EXPECT_EQ(result.exit_code, 0) << result.err;
+  EXPECT_NE(result.err.find("frames must be 4k+1 for this model: rendering 5 instead of 8"), std::string::npos);
+  EXPECT_EQ(test::listing(folder.path()).size(), 5u);
+}
+
+TEST(Generate, OneFrameWithoutANameMakesAPicture) {
+  const TemporaryFolder folder;
+  const auto before = std::filesystem::current_path();
+  std::filesystem::current_path(folder.path());
+  const ProcessResult result = generate({"a red star", "--frames", "1", "--seed", "3"});
+  std::filesystem::current_path(before);
+  EXPECT_EQ(result.exit_code, 0) << result.err;
+  EXPECT_EQ(result.out, "tessera_3.png\n");
+}
+
+TEST(Generate, AnEarlierFileIsReplacedWhole) {
+  const TemporaryFolder folder;
+  std::ofstream(folder / "x.png") << "old";
+  ASSERT_EQ(generate({"a red star", "-o", folder / "x.png"}).exit_code, 0);
+  EXPECT_TRUE(read_image(folder / "x.png").pixels.defined());
+  EXPECT_EQ(test::listing(folder.path()).size(), 1u);
+}
+
+TEST(Generate, LongPromptsAreCutAndSaidSo) {
+  const TemporaryFolder folder;
+  std::string prompt;
+  for (int i = 0; i < 300; ++i) prompt += "word ";
+  const ProcessResult result = generate({prompt, "-o", folder / "x.png"});
+  EXPECT_EQ(result.exit_code, 0) << result.err;
+  EXPECT_NE(result.err.find("the prompt is longer than 64 tokens"), std::string::npos) << result.err;
+}
+
+TEST(Generate, RunsInBfloat16) {
+  const TemporaryFolder folder;
+  const ProcessResult result = generate({"a red star", "--dtype", "bf16", "-o", folder / "x.png"});
+  EXPECT_EQ(result.exit_code, 0) << result.err;
+}
+
+TEST(Info, ShowsPartsAndCounts) {
+  const ProcessResult text = test::tessera({"info", kModel});
+  EXPECT_EQ(text.exit_code, 0) << text.err;
+  for (const char* part :
+       {"WanPipeline", "UMT5EncoderModel", "AutoencoderKLWan", "layers 0-1 softmax", "sampler unipc"})
+    EXPECT_NE(text.out.find(part), std::string::npos) << part << "\n" << text.out;
+  const ProcessResult json = test::tessera({"info", "--json", kModel});
+  const auto object = nlohmann::json::parse(json.out);
+  EXPECT_EQ(object.at("supported"), true);
+  EXPECT_EQ(object.at("attention"), nlohmann::json({"softmax", "softmax"}));
+  int64_t counted = 0;
+  for (const auto& part : object.at("parts"))
+    if (part.at("name") == "transformer") counted = part.at("parameters");
+  int64_t stored = 0;
+  const auto folder = std::filesystem::path(kModel) / "transformer" / "diffusion_pytorch_model.safetensors";
+  const TensorFile transformer = read_safetensors(folder);
+  for (const auto& [name, tensor] : transformer.tensors()) stored += tensor.numel();
+  EXPECT_EQ(counted, stored);
+}
+
+}  // namespace
+}  // namespace tessera
