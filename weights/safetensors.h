@@ -37,6 +37,8 @@ class TensorFile {
 /// Every tensor is contiguous, on the CPU, in the file's dtype. Throws Error naming the file, the tensor and the byte
 /// counts when the header lies: truncated, overlapping, out of range, wrong size for its shape, unknown dtype,
 /// duplicate names. Source: the safetensors format description, v0.4.
+/// Replacing the file by rename, as write_safetensors does, leaves its tensors as they were; a program that shortens it
+/// in place takes their bytes away, and reading them then ends this process (SIGBUS).
 TensorFile read_safetensors(const std::filesystem::path& path);
 
 /// Writes tensors (any device; made contiguous) atomically: a temporary file beside, fsync, rename.
