@@ -19,8 +19,11 @@ at::Tensor sample_sum(const at::Tensor& x) {
   return x.sum(sample_axes(x), /*keepdim=*/true);
 }
 
+/// Unbiased, of each sample; at::std has no kernel on the meta device.
 at::Tensor sample_std(const at::Tensor& x) {
-  return x.std(at::OptionalIntArrayRef(sample_axes(x)), /*correction=*/1, /*keepdim=*/true);
+  const int64_t count = x.numel() / x.size(0);
+  const at::Tensor centred = x - sample_sum(x) / count;
+  return (sample_sum(centred.square()) / (count - 1)).sqrt();
 }
 
 }  // namespace

@@ -1,3 +1,4 @@
+#include <functional>
 #include <set>
 
 #include "samplers/loop.h"
@@ -16,6 +17,7 @@ struct Case {
   explicit Case(const nlohmann::json& entry) : name(entry.at("name")), config(settings(entry)) {
     plan.steps = entry.at("steps").get<int64_t>();
     if (entry.contains("mu")) plan.mu = entry.at("mu").get<double>();
+    if (entry.contains("eta")) config.eta = entry.at("eta").get<double>();
     if (entry.contains("sigmas")) plan.sigmas = entry.at("sigmas").get<std::vector<double>>();
   }
   static SamplerConfig settings(const nlohmann::json& entry) {
@@ -29,10 +31,16 @@ struct Case {
   SamplingPlan plan;
 };
 
-std::vector<Case> cases_of(const test::Fixture& fixture) {
-  std::vector<Case> runs;
-  for (const auto& entry : fixture.config.at("runs")) runs.emplace_back(entry);
-  return runs;
+/// Every case of the reference's fixture, and of more settings made by tests/data/make_schedulers_extra.py.
+void each_case(const std::function<void(const test::Fixture&, const Case&)>& check) {
+  const auto more = std::filesystem::path(TESSERA_DEFAULT_FIXTURES) / "schedulers_extra";
+  for (const std::string& folder : {std::string("schedulers"), more.string()}) {
+    const test::Fixture fixture(folder);
+    for (const auto& entry : fixture.config.at("runs")) {
+      SCOPED_TRACE(entry.at("name").get<std::string>());
+      check(fixture, Case(entry));
+    }
+  }
 }
 
 at::Tensor doubles(const std::vector<double>& values) {
@@ -46,58 +54,43 @@ bool interpolated_timesteps(const Case& run) {
 }
 
 TEST(SchedulersParity, TimestepsAndSigmas) {
-  const test::Fixture fixture("schedulers");
-  for (const Case& run : cases_of(fixture)) {
-    SCOPED_TRACE(run.name);
+  each_case([](const test::Fixture& fixture, const Case& run) {
     const Schedule schedule = make_sampler(run.config, run.plan)->schedule();
     const at::Tensor expected = fixture[run.name + ".timesteps"], timesteps = doubles(schedule.timesteps);
     ASSERT_EQ(timesteps.sizes(), expected.sizes());
     constexpr double kTwoUlps = 2.4e-7;
-    if (interpolated_timesteps(run))
-      EXPECT_TRUE(((timesteps - expected).abs() <= kTwoUlps * expected.abs()).all().item<bool>())
-          << timesteps - expected;
-    else
-      EXPECT_TRUE(at::equal(timesteps, expected)) << timesteps - expected;
-    if (fixture.io.find(run.name + ".sigmas")) {
+    const double allowed = interpolated_timesteps(run) ? kTwoUlps : 0.0;
+    EXPECT_TRUE(((timesteps - expected).abs() <= allowed * expected.abs()).all().item<bool>()) << timesteps - expected;
+    if (fixture.io.find(run.name + ".sigmas"))
       EXPECT_CLOSE(doubles(schedule.sigmas), fixture[run.name + ".sigmas"], 1e-6);
-    }
     EXPECT_CLOSE(doubles({schedule.init_noise_sigma}), fixture[run.name + ".init_noise_sigma"].view({1}), 1e-6);
-  }
+  });
 }
 
 TEST(SchedulersParity, NoiseTheModelsWereTrainedWith) {
-  const test::Fixture fixture("schedulers");
-  for (const Case& run : cases_of(fixture)) {
+  each_case([](const test::Fixture& fixture, const Case& run) {
     const at::Tensor* expected = fixture.io.find(run.name + ".alphas_cumprod_every50");
-    if (!expected) continue;
+    if (!expected) return;
     const bool avoid_zero = run.config.sampler != "ddim" && run.config.sampler != "ddpm";
     const at::Tensor alphas = doubles(alphas_cumprod(run.config, avoid_zero));
     EXPECT_CLOSE(alphas.slice(0, 0, alphas.size(0), 50), *expected, 1e-6);
-  }
+  });
 }
 
 TEST(SchedulersParity, TrajectoriesOnTheAnalyticModel) {
-  const test::Fixture fixture("schedulers");
-  for (const Case& run : cases_of(fixture)) {
-    SCOPED_TRACE(run.name);
+  each_case([](const test::Fixture& fixture, const Case& run) {
     const auto sampler = make_sampler(run.config, run.plan);
     int64_t draws = 0;
     sampler->set_noise([&](at::IntArrayRef) { return fixture[run.name + ".noise"][draws++]; });
     const at::Tensor expected = fixture[run.name + ".samples"];
     ASSERT_EQ(expected.size(0), sampler->calls() + 1);
-    double worst = 0;
-    const auto compare = [&](int64_t done, int64_t, const at::Tensor& sample) {
-      worst = std::max(worst, test::relative_error(sample, expected[done]));
-      EXPECT_CLOSE(sample, expected[done], 1e-5);
-    };
     const auto network = [](const at::Tensor& x, double t, int64_t, int64_t) { return analytic(x, t); };
-    compare(0, sampler->calls(), fixture["x0"] * sampler->schedule().init_noise_sigma);
-    run_sampler(*sampler, fixture["x0"], network, compare);
+    EXPECT_CLOSE(fixture["x0"] * sampler->schedule().init_noise_sigma, expected[0], 1e-6);
+    run_sampler(*sampler, fixture["x0"], network,
+                [&](int64_t done, int64_t, const at::Tensor& sample) { EXPECT_CLOSE(sample, expected[done], 1e-5); });
     const at::Tensor* noise = fixture.io.find(run.name + ".noise");
     EXPECT_EQ(draws, noise ? noise->size(0) : 0);
-    RecordProperty(run.name, std::to_string(worst));
-    std::cout << run.name << " " << worst << "\n";
-  }
+  });
 }
 
 /// The cases that the project keeps: a sampler whose case vanished is not tested any more.

@@ -1,0 +1,150 @@
+#include "samplers/config.h"
+
+#include <gtest/gtest.h>
+
+#include "core/error.h"
+#include "samplers/registry.h"
+
+namespace tessera {
+namespace {
+
+SamplerConfig read(const nlohmann::json& json) {
+  return read_scheduler_config({json, "scheduler_config.json"});
+}
+
+std::string error_of(const std::function<void()>& work) {
+  try {
+    work();
+  } catch (const Error& error) {
+    return error.what();
+  }
+  return "no error";
+}
+
+void expect_error(const nlohmann::json& json, const std::vector<std::string>& parts) {
+  const std::string message = error_of([&] { read(json); });
+  for (const auto& part : parts) EXPECT_NE(message.find(part), std::string::npos) << message;
+}
+
+nlohmann::json wan() {
+  return {{"_class_name", "UniPCMultistepScheduler"},
+          {"use_flow_sigmas", true},
+          {"prediction_type", "flow_prediction"},
+          {"flow_shift", 3.0},
+          {"solver_order", 2},
+          {"disable_corrector", nlohmann::json::array()},
+          {"trained_betas", nullptr},
+          {"thresholding", false},
+          {"sigma_min", nullptr}};
+}
+
+TEST(SchedulerConfig, ReadsWhatWanShips) {
+  const SamplerConfig config = read(wan());
+  EXPECT_EQ(config.sampler, "unipc");
+  EXPECT_TRUE(config.flow());
+  EXPECT_EQ(config.flow_shift, 3.0);
+  EXPECT_EQ(config.solver_order, 2);
+}
+
+TEST(SchedulerConfig, TakesEachClassForItsSamplerAndDefaults) {
+  const SamplerConfig flow = read({{"_class_name", "FlowMatchEulerDiscreteScheduler"}, {"shift", 5}});
+  EXPECT_EQ(flow.sampler, "euler");
+  EXPECT_TRUE(flow.flow());
+  EXPECT_EQ(flow.flow_shift, 5.0);
+
+  const SamplerConfig ddim = read({{"_class_name", "DDIMScheduler"}});
+  EXPECT_EQ(ddim.sampler, "ddim");
+  EXPECT_EQ(ddim.spacing, Spacing::kLeading);
+  EXPECT_TRUE(ddim.clip_sample);
+  EXPECT_FALSE(ddim.flow());
+
+  EXPECT_EQ(read({{"_class_name", "HeunDiscreteScheduler"}}).beta_start, 0.00085);
+  EXPECT_EQ(read({{"_class_name", "EulerAncestralDiscreteScheduler"}}).sampler, "euler_a");
+  EXPECT_EQ(read({{"_class_name", "DPMSolverMultistepScheduler"}}).sampler, "dpmpp_2m");
+  EXPECT_EQ(read({{"_class_name", "DPMSolverMultistepScheduler"}, {"algorithm_type", "sde-dpmsolver++"}}).sampler,
+            "dpmpp_2m_sde");
+  EXPECT_EQ(read({{"_class_name", "DDPMScheduler"}, {"variance_type", "learned_range"}}).variance,
+            Variance::kLearnedRange);
+}
+
+TEST(SchedulerConfig, NamesTheFileAndKeyOfWhatIsWrong) {
+  const auto with = [](const char* key, nlohmann::json value) {
+    nlohmann::json json = wan();
+    json[key] = std::move(value);
+    return json;
+  };
+  expect_error({{"shift", 3}}, {"scheduler_config.json", "_class_name"});
+  expect_error({{"_class_name", "UniPCMultistepSheduler"}}, {"_class_name", "UniPCMultistepScheduler"});
+  expect_error(with("flow_shift", "high"), {"flow_shift", "must be a number"});
+  expect_error(with("flow_shift", 0), {"flow_shift", "must be positive"});
+  expect_error(with("solver_order", 2.5), {"solver_order", "whole number"});
+  expect_error(with("solver_order", 4), {"solver_order", "between 1 and 3"});
+  expect_error(with("use_flow_sigmas", "yes"), {"use_flow_sigmas", "true or false"});
+  expect_error(with("timestep_spacing", "linspaced"), {"timestep_spacing", "did you mean linspace"});
+  expect_error(with("num_train_timesteps", 0), {"num_train_timesteps", "at least 2"});
+  expect_error(with("disable_corrector", "none"), {"disable_corrector"});
+  expect_error(with("trained_betas", {0.1, 0.2}), {"trained_betas", "1000"});
+  expect_error(with("prediction_type", "epsilon"), {"prediction_type", "flow_prediction"});
+}
+
+TEST(SchedulerConfig, RefusesWhatNoSolverHonours) {
+  for (const char* key :
+       {"thresholding", "use_beta_sigmas", "use_lu_lambdas", "invert_sigmas", "stochastic_sampling"}) {
+    nlohmann::json json = wan();
+    json[key] = true;
+    expect_error(json, {key, "not supported"});
+  }
+  nlohmann::json json = wan();
+  json["predict_x0"] = false;
+  expect_error(json, {"predict_x0"});
+}
+
+TEST(Registry, FindsNamesAliasesAndClasses) {
+  for (const auto& info : samplers()) {
+    EXPECT_EQ(find_sampler(info.name).name, info.name);
+    EXPECT_TRUE(info.flow || info.diffusion) << info.name;
+    EXPECT_FALSE(info.advice.empty()) << info.name;
+  }
+  EXPECT_EQ(find_sampler("flow_euler").name, "euler");
+  EXPECT_EQ(find_sampler("DPM++ 2M").name, "dpmpp_2m");
+  EXPECT_EQ(find_sampler("dpm++2m-sde").name, "dpmpp_2m_sde");
+  EXPECT_EQ(find_sampler("Euler-A").name, "euler_a");
+  EXPECT_EQ(find_sampler("UniPCMultistepScheduler").name, "unipc");
+}
+
+TEST(Registry, NoTwoSamplersShareAName) {
+  std::set<std::string> seen;
+  for (const auto& info : samplers()) {
+    EXPECT_TRUE(seen.insert(info.name).second) << info.name;
+    for (const auto& alias : info.aliases) EXPECT_TRUE(seen.insert(alias).second) << alias;
+  }
+}
+
+TEST(Registry, SuggestsTheNearestName) {
+  EXPECT_NE(error_of([] { find_sampler("unipcc"); }).find("did you mean unipc"), std::string::npos);
+  EXPECT_NE(error_of([] { find_sampler("zzzzzz"); }).find("one of: euler, unipc"), std::string::npos);
+}
+
+TEST(Registry, NamesTheSamplersThatFitTheModel) {
+  SamplerConfig config = read(wan());
+  select_sampler(config, "heun");
+  EXPECT_EQ(config.sampler, "heun");
+  EXPECT_EQ(config.flow_shift, 3.0);
+  const std::string message = error_of([&] { select_sampler(config, "ddim"); });
+  EXPECT_NE(message.find("flow-matching model: use one of euler, unipc, dpmpp_2m, heun, dpmpp_2m_sde"),
+            std::string::npos)
+      << message;
+  EXPECT_EQ(config.sampler, "heun");
+  config.sampler = "euler_a";
+  EXPECT_THROW(make_sampler(config, {}), Error);
+}
+
+TEST(Registry, ExplicitSigmasAreForFlows) {
+  SamplerConfig config = read({{"_class_name", "DDIMScheduler"}});
+  SamplingPlan plan;
+  plan.sigmas = {1.0, 0.5};
+  EXPECT_THROW(make_sampler(config, plan), Error);
+}
+
+}  // namespace
+}  // namespace tessera
