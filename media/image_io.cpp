@@ -47,6 +47,7 @@ at::Tensor to_bytes(const at::Tensor& pixels) {
 
 std::string encode_png(const at::Tensor& pixels, const ImageText& text) {
   const at::Tensor bytes = to_bytes(pixels);
+  TORCH_CHECK(bytes.numel() < (int64_t{1} << 30), "pixels: ", bytes.sizes(), " is more than a PNG is encoded from");
   const int height = static_cast<int>(bytes.size(0)), width = static_cast<int>(bytes.size(1));
   std::string png;
   const int done = stbi_write_png_to_func(append, &png, width, height, 3, bytes.const_data_ptr<uint8_t>(), width * 3);

@@ -27,10 +27,12 @@ std::string skeleton() {
 }
 
 TEST(PngText, LatinGoesIntoTextAndTheRestIntoInternationalText) {
-  const std::string png = insert_png_text(skeleton(), {{"a", "caf\xC3\xA9\nx"}, {"b", "\xE2\x98\x85"}, {"c", "tab\t"}});
+  const std::string png =
+      insert_png_text(skeleton(), {{"a", "caf\xC3\xA9\nx"}, {"b", "\xE2\x98\x85"}, {"c", "tab\t"}, {"d", "\xC2\x85"}});
   EXPECT_TRUE(contains(png, std::string("\0\0\0\x08tEXta\0caf\xE9\nx", 16)));
   EXPECT_TRUE(contains(png, std::string("\0\0\0\x09iTXtb\0\0\0\0\0\xE2\x98\x85", 17)));
   EXPECT_TRUE(contains(png, std::string("iTXtc\0\0\0\0\0tab\t", 14)));
+  EXPECT_TRUE(contains(png, std::string("iTXtd\0\0\0\0\0\xC2\x85", 12)));  // a control character of Latin-1
   EXPECT_EQ(png.substr(0, 33), skeleton().substr(0, 33));
   EXPECT_EQ(png.substr(png.size() - 12), skeleton().substr(33));
 }
