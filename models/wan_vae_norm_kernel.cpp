@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <vector>
 
 // Sixteen lanes through the compiler's vector extension: one body, compiled for each instruction set below and chosen
 // at run time, because the program itself is built for any x86-64.
@@ -108,7 +109,7 @@ TESSERA_INLINE Floats silu_slope(Floats n) {
 
 template <typename Value>
 TESSERA_INLINE void backward_rows(const Value* x, const float* gain, const float* inverse, const Value* dy, bool silu,
-                                  int64_t rows, int64_t channels, Value* dx, float* dgain) {
+                                  int64_t rows, int64_t channels, Value* dx, float* dgain, float* dunit) {
   for (int64_t row = 0; row < rows; ++row, x += channels, dy += channels, dx += channels) {
     const float scale = inverse[row];
     Floats dots{};
@@ -117,14 +118,14 @@ TESSERA_INLINE void backward_rows(const Value* x, const float* gain, const float
       const Floats unit = load(x + c, left) * scale, g = load(gain + c, left);
       const Floats dn = silu ? load(dy + c, left) * silu_slope(unit * g) : load(dy + c, left);
       store(load(dgain + c, left) + dn * unit, dgain + c, left);
+      store(dn * g, dunit + c, left);
       dots += dn * g * unit;
     }
     const float mean = sum(dots) / static_cast<float>(channels);
     for (int64_t c = 0; c < channels; c += kLanes) {
       const int64_t left = channels - c;
-      const Floats unit = load(x + c, left) * scale, g = load(gain + c, left);
-      const Floats dn = silu ? load(dy + c, left) * silu_slope(unit * g) : load(dy + c, left);
-      store((dn * g - unit * mean) * scale, dx + c, left);
+      const Floats unit = load(x + c, left) * scale;
+      store((load(dunit + c, left) - unit * mean) * scale, dx + c, left);
     }
   }
 }
@@ -140,11 +141,11 @@ TESSERA_INLINE void backward_rows(const Value* x, const float* gain, const float
   }                                                                                                                   \
   template <typename Value>                                                                                           \
   attribute void backward_##name(const Value* x, const float* gain, const float* inverse, const Value* dy, bool silu, \
-                                 int64_t rows, int64_t channels, Value* dx, float* dgain) {                           \
+                                 int64_t rows, int64_t channels, Value* dx, float* dgain, float* dunit) {             \
     if (silu)                                                                                                         \
-      backward_rows(x, gain, inverse, dy, true, rows, channels, dx, dgain);                                           \
+      backward_rows(x, gain, inverse, dy, true, rows, channels, dx, dgain, dunit);                                    \
     else                                                                                                              \
-      backward_rows(x, gain, inverse, dy, false, rows, channels, dx, dgain);                                          \
+      backward_rows(x, gain, inverse, dy, false, rows, channels, dx, dgain, dunit);                                   \
   }
 
 TESSERA_VARIANT(any, )
@@ -176,11 +177,13 @@ void normalise_rows(const Value* x, const float* gain, bool silu, int64_t rows, 
 template <typename Value>
 void normalise_rows_backward(const Value* x, const float* gain, const float* inverse, const Value* dy, bool silu,
                              int64_t rows, int64_t channels, Value* dx, float* dgain) {
+  std::vector<float> row(static_cast<size_t>(channels));
+  float* dunit = row.data();
 #if defined(__x86_64__)
-  if (has_avx512()) return backward_avx512(x, gain, inverse, dy, silu, rows, channels, dx, dgain);
-  if (has_avx2()) return backward_avx2(x, gain, inverse, dy, silu, rows, channels, dx, dgain);
+  if (has_avx512()) return backward_avx512(x, gain, inverse, dy, silu, rows, channels, dx, dgain, dunit);
+  if (has_avx2()) return backward_avx2(x, gain, inverse, dy, silu, rows, channels, dx, dgain, dunit);
 #endif
-  backward_any(x, gain, inverse, dy, silu, rows, channels, dx, dgain);
+  backward_any(x, gain, inverse, dy, silu, rows, channels, dx, dgain, dunit);
 }
 
 template void normalise_rows(const float*, const float*, bool, int64_t, int64_t, float*, float*);
