@@ -42,10 +42,8 @@ class Generation {
         model_(open_wan_model(asked.model.empty() ? find_bundled_model() : std::filesystem::path(asked.model))),
         tokenizer_(load_tokenizer(model_)),
         latents_(asked.latents.empty() ? at::Tensor() : read_latents(asked.latents, model_)) {
-    std::vector<std::string> notes;
-    job_ = complete_job(asked, model_, latents_, notes);
-    for (const auto& text : notes) listener_.note(text);
-    listener_.note("seed " + std::to_string(job_.seed));
+    job_ = complete_job(asked, model_, latents_, notes_);
+    notes_.push_back("seed " + std::to_string(job_.seed));
   }
 
   void run() {
@@ -77,7 +75,7 @@ class Generation {
     options.comment = output_recipe(job_, i).dump();
     options.text = {{"parameters", recipe_text(job_, i)}, {"tessera", options.comment}};
     auto writer = open_frame_writer(output_name(job_, i), options);
-    if (!writer->note().empty()) listener_.note(writer->note());
+    if (i == 0 && !writer->note().empty()) notes_.push_back(writer->note());
     return writer;
   }
 
@@ -92,6 +90,8 @@ class Generation {
 
   Conditioning encode_text() {
     const auto encoder = load_text_encoder(model_, job_.dtype, device_);
+    // Nothing of the input can be refused from here on, so a refusal is one line.
+    for (const auto& text : notes_) listener_.note(text);
     throw_if_cancelled();
     Conditioning conditioning{encode(encoder.part, job_.prompt, "prompt"), {}};
     throw_if_cancelled();
@@ -100,15 +100,13 @@ class Generation {
   }
 
   at::Tensor denoise_output(const Loaded<WanTransformer>& transformer, const Conditioning& conditioning, int64_t i) {
-    Noise noise;
-    noise.draw = noise_source(static_cast<uint64_t>(job_.seed + i));
-    noise.initial = latents_.defined() ? latents_.narrow(0, i, 1) : noise.draw(latent_shape(job_, model_));
-    noise.initial = noise.initial.to(device_);
-    std::optional<Progress> progress;
-    return denoise(model_, transformer, conditioning, noise, job_, [&](int64_t, int64_t calls, const at::Tensor&) {
-      if (!progress) progress.emplace(label("denoising", i), calls, listener_.progress);
-      progress->advance();
-    });
+    const auto draw = noise_source(static_cast<uint64_t>(job_.seed + i));
+    const at::Tensor noise = latents_.defined() ? latents_.narrow(0, i, 1) : draw(latent_shape(job_, model_));
+    const auto sampler = sampler_of(job_, model_);
+    sampler->set_noise(draw);
+    Progress progress(label("denoising", i), sampler->calls(), listener_.progress);
+    return denoise(*sampler, transformer, conditioning, noise.to(device_), *job_.cfg_scale,
+                   [&](int64_t, int64_t, const at::Tensor&) { progress.advance(); });
   }
 
   void decode_output(const at::Tensor& latents, FrameWriter& writer, int64_t i) {
@@ -152,6 +150,7 @@ class Generation {
   WanModel model_;
   Tokenizer tokenizer_;
   at::Tensor latents_;
+  std::vector<std::string> notes_;
   Job job_;
 };
 

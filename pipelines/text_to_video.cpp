@@ -22,19 +22,20 @@ at::Tensor encode_prompt(const Umt5Encoder& encoder, const std::vector<int64_t>&
   return at::constant_pad_nd(encoder.forward(row, {}), {0, 0, 0, length - tokens});  // [1, length, d_model]
 }
 
-at::Tensor denoise(const WanModel& model, const Loaded<WanTransformer>& transformer, const Conditioning& conditioning,
-                   const Noise& noise, const Job& job, const OnStep& on_step) {
+std::unique_ptr<Sampler> sampler_of(const Job& job, const WanModel& model) {
   SamplerConfig config = model.scheduler;
   select_sampler(config, *job.sampler);
   config.flow_shift = *job.flow_shift;
-  const auto sampler = make_sampler(config, {.steps = *job.steps});
-  sampler->set_noise(noise.draw);
+  return make_sampler(config, {.steps = *job.steps});
+}
+
+at::Tensor denoise(Sampler& sampler, const Loaded<WanTransformer>& transformer, const Conditioning& conditioning,
+                   const at::Tensor& noise, double scale, const OnStep& on_step) {
   const auto velocity = [&](const at::Tensor& x, const at::Tensor& timesteps, const at::Tensor& context) {
     return transformer.part(x.to(transformer.dtype), timesteps, context.to(transformer.dtype));
   };
-  return run_sampler(*sampler, noise.initial,
-                     GuidedModel({.scale = *job.cfg_scale}, velocity, conditioning.positive, conditioning.negative),
-                     on_step);
+  return run_sampler(sampler, noise,
+                     GuidedModel({.scale = scale}, velocity, conditioning.positive, conditioning.negative), on_step);
 }
 
 void decode_latents(const WanModel& model, const Loaded<WanVae>& vae, const at::Tensor& latents,

@@ -3,6 +3,7 @@
 #include <ATen/core/Tensor.h>
 
 #include <functional>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -28,17 +29,14 @@ struct Conditioning {
   at::Tensor positive, negative;  ///< [1, length, text_dim]; negative undefined without guidance
 };
 
-/// The noise that makes one output.
-struct Noise {
-  at::Tensor initial;  ///< [1, z_dim, t, h, w] float32
-  DrawNoise draw;      ///< for solvers that add some at every step
-};
+/// The solver of a completed job with its steps and shift, ready for the first call.
+std::unique_ptr<Sampler> sampler_of(const Job& job, const WanModel& model);
 
-/// From noise to normalised latents, [1, z_dim, t, h, w] float32 on the noise's device (the transformer's): solver,
-/// steps, shift and guidance of a completed job. Both guidance branches run as one batch.
+/// From noise to normalised latents: noise [1, z_dim, t, h, w] float32 on the transformer's device; the same back.
+/// Guidance of `scale` combines both branches, which run as one batch; at or below 1 the prompt runs alone.
 /// Throws Error when a stop was asked for (before the next step) or the latents are no longer finite (exit code 4).
-at::Tensor denoise(const WanModel& model, const Loaded<WanTransformer>& transformer, const Conditioning& conditioning,
-                   const Noise& noise, const Job& job, const OnStep& on_step);
+at::Tensor denoise(Sampler& sampler, const Loaded<WanTransformer>& transformer, const Conditioning& conditioning,
+                   const at::Tensor& noise, double scale, const OnStep& on_step);
 
 /// Frames of normalised latents, chunk by chunk: `sink` gets [1, 3, t, H, W] in [0, 1], float32.
 void decode_latents(const WanModel& model, const Loaded<WanVae>& vae, const at::Tensor& latents,

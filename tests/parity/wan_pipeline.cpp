@@ -55,11 +55,12 @@ void expect_run(const test::Fixture& fixture, const nlohmann::json& run, const T
   const Conditioning text = expect_text(fixture, name, model, job);
   const auto transformer = load_transformer(model, "fp32", at::kCPU);
   int64_t compared = 0;
-  const at::Tensor latents =
-      denoise(model, transformer, text, {noise, {}}, job, [&](int64_t done, int64_t, const at::Tensor& sample) {
-        EXPECT_CLOSE(sample, fixture[name + ".latents_after_step" + std::to_string(done - 1)], 1e-4);
-        ++compared;
-      });
+  const auto sampler = sampler_of(job, model);
+  const auto compare = [&](int64_t done, int64_t, const at::Tensor& sample) {
+    EXPECT_CLOSE(sample, fixture[name + ".latents_after_step" + std::to_string(done - 1)], 1e-4);
+    ++compared;
+  };
+  const at::Tensor latents = denoise(*sampler, transformer, text, noise, *job.cfg_scale, compare);
   EXPECT_EQ(compared, *job.steps);
   std::vector<at::Tensor> chunks;
   decode_latents(model, load_vae(model, "fp32", at::kCPU), latents,

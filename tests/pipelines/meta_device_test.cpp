@@ -39,8 +39,9 @@ void render_on_meta(const WanModel& model, const std::string& sampler, at::Scala
   EXPECT_EQ(states.sizes(), at::IntArrayRef({1, 512, 32}));
   EXPECT_TRUE(states.is_meta());
   const auto transformer = on_meta<WanTransformer>(model.transformer, dtype);
-  const auto draw = [](at::IntArrayRef shape) { return at::empty(shape, at::TensorOptions().device(at::kMeta)); };
-  const at::Tensor latents = denoise(model, transformer, {states, states}, {noise, draw}, job, {});
+  const auto solver = sampler_of(job, model);
+  solver->set_noise([](at::IntArrayRef shape) { return at::empty(shape, at::TensorOptions().device(at::kMeta)); });
+  const at::Tensor latents = denoise(*solver, transformer, {states, states}, noise, *job.cfg_scale, {});
   EXPECT_EQ(latents.sizes(), noise.sizes());
   EXPECT_TRUE(latents.is_meta());
   int64_t frames = 0;
