@@ -223,5 +223,33 @@ TEST(Info, ShowsPartsAndCounts) {
   EXPECT_EQ(counted, stored);
 }
 
+TEST(Info, ShowsWhichLayersAreLinear) {
+  const TemporaryFolder folder;
+  std::filesystem::copy(kModel, folder / "m", std::filesystem::copy_options::recursive);
+  const auto config_path = folder / "m" / "transformer" / "config.json";
+  auto config = nlohmann::json::parse(test::read_text(config_path));
+  config["num_layers"] = 4;
+  config["attention"] = {{"kind", "mhla"}, {"block_layout", {5, 2, 2}}, {"lepe", true}, {"softmax_layers", {2}}};
+  std::ofstream(config_path) << config;
+  const ProcessResult text = test::tessera({"info", folder / "m"});
+  EXPECT_EQ(text.exit_code, 0) << text.err;
+  for (const char* part : {"layers 0-1 mhla, 2 softmax, 3 mhla", "block layout 5x2x2 (20 blocks)", "LePE"})
+    EXPECT_NE(text.out.find(part), std::string::npos) << part << "\n" << text.out;
+}
+
+TEST(Info, ForeignModelsAreShownWithWhatStandsInTheWay) {
+  const TemporaryFolder folder;
+  std::filesystem::copy(kModel, folder / "m", std::filesystem::copy_options::recursive);
+  auto index = nlohmann::json::parse(test::read_text(folder / "m" / "model_index.json"));
+  index["_class_name"] = "FluxPipeline";
+  std::ofstream(folder / "m" / "model_index.json") << index;
+  const ProcessResult json = test::tessera({"info", "--json", folder / "m"});
+  EXPECT_EQ(json.exit_code, 0) << json.err;
+  const auto object = nlohmann::json::parse(json.out);
+  EXPECT_EQ(object.at("supported"), false);
+  EXPECT_NE(object.at("obstacle").get<std::string>().find("FluxPipeline"), std::string::npos);
+  EXPECT_EQ(object.at("parts").size(), 5u);
+}
+
 }  // namespace
 }  // namespace tessera
