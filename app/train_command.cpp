@@ -1,11 +1,88 @@
 #include "app/train_command.h"
 
+#include <ATen/ATen.h>
+#include <c10/core/GradMode.h>
+
 #include <CLI/CLI.hpp>
 
+#include "training/captions.h"
 #include "training/denoiser_trainer.h"
+#include "training/evaluator.h"
 #include "training/vae_trainer.h"
 
 namespace tessera {
+namespace {
+
+struct EvaluateOptions {
+  std::string model;
+  int64_t prompts = 200, held_out = 50, stills = 100, reconstructed = 50;
+  SceneSampling sampling;
+  bool list = false;
+};
+
+void print_scene(const Scene& wanted, const Observation& seen) {
+  const auto name = [](const auto& names, int64_t index) { return index < 0 ? std::string("none") : names(index); };
+  const auto shape = [](int64_t i) { return shape_names()[i]; };
+  const auto color = [](int64_t i) { return std::string(palette()[i].name); };
+  std::printf("%s | %s %s on %s, %s, overlap %.2f\n", caption(wanted).c_str(), name(color, seen.color).c_str(),
+              name(shape, seen.shape).c_str(), name(color, seen.background).c_str(),
+              wanted.video ? motion_phrase(seen.motion) : "picture", seen.match);
+}
+
+void run_evaluation(const EvaluateOptions& options) {
+  const auto model = open_scene_model(options.model, at::kBFloat16);
+  const SceneRenderer renderer;
+  const SceneReader reader(renderer);
+  const MakeFrames make = [&](const std::vector<std::string>& prompts, const std::vector<uint64_t>& seeds, bool video) {
+    SceneSampling sampling = options.sampling;
+    if (!video) sampling.frames = 1;
+    return model->sample(prompts, seeds, sampling);
+  };
+  const auto part = [&](const char* title, Split split, bool video, int64_t count) {
+    if (count < 1) return;
+    const Score score = evaluate(reader, make, {split, video, count, video ? 8 : 32},
+                                 options.list ? print_scene : std::function<void(const Scene&, const Observation&)>());
+    std::printf("%s: %s\n", title, score.text().c_str());
+    std::fflush(stdout);
+  };
+  Score through;
+  for (int64_t i = 0; i < options.reconstructed; ++i) {
+    const c10::NoGradGuard no_gradients;
+    const Scene scene = sample_scene(5151, static_cast<uint64_t>(i), true);
+    const at::Tensor clip =
+        renderer.clip(scene, options.sampling.frames, options.sampling.height, options.sampling.width);
+    const at::Tensor mean = model->vae.encode(clip.unsqueeze(0).to(model->dtype)).mean;
+    through.add(scene, reader.read(model->vae.decode(mean)[0]));
+  }
+  if (through.total > 0) std::printf("rendered clips through the autoencoder: %s\n", through.text().c_str());
+  part("clips, training combinations", Split::kTraining, true, options.prompts);
+  part("clips, held-out combinations", Split::kHeldOut, true, options.held_out);
+  part("pictures, training combinations", Split::kTraining, false, options.stills);
+}
+
+void add_evaluate(CLI::App& train) {
+  auto options = std::make_shared<EvaluateOptions>();
+  CLI::App* evaluate =
+      train.add_subcommand("evaluate", "Measure by rules how well a model of `train denoiser` follows its prompts");
+  evaluate->add_option("--model", options->model, "Model directory")->required();
+  evaluate->add_option("--prompts", options->prompts, "Clips of training combinations")->capture_default_str();
+  evaluate->add_option("--held-out", options->held_out, "Clips of held-out combinations")->capture_default_str();
+  evaluate->add_option("--stills", options->stills, "Pictures")->capture_default_str();
+  evaluate
+      ->add_option("--reconstructed", options->reconstructed,
+                   "Rendered clips that only pass the autoencoder: the most that the denoiser can reach")
+      ->capture_default_str();
+  evaluate->add_option("--steps", options->sampling.steps, "Sampler steps (Euler)")->capture_default_str();
+  evaluate->add_option("--cfg-scale", options->sampling.guidance, "Guidance")->capture_default_str();
+  evaluate->add_option("--flow-shift", options->sampling.flow_shift, "Timestep shift")->capture_default_str();
+  evaluate->add_flag("--list", options->list, "Print every scene: prompt | what was seen");
+  evaluate->callback([options] {
+    keep_freed_memory();
+    run_evaluation(*options);
+  });
+}
+
+}  // namespace
 
 void add_train_command(CLI::App& root) {
   CLI::App* train = root.add_subcommand("train", "Train the parts of a small model of your own, and measure it");
@@ -27,6 +104,8 @@ void add_train_command(CLI::App& root) {
     keep_freed_memory();
     DenoiserTrainer(DenoiserTrainConfig::read(*config)).train();
   });
+
+  add_evaluate(*train);
 }
 
 }  // namespace tessera

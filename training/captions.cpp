@@ -9,6 +9,12 @@ namespace {
 
 constexpr int64_t kWordings = 4;
 
+std::string with_article(const std::string& words) {
+  return (words.find_first_of("aeiou") == 0 ? "an " : "a ") + words;
+}
+
+}  // namespace
+
 const char* motion_phrase(Motion motion) {
   switch (motion) {
     case Motion::kStill:
@@ -30,12 +36,6 @@ const char* motion_phrase(Motion motion) {
   }
   throw Error("unknown motion", ExitCode::kFailed);
 }
-
-std::string with_article(const std::string& words) {
-  return (words.find_first_of("aeiou") == 0 ? "an " : "a ") + words;
-}
-
-}  // namespace
 
 int64_t caption_wordings() {
   return kWordings;

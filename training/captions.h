@@ -10,6 +10,9 @@ namespace tessera {
 /// The number of wordings that caption() knows.
 int64_t caption_wordings();
 
+/// "moving left", "spinning", "standing still", ...
+const char* motion_phrase(Motion motion);
+
 /// A sentence such as "a yellow star moving left on a blue background", in one of caption_wordings() wordings.
 /// Stills, and every second wording of a clip that stands still, say nothing about motion.
 std::string caption(const Scene& scene, int64_t wording);

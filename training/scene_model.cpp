@@ -7,6 +7,8 @@
 #include "samplers/guidance.h"
 #include "samplers/loop.h"
 #include "samplers/registry.h"
+#include "weights/bind.h"
+#include "weights/model_dir.h"
 
 namespace tessera {
 namespace {
@@ -51,6 +53,29 @@ std::vector<at::Tensor> SceneModel::sample(const std::vector<std::string>& promp
   for (int64_t i = 0; i < latents.size(0); ++i)
     frames.push_back(vae.decode(latents.narrow(0, i, 1).to(dtype))[0].to(at::kFloat));
   return frames;
+}
+
+std::unique_ptr<SceneModel> open_scene_model(const std::filesystem::path& folder, at::ScalarType dtype) {
+  const ModelDir dir = open_model_dir(folder);
+  const Component &text = dir.component("text_encoder"), &transformer = dir.component("transformer"),
+                  &vae = dir.component("vae");
+  if (!dir.index.has("generation_defaults"))
+    throw Error(folder.string() +
+                "/model_index.json: has no generation_defaults; only models of `tessera train denoiser` are evaluated");
+  std::unique_ptr<SceneModel> model(new SceneModel{
+      Tokenizer(dir.component("tokenizer").file("spiece.model")), Umt5Encoder(Umt5Config::from_json(text.config())),
+      WanTransformer(WanTransformerConfig::from_json(transformer.config())),
+      WanVae(WanVaeConfig::from_json(vae.config())),
+      dir.index.object("generation_defaults").integer("max_sequence_length"), dtype});
+  const auto fill = [&](auto& part, const Component& component) {
+    ParamList params;
+    part.params(params);
+    bind(params, read_weights(component), dtype, at::kCPU);
+  };
+  fill(model->text_encoder, text);
+  fill(model->transformer, transformer);
+  fill(model->vae, vae);
+  return model;
 }
 
 }  // namespace tessera

@@ -2,6 +2,8 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <filesystem>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -37,5 +39,8 @@ struct SceneModel {
   std::vector<at::Tensor> sample(const std::vector<std::string>& prompts, const std::vector<uint64_t>& seeds,
                                  const SceneSampling& sampling) const;
 };
+
+/// Reads a WanPipeline directory that `tessera train denoiser` wrote. Throws Error like open_model_dir and bind.
+std::unique_ptr<SceneModel> open_scene_model(const std::filesystem::path& folder, at::ScalarType dtype);
 
 }  // namespace tessera

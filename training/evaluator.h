@@ -1,0 +1,60 @@
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "training/scenes.h"
+
+namespace tessera {
+
+/// What the rules see in a picture or clip; indices as in Scene, -1 where nothing stands out from the background.
+struct Observation {
+  int64_t background = -1, color = -1, shape = -1;
+  Motion motion = Motion::kStill;
+  double match = 0;  ///< overlap of the silhouette with the best template, 0 to 1
+};
+
+/// Reads scenes back from pixels, by rules alone:
+/// background: the palette colour nearest to the median of the frames' borders; colour: nearest to the median of the
+/// pixels that differ most from it; motion: the silhouette's centre moved by more than 0.15 of the frame's side, or
+/// else its area changed by more than a factor 1.6, or else it turned; shape: the template with the largest overlap
+/// (intersection over union) after centre and size are taken out, over rotations where it turns.
+class SceneReader {
+ public:
+  explicit SceneReader(const SceneRenderer& renderer);
+
+  /// frames: [3, T, H, W] in [-1, 1]. A single frame has no motion (kStill).
+  Observation read(const at::Tensor& frames) const;
+
+ private:
+  at::Tensor templates_;  // [shapes, angles, kSide * kSide]
+};
+
+/// How many scenes came out as asked.
+struct Score {
+  int64_t total = 0, background = 0, color = 0, shape = 0, motion = 0, all = 0;
+
+  void add(const Scene& wanted, const Observation& seen);
+  /// "152 of 200 (76.0%) all right: background 99.0%, colour 97.5%, shape 80.0%, motion 95.0%".
+  std::string text() const;
+};
+
+/// Makes frames [3, T, H, W] in [-1, 1] for prompts with the given seeds; `video` false asks for single pictures.
+using MakeFrames = std::function<std::vector<at::Tensor>(const std::vector<std::string>& prompts,
+                                                         const std::vector<uint64_t>& seeds, bool video)>;
+
+/// One part of an evaluation: prompts of `count` scenes of a split, seeds 0, 1, ..., in batches.
+struct EvaluationPlan {
+  Split split = Split::kTraining;
+  bool video = true;
+  int64_t count = 200, batch = 8;
+};
+
+/// Prompts are captions of the plan's fixed scenes. `on_scene` is told every result.
+Score evaluate(const SceneReader& reader, const MakeFrames& make, const EvaluationPlan& plan,
+               const std::function<void(const Scene& wanted, const Observation& seen)>& on_scene = {});
+
+}  // namespace tessera
