@@ -4,6 +4,8 @@
 
 #include <cmath>
 
+#include "models/fused.h"
+
 namespace tessera {
 
 void Linear::params(ParamList& out, const std::string& prefix, int64_t in, int64_t out_features, bool with_bias) {
@@ -38,14 +40,11 @@ void RmsNorm::params(ParamList& out, const std::string& prefix, int64_t channels
 }
 
 at::Tensor RmsNorm::wide(const at::Tensor& x) const {
-  const auto dtype = wide_type(x);
-  const at::Tensor norm = at::linalg_vector_norm(x, 2, {-1}, /*keepdim=*/true, dtype);
-  const at::Tensor scale = at::rsqrt(norm.square() / x.size(-1) + eps);
-  return x.to(dtype) * scale * weight.to(dtype);
+  return rms_norm(x, weight, eps, wide_type(x));
 }
 
 at::Tensor RmsNorm::operator()(const at::Tensor& x) const {
-  return wide(x).to(x.scalar_type());
+  return rms_norm(x, weight, eps, x.scalar_type());
 }
 
 at::ScalarType wide_type(const at::Tensor& x) {

@@ -6,8 +6,8 @@
 
 namespace tessera {
 
-at::Tensor rope_table(const Extent3& grid, int64_t head_dim, at::Device device) {
-  TORCH_CHECK(head_dim % 2 == 0, "rope_table: head_dim must be even, got ", head_dim);
+Rope make_rope(const Extent3& grid, int64_t head_dim, at::Device device) {
+  TORCH_CHECK(head_dim % 2 == 0, "make_rope: head_dim must be even, got ", head_dim);
   const int64_t pairs = head_dim / 2, third = pairs / 3;
   const Extent3 sizes{pairs - 2 * third, third, third};
   const auto options = at::TensorOptions().dtype(at::kDouble).device(device);
@@ -22,12 +22,14 @@ at::Tensor rope_table(const Extent3& grid, int64_t head_dim, at::Device device) 
     parts.push_back(angles.view(shape).expand({grid[0], grid[1], grid[2], size}));
   }
   const at::Tensor angles = at::cat(parts, -1).view({-1, 1, pairs});
-  return at::view_as_complex(at::stack({angles.cos(), angles.sin()}, -1).to(at::kFloat));
+  const at::Tensor cosines = angles.cos().to(at::kFloat), sines = angles.sin().to(at::kFloat);
+  return {at::view_as_complex(at::stack({cosines, sines}, -1)), at::stack({cosines, cosines}, -1).view({-1, head_dim}),
+          at::stack({-sines, sines}, -1).view({-1, head_dim})};
 }
 
-at::Tensor apply_rope(const at::Tensor& x, const at::Tensor& table) {
+at::Tensor apply_rope(const at::Tensor& x, const Rope& rope) {
   const at::Tensor pairs = at::view_as_complex(x.to(wide_type(x)).unflatten(-1, {-1, 2}));
-  return at::view_as_real(pairs * table).flatten(-2);
+  return at::view_as_real(pairs * rope.table).flatten(-2);
 }
 
 }  // namespace tessera

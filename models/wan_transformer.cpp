@@ -6,6 +6,7 @@
 #include <cmath>
 
 #include "models/attention/softmax.h"
+#include "models/fused.h"
 #include "models/rope.h"
 
 namespace tessera {
@@ -72,7 +73,7 @@ WanTransformerConfig WanTransformerConfig::from_json(const JsonConfig& json) {
 
 at::Tensor WanCrossAttention::operator()(const at::Tensor& x, const at::Tensor& context) const {
   const auto& p = projections;
-  return p.to_out(softmax_attention(p.norm_q(p.to_q(x)), p.norm_k(p.to_k(context)), p.to_v(context), heads));
+  return p.to_out(softmax_attention(p.norm_q.wide(p.to_q(x)), p.norm_k.wide(p.to_k(context)), p.to_v(context), heads));
 }
 
 WanBlock::WanBlock(const WanTransformerConfig& config, int64_t layer)
@@ -99,7 +100,7 @@ at::Tensor WanBlock::operator()(const at::Tensor& x, const at::Tensor& context, 
   const auto m = (scale_shift_table + modulation).to(x.scalar_type()).chunk(6, 1);  // each [B, 1, C]
   at::Tensor h = at::addcmul(x, (*attn1)(modulated_norm(x, m[0], m[1], eps_), input), m[2]);
   h = h + attn2(cross_attn_norm_ ? norm2(h) : h, context);
-  const at::Tensor hidden = at::gelu(ffn_in(modulated_norm(h, m[3], m[4], eps_)), "tanh");
+  const at::Tensor hidden = gelu_tanh(ffn_in(modulated_norm(h, m[3], m[4], eps_)));
   return at::addcmul(h, ffn_out(hidden), m[5]);
 }
 
@@ -146,8 +147,8 @@ at::Tensor WanTransformer::operator()(const at::Tensor& latents, const at::Tenso
   const at::Tensor time = time_out_(at::silu(time_in_(timestep_sinusoid(timesteps, config_.freq_dim))));  // [B, C]
   const at::Tensor modulation =
       time_proj_(at::silu(time).to(time_proj_.weight.scalar_type())).to(at::kFloat).unflatten(1, {6, -1});
-  const at::Tensor text = text_out_(at::gelu(text_in_(context.to(dtype)), "tanh"));
-  const AttentionInput input{grid, rope_table(grid, config_.attention_head_dim, latents.device()), stats};
+  const at::Tensor text = text_out_(gelu_tanh(text_in_(context.to(dtype))));
+  const AttentionInput input{grid, make_rope(grid, config_.attention_head_dim, latents.device()), stats};
 
   at::Tensor x = embed_patches(latents, grid);
   for (const WanBlock& block : blocks_) x = block(x, text, modulation, input);

@@ -10,6 +10,7 @@
 #include "core/json_config.h"
 #include "core/params.h"
 #include "models/layers.h"
+#include "models/rope.h"
 #include "models/token_grid.h"
 
 namespace tessera {
@@ -59,7 +60,7 @@ struct NormalizerStats {
 /// What a self-attention layer needs besides its tokens; one per forward pass.
 struct AttentionInput {
   Extent3 grid;                      ///< tokens along time, height, width; token order is raster, time slowest
-  at::Tensor rope;                   ///< rope_table(grid, head_dim): complex64 [N, 1, head_dim / 2]
+  Rope rope;                         ///< make_rope(grid, head_dim)
   NormalizerStats* stats = nullptr;  ///< counts MHLA's normalisers when given
 };
 

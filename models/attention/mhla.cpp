@@ -2,66 +2,32 @@
 
 #include <ATen/ATen.h>
 
+#include "models/attention/blocks.h"
 #include "models/attention/lepe.h"
 #include "models/attention/mixing.h"
-#include "models/rope.h"
 
 namespace tessera {
 namespace {
 
-constexpr double kKernelEps = 1e-6;
+constexpr double kNormalizerEps = 1e-6;
 constexpr double kSmallestNormalizer = 1e-6;
-
-/// [B, N, H, D] in raster order -> [B, blocks, size along each axis interleaved, H, D], padded with zeros.
-at::Tensor pad_grid(const at::Tensor& x, const BlockGrid& cut) {
-  const auto [t, h, w] = cut.grid;
-  at::Tensor grid = x.view({x.size(0), t, h, w, x.size(2), x.size(3)});
-  if (cut.ragged())
-    grid = at::constant_pad_nd(grid, {0, 0, 0, 0, 0, cut.padded[2] - w, 0, cut.padded[1] - h, 0, cut.padded[0] - t});
-  return grid.view({x.size(0), cut.blocks[0], cut.size[0], cut.blocks[1], cut.size[1], cut.blocks[2], cut.size[2],
-                    x.size(2), x.size(3)});
-}
-
-/// [B, N, H, D] -> [M, B, H, P, D]; P tokens a block, blocks first so that mixing is one matrix product.
-at::Tensor to_blocks(const at::Tensor& x, const BlockGrid& cut) {
-  return pad_grid(x, cut)
-      .permute({1, 3, 5, 0, 7, 2, 4, 6, 8})
-      .reshape({volume(cut.blocks), x.size(0), x.size(2), volume(cut.size), x.size(3)});
-}
-
-/// The inverse: [M, B, H, P, D] -> [B, N, H * D], padding dropped.
-at::Tensor from_blocks(const at::Tensor& x, const BlockGrid& cut) {
-  const int64_t B = x.size(1), H = x.size(2), D = x.size(4);
-  const auto [bt, bh, bw] = cut.blocks;
-  const auto [st, sh, sw] = cut.size;
-  at::Tensor grid = x.view({bt, bh, bw, B, H, st, sh, sw, D})
-                        .permute({3, 0, 5, 1, 6, 2, 7, 4, 8})
-                        .reshape({B, cut.padded[0], cut.padded[1], cut.padded[2], H * D});
-  for (int64_t axis = 0; axis < 3; ++axis) grid = grid.narrow(axis + 1, 0, cut.grid[axis]);
-  return grid.reshape({B, volume(cut.grid), H * D});
-}
 
 /// mixing [M, M] over the first axis of x [M, ...].
 at::Tensor mix_blocks(const at::Tensor& mixing, const at::Tensor& x) {
-  return at::mm(mixing, x.reshape({x.size(0), -1})).view(x.sizes());
+  return at::mm(mixing.to(x.scalar_type()), x.reshape({x.size(0), -1})).view(x.sizes());
 }
 
-/// 1 for the tokens of the grid, 0 for padding: [M, 1, 1, P, 1].
-at::Tensor token_mask(const BlockGrid& cut, const at::TensorOptions& options) {
-  return to_blocks(at::ones({1, volume(cut.grid), 1, 1}, options), cut);
-}
-
-/// The denominator before its eps, [M, B, H, P, 1], from un-rotated q and k in blocks.
+/// The denominator, [M, B, H, P, 1], from q and k before rotation.
 at::Tensor normalizer_of(const at::Tensor& q, const at::Tensor& k, const at::Tensor& mixing, const BlockGrid& cut,
                          Normalizer form) {
   const at::Tensor key_sums = k.sum(-2, /*keepdim=*/true);  // [M, B, H, 1, D]
-  if (form == Normalizer::kSums) return at::matmul(q, mix_blocks(mixing, key_sums).mT());
+  if (form == Normalizer::kSums) return at::matmul(q, mix_blocks(mixing, key_sums).mT()) + kNormalizerEps;
   at::Tensor products = at::matmul(q, key_sums.mT());  // [M, B, H, P, 1]
   if (cut.ragged()) {
-    const at::Tensor mask = token_mask(cut, q.options());
+    const at::Tensor mask = block_mask(cut, q.options());
     products = products + (1 - mask) * (products.sum(-2, true) / mask.sum(-2, true));
   }
-  return mix_blocks(mixing, products);
+  return mix_blocks(mixing, products) + kNormalizerEps;
 }
 
 /// At least kSmallestNormalizer away from zero, the sign kept; a larger magnitude passes bit for bit.
@@ -93,25 +59,21 @@ void MhlaAttention::params(ParamList& out, const std::string& prefix) {
 
 at::Tensor MhlaAttention::operator()(const at::Tensor& x, const AttentionInput& input) const {
   const auto& p = projections_;
-  const auto wide = wide_type(x);
   const BlockGrid cut = cut_into_blocks(config_, input.grid);
-  const at::Tensor mixing = mixing_for_blocks(mixing_.to(wide).flatten(1), config_.block_layout, cut.blocks);
-  const auto kernel = [&](const at::Tensor& t) {
-    return (at::relu(t) + kKernelEps).unflatten(-1, {heads_, -1});  // [B, N, H, D]
-  };
-  const at::Tensor q = kernel(p.norm_q.wide(p.to_q(x))), k = kernel(p.norm_k.wide(p.to_k(x))), v = p.to_v(x);
-  const at::Tensor v_heads = v.to(wide).unflatten(-1, {heads_, -1});
+  const at::Tensor mixing = mixing_for_blocks(mixing_.to(wide_type(x)).flatten(1), config_.block_layout, cut.blocks);
+  const bool normalized = config_.normalizer != Normalizer::kNone;
+  const BlockFeatures q = block_features(p.to_q(x), p.norm_q, input.rope, heads_, cut, normalized);
+  const BlockFeatures k = block_features(p.to_k(x), p.norm_k, input.rope, heads_, cut, normalized);
+  const at::Tensor v = p.to_v(x);
 
-  const at::Tensor keys = to_blocks(apply_rope(k, input.rope), cut);            // [M, B, H, P, D]
-  const at::Tensor summaries = at::matmul(keys.mT(), to_blocks(v_heads, cut));  // [M, B, H, D, D]
-  at::Tensor out = at::matmul(to_blocks(apply_rope(q, input.rope), cut), mix_blocks(mixing, summaries));
-  if (config_.normalizer != Normalizer::kNone) {
-    const at::Tensor n =
-        normalizer_of(to_blocks(q, cut), to_blocks(k, cut), mixing, cut, config_.normalizer) + kKernelEps;
+  const at::Tensor summaries = at::matmul(k.rotated.mT(), group_blocks(v, heads_, cut));  // [M, B, H, D, D]
+  at::Tensor out = at::matmul(q.rotated, mix_blocks(mixing, summaries));                  // [M, B, H, P, D]
+  if (normalized) {
+    const at::Tensor n = normalizer_of(q.plain, k.plain, mixing, cut, config_.normalizer);
     if (input.stats) input.stats->count(n);
     out = out / guarded(n);
   }
-  out = from_blocks(head_norm_(out).to(x.scalar_type()), cut);  // [B, N, C]
+  out = ungroup_normed(out, head_norm_, cut, x.scalar_type());  // [B, N, C]
   if (config_.gated) out = out * at::silu(gate_(x));
   if (config_.lepe) out = out + depthwise_3d(v, input.grid, lepe_weight_, lepe_bias_);
   return p.to_out(out);

@@ -89,19 +89,6 @@ at::Tensor initial_mixing(const Extent3& layout, MixingTransform transform) {
   return weights / weights.sum(0, /*keepdim=*/true);
 }
 
-BlockGrid cut_into_blocks(const AttentionConfig& config, const Extent3& grid) {
-  const auto ceil_div = [](int64_t a, int64_t b) { return (a + b - 1) / b; };
-  BlockGrid cut;
-  cut.grid = grid;
-  for (size_t axis = 0; axis < 3; ++axis) {
-    cut.size[axis] =
-        config.block_tokens ? (*config.block_tokens)[axis] : ceil_div(grid[axis], config.block_layout[axis]);
-    cut.blocks[axis] = ceil_div(grid[axis], cut.size[axis]);
-    cut.padded[axis] = cut.blocks[axis] * cut.size[axis];
-  }
-  return cut;
-}
-
 at::Tensor mixing_for_blocks(const at::Tensor& trained, const Extent3& layout, const Extent3& blocks) {
   if (layout == blocks) return trained;
   const Extent3 kept{std::min(layout[0], blocks[0]), std::min(layout[1], blocks[1]), std::min(layout[2], blocks[2])};

@@ -12,20 +12,6 @@ namespace tessera {
 /// kLocal: d <= 1.5. Source: MHLA (arXiv:2601.07832), BlockDistanceConv3D.
 at::Tensor initial_mixing(const Extent3& layout, MixingTransform transform);
 
-/// How a token grid is cut into blocks.
-struct BlockGrid {
-  Extent3 grid;    ///< tokens
-  Extent3 size;    ///< tokens of a block
-  Extent3 blocks;  ///< number of blocks: grid / size, rounded up
-  Extent3 padded;  ///< blocks * size, at least the grid
-
-  bool ragged() const { return padded != grid; }
-};
-
-/// Blocks of `config.block_tokens` tokens when the config says so, however many the grid takes; otherwise the grid is
-/// divided into `config.block_layout` blocks, sizes rounded up (which may leave fewer blocks than the layout has).
-BlockGrid cut_into_blocks(const AttentionConfig& config, const Extent3& grid);
-
 /// The mixing matrix for `blocks` from one trained for the blocks of `layout`; `trained` [M, M] itself, bit for bit,
 /// where they agree. Differentiable. Axis by axis:
 /// - fewer blocks than trained: the first ones (an image uses the blocks of the first frame);

@@ -4,8 +4,8 @@
 
 namespace tessera {
 
-/// Scaled dot-product attention of [B, heads, N, D] queries over [B, heads, L, D] keys and values given as
-/// [B, N, heads * D] and [B, L, heads * D]; returns [B, N, heads * D] in q's dtype. No mask.
+/// Scaled dot-product attention over heads: q [B, N, heads * D] in any float type, k and v [B, L, heads * D]; returns
+/// [B, N, heads * D] in v's dtype. No mask. Scores of few keys are float32.
 at::Tensor softmax_attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, int64_t heads);
 
 /// Wan 2.1's self-attention: RMS-normed q and k, 3D RoPE, softmax. Parameter names are diffusers' WanAttention's.

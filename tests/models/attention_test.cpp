@@ -3,6 +3,7 @@
 #include <cmath>
 #include <map>
 
+#include "models/attention/blocks.h"
 #include "models/attention/lepe.h"
 #include "models/attention/mhla.h"
 #include "models/attention/mixing.h"
@@ -31,7 +32,7 @@ struct Sample {
     }
   }
   at::Tensor operator()(const at::Tensor& x, const Extent3& grid, NormalizerStats* stats = nullptr) const {
-    return attention(x, {grid, rope_table(grid, kHeadDim, x.device()), stats});
+    return attention(x, {grid, make_rope(grid, kHeadDim, x.device()), stats});
   }
 
   MhlaAttention attention;

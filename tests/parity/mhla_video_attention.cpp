@@ -47,7 +47,7 @@ TEST(MhlaVideoAttentionParity, EveryCase) {
     bind(params, renamed(TensorFile(own, weights.where()), wan_attention_names(name + ".", "")), at::kFloat, at::kCPU);
 
     const Extent3 grid = extent(json.at("grid"));
-    const AttentionInput input{grid, rope_table(grid, head_dim, at::kCPU)};
+    const AttentionInput input{grid, make_rope(grid, head_dim, at::kCPU)};
     EXPECT_CLOSE(attention(fixture[name + ".x"], input), fixture[name + ".out"], 1e-5);
     const at::Tensor mixing =
         initial_mixing(extent(json.at("block_layout")), kTransforms.at(json.at("transform").get<std::string>()));
@@ -86,7 +86,7 @@ TEST(MhlaVideoAttentionParity, RotaryAngles) {
       Extent3 line{1, 1, 1};
       line[axis] = rows;
       const auto columns = [&](const at::Tensor& t) { return t.narrow(-1, column, sizes[axis]); };
-      const at::Tensor table = rope_table(line, 2 * pairs, at::kCPU).squeeze(1);
+      const at::Tensor table = make_rope(line, 2 * pairs, at::kCPU).table.squeeze(1);
       EXPECT_CLOSE(columns(at::real(table)), columns(cosines), 1e-6);
       EXPECT_CLOSE(columns(at::imag(table)), columns(sines), 1e-6);
     }

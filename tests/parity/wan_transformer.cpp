@@ -42,7 +42,7 @@ TEST_F(WanTransformerParity, RotaryTable) {
   const auto& config = model.config();
   const Extent3 grid{latent[0] / config.patch_size[0], latent[1] / config.patch_size[1],
                      latent[2] / config.patch_size[2]};
-  const at::Tensor table = rope_table(grid, config.attention_head_dim, at::kCPU).unsqueeze(0);
+  const at::Tensor table = make_rope(grid, config.attention_head_dim, at::kCPU).table.unsqueeze(0);
   EXPECT_CLOSE(at::real(table).repeat_interleave(2, -1), fixture["rope_cos"], 1e-6);
   EXPECT_CLOSE(at::imag(table).repeat_interleave(2, -1), fixture["rope_sin"], 1e-6);
 }
