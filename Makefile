@@ -25,7 +25,7 @@ bench: build
 
 asan: setup
 	cmake --preset asan -DTESSERA_LIBTORCH="$$(scripts/setup)"
-	cmake --build build/asan -j $(JOBS)
+	cmake --build build/asan -j $(JOBS) --target core_test weights_test media_test
 	ASAN_OPTIONS=detect_leaks=0 ctest --test-dir build/asan --output-on-failure -L asan -j $(JOBS)
 
 format:
