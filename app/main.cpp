@@ -25,14 +25,14 @@ int run(int argc, char** argv) {
   root.set_version_flag("--version", "tessera " TESSERA_VERSION, "Print the version");
   tessera::put_help_last(root, "Options");
   root.require_subcommand(0, 1);
+  tessera::add_generate_command(root);
+  tessera::add_info_command(root);
+  tessera::add_train_command(root);
   root.footer(
       "Examples\n"
       "  tessera generate \"a yellow star moving left on a blue background\" -o star.mp4\n"
       "  tessera generate --help\n"
       "  tessera info path/to/Wan2.1-T2V-1.3B-Diffusers");
-  tessera::add_generate_command(root);
-  tessera::add_info_command(root);
-  tessera::add_train_command(root);
   if (argc < 2) {
     std::cerr << root.help();
     return static_cast<int>(ExitCode::kUsage);
