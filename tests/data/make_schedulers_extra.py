@@ -1,5 +1,5 @@
 """Makes tests/data/fixtures/schedulers_extra: trajectories of diffusers 0.42.1 (torch 2.11) in the format of the
-schedulers fixture, for settings that it lacks. Run: python make_schedulers_extra.py OUTPUT_FOLDER"""
+schedulers fixture, for settings that it lacks, and guided predictions. Run: python make_schedulers_extra.py OUTPUT_FOLDER"""
 
 import json
 import pathlib
@@ -7,6 +7,9 @@ import sys
 
 import diffusers
 import torch
+from diffusers.guiders.adaptive_projected_guidance import MomentumBuffer, normalized_guidance
+from diffusers.guiders.classifier_free_zero_star_guidance import cfg_zero_star_scale
+from diffusers.guiders.guider_utils import rescale_noise_cfg
 from safetensors.torch import save_file
 
 STABLE = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}
@@ -19,6 +22,8 @@ RUNS = [
      {"clip_sample": False, "timestep_spacing": "trailing", "prediction_type": "v_prediction", "variance_type": "fixed_small_log"}, 6, {}),
     ("ddpm_cosine_linspace", "DDPMScheduler",
      {"beta_schedule": "squaredcos_cap_v2", "timestep_spacing": "linspace", "variance_type": "fixed_large"}, 9, {}),
+    ("ddpm_learned_range", "DDPMScheduler",
+     {"clip_sample": False, "timestep_spacing": "linspace", "variance_type": "learned_range"}, 8, {}),
     ("euler_trailing_sigma_min", "EulerDiscreteScheduler",
      {**STABLE, "timestep_spacing": "trailing", "final_sigmas_type": "sigma_min"}, 7, {}),
     ("euler_exponential", "EulerDiscreteScheduler", {**STABLE, "use_exponential_sigmas": True}, 8, {}),
@@ -82,6 +87,8 @@ def run(name, cls, kwargs, steps, extra, x0, tensors):
     for t in scheduler.timesteps:
         seen = scheduler.scale_model_input(x, t) if hasattr(scheduler, "scale_model_input") else x
         output = 0.3 * seen + 0.2 * torch.sin(seen) + 0.1 * torch.sin(torch.tensor(float(t), dtype=torch.float64) / 1000).item()
+        if kwargs.get("variance_type") == "learned_range":
+            output = torch.cat([output, torch.sin(seen)], dim=1)
         x = scheduler.step(output, t, x, **({"eta": extra["eta"]} if "eta" in extra else {})).prev_sample
         samples.append(x)
     tensors[name + ".samples"] = torch.stack(samples)
@@ -98,10 +105,25 @@ def run(name, cls, kwargs, steps, extra, x0, tensors):
     return {"name": name, "cls": cls, "kwargs": kwargs, "steps": steps, **extra, "full_config": full}
 
 
+def guidance(tensors):
+    """Predictions of two branches, and what diffusers' guiders make of them."""
+    generator = torch.Generator("cpu").manual_seed(6)
+    cond, uncond = (torch.randn(2, 3, 4, generator=generator) for _ in range(2))
+    guided = uncond + 4.5 * (cond - uncond)
+    projected = [normalized_guidance(cond, uncond, 4.5, None, 0.3, 2.0)]
+    buffer = MomentumBuffer(-0.5)
+    projected += [normalized_guidance(c, uncond, 4.5, buffer, 0.3, 2.0) for c in (cond, 0.5 * cond)]
+    star = cfg_zero_star_scale(cond.flatten(1), uncond.flatten(1)).view(2, 1, 1) * uncond
+    results = {"cond": cond, "uncond": uncond, "rescaled": rescale_noise_cfg(guided, cond, 0.7),
+               "projected": torch.stack(projected), "zero_star": star + 4.5 * (cond - star)}
+    tensors.update({"guidance." + name: value for name, value in results.items()})
+
+
 def main(folder):
     x0 = torch.randn(1, 3, 4, generator=torch.Generator("cpu").manual_seed(5))
     tensors = {"x0": x0}
     runs = [run(*entry, x0, tensors) for entry in RUNS]
+    guidance(tensors)
     folder.mkdir(parents=True, exist_ok=True)
     about = "diffusers 0.42.1 schedulers on the analytic model of the schedulers fixture; made by make_schedulers_extra.py"
     (folder / "config.json").write_text(json.dumps({"about": about, "runs": runs}, indent=1) + "\n")

@@ -1,6 +1,7 @@
 #include <functional>
 #include <set>
 
+#include "samplers/guidance.h"
 #include "samplers/loop.h"
 #include "samplers/registry.h"
 #include "tests/support/fixture.h"
@@ -84,13 +85,43 @@ TEST(SchedulersParity, TrajectoriesOnTheAnalyticModel) {
     sampler->set_noise([&](at::IntArrayRef) { return fixture[run.name + ".noise"][draws++]; });
     const at::Tensor expected = fixture[run.name + ".samples"];
     ASSERT_EQ(expected.size(0), sampler->calls() + 1);
-    const auto network = [](const at::Tensor& x, double t, int64_t, int64_t) { return analytic(x, t); };
+    const auto network = [&](const at::Tensor& x, double t, int64_t, int64_t) {
+      const at::Tensor output = analytic(x, t);
+      return run.config.variance == Variance::kLearnedRange ? at::cat({output, x.sin()}, 1) : output;
+    };
     EXPECT_CLOSE(fixture["x0"] * sampler->schedule().init_noise_sigma, expected[0], 1e-6);
     run_sampler(*sampler, fixture["x0"], network,
                 [&](int64_t done, int64_t, const at::Tensor& sample) { EXPECT_CLOSE(sample, expected[done], 1e-5); });
     const at::Tensor* noise = fixture.io.find(run.name + ".noise");
     EXPECT_EQ(draws, noise ? noise->size(0) : 0);
   });
+}
+
+/// Guided predictions of two branches against diffusers' guiders (scale 4.5).
+TEST(SchedulersParity, Guidance) {
+  const test::Fixture fixture((std::filesystem::path(TESSERA_DEFAULT_FIXTURES) / "schedulers_extra").string());
+  const at::Tensor cond = fixture["guidance.cond"], uncond = fixture["guidance.uncond"];
+  const auto guided = [&](GuidanceConfig config, int64_t call) {
+    config.scale = 4.5;
+    const auto echo = [](const at::Tensor&, const at::Tensor&, const at::Tensor& condition) { return condition; };
+    return GuidedModel(config, echo, cond, uncond)(at::zeros_like(cond), 500, call, 10);
+  };
+  EXPECT_CLOSE(guided({.rescale = 0.7}, 0), fixture["guidance.rescaled"], 1e-6);
+  EXPECT_CLOSE(guided({.kind = GuidanceKind::kZeroStar}, 1), fixture["guidance.zero_star"], 1e-6);
+  GuidanceConfig projected{
+      .kind = GuidanceKind::kProjected, .scale = 4.5, .projected_parallel = 0.3, .projected_norm = 2.0};
+  EXPECT_CLOSE(guided(projected, 0), fixture["guidance.projected"][0], 1e-6);
+  projected.projected_momentum = -0.5;
+  at::Tensor branch = cond;
+  GuidedModel model(
+      projected,
+      [&](const at::Tensor&, const at::Tensor&, const at::Tensor&) {
+        return at::cat({branch, uncond});
+      },
+      cond, uncond);
+  EXPECT_CLOSE(model(at::zeros_like(cond), 500, 0, 10), fixture["guidance.projected"][1], 1e-6);
+  branch = 0.5 * cond;
+  EXPECT_CLOSE(model(at::zeros_like(cond), 500, 1, 10), fixture["guidance.projected"][2], 1e-6);
 }
 
 /// The cases that the project keeps: a sampler whose case vanished is not tested any more.
