@@ -16,13 +16,16 @@ namespace fs = std::filesystem;
 
 constexpr int64_t kSmallModel = 100'000'000;
 
-/// The CUDA library beside libtorch_cpu.so, else in the folder that `scripts/setup --cuda` fills; empty when absent.
+/// The CUDA library beside libtorch_cpu.so, else in the folder that `scripts/setup --cuda` fills next to the CPU one
+/// (libtorch-VERSION-cuda next to libtorch-VERSION-cpu); empty when absent.
 fs::path cuda_library() {
   Dl_info info = {};
   if (dladdr(reinterpret_cast<const void*>(&at::globalContext), &info) == 0) return {};
   const fs::path beside = fs::path(info.dli_fname).parent_path();
-  const fs::path cache = beside.parent_path().parent_path().parent_path();
-  for (const fs::path& folder : {beside, cache / "libtorch-2.11.0-cuda" / "torch" / "lib"}) {
+  const fs::path installed = beside.parent_path().parent_path();
+  std::string sibling = installed.filename().string();
+  if (sibling.ends_with("-cpu")) sibling.replace(sibling.size() - 4, 4, "-cuda");
+  for (const fs::path& folder : {beside, installed.parent_path() / sibling / "torch" / "lib"}) {
     std::error_code ignored;
     if (fs::exists(folder / "libtorch_cuda.so", ignored)) return folder / "libtorch_cuda.so";
   }
@@ -32,8 +35,7 @@ fs::path cuda_library() {
 /// Empty when CUDA is ready; else what is missing and what to do.
 std::string load_cuda() {
   const fs::path library = cuda_library();
-  if (library.empty())
-    return "LibTorch's CUDA library (libtorch_cuda.so) is not installed; run scripts/setup --cuda and build again";
+  if (library.empty()) return "LibTorch's CUDA library (libtorch_cuda.so) is not installed; run scripts/setup --cuda";
   if (!dlopen("libcuda.so.1", RTLD_NOW | RTLD_GLOBAL))
     return "the NVIDIA driver (libcuda.so.1) is not installed; install it or use --device cpu";
   if (!dlopen(library.c_str(), RTLD_NOW | RTLD_GLOBAL)) {
