@@ -140,7 +140,7 @@ std::vector<JobOption> machine_options() {
        .field = &Job::dtype,
        .group = kMachine,
        .value = "NAME",
-       .help = "Precision of the denoiser: auto, fp32, bf16 or fp16",
+       .help = "Precision: fp32, bf16, fp16 (GPU), or auto: bf16 where that is fast, fp32 for small fp32 models",
        .choices = {"auto", "fp32", "bf16", "fp16"}},
       {.name = "device",
        .field = &Job::device,
