@@ -19,11 +19,12 @@ struct SchedulerClass {
   bool clip_sample;
 };
 
-constexpr std::array<SchedulerClass, 9> kClasses = {{
+constexpr std::array<SchedulerClass, 10> kClasses = {{
     {"FlowMatchEulerDiscreteScheduler", "euler", true, Spacing::kLinspace, false},
     {"FlowMatchHeunDiscreteScheduler", "heun", true, Spacing::kLinspace, false},
     {"UniPCMultistepScheduler", "unipc", false, Spacing::kLinspace, false},
     {"DPMSolverMultistepScheduler", "dpmpp_2m", false, Spacing::kLinspace, false},
+    {"SASolverScheduler", "sa_solver", false, Spacing::kLinspace, false},
     {"EulerDiscreteScheduler", "euler", false, Spacing::kLinspace, false},
     {"EulerAncestralDiscreteScheduler", "euler_a", false, Spacing::kLinspace, false},
     {"HeunDiscreteScheduler", "heun", false, Spacing::kLinspace, false},
@@ -134,6 +135,11 @@ void read_solver(const JsonConfig& json, SamplerConfig& config) {
   config.euler_at_final = json.boolean("euler_at_final", false);
   config.disable_corrector = json.integers("disable_corrector", {});
   config.lambda_min_clipped = optional_number(json, "lambda_min_clipped");
+  for (const auto& [key, order] :
+       {std::pair{"predictor_order", &config.predictor_order}, {"corrector_order", &config.corrector_order}}) {
+    *order = json.integer(key, *order);
+    if (*order < 1 || *order > 3) json.fail(key, "must lie between 1 and 3");
+  }
   config.clip_sample = json.boolean("clip_sample", config.clip_sample);
   config.clip_range = bounded(json, "clip_sample_range", 1.0, 0.0, 1e6);
   config.set_alpha_to_one = json.boolean("set_alpha_to_one", true);
@@ -162,6 +168,7 @@ SamplerConfig read_scheduler_config(const JsonConfig& json) {
   if (config.sampler == "dpmpp_2m" &&
       one_of<bool>(json, "algorithm_type", false, {{"dpmsolver++", false}, {"sde-dpmsolver++", true}}))
     config.sampler = "dpmpp_2m_sde";
+  if (config.sampler == "sa_solver") one_of<bool>(json, "algorithm_type", true, {{"data_prediction", true}});
   if (known.name == std::string("HeunDiscreteScheduler")) config.beta_start = 0.00085, config.beta_end = 0.012;
   refuse(json, {"thresholding", "use_beta_sigmas", "use_lu_lambdas", "invert_sigmas", "stochastic_sampling"});
   if (!json.boolean("predict_x0", true)) json.fail("predict_x0", "is not supported, set it to true");
@@ -183,6 +190,7 @@ SamplerConfig read_scheduler_config(const JsonConfig& json) {
   read_flow(json, config, known.flow ? "shift" : "flow_shift");
   read_sigmas(json, config);
   read_solver(json, config);
+  if (config.sampler == "sa_solver") config.final_sigma_min = true;  // the class has no other end
   return config;
 }
 

@@ -59,6 +59,8 @@ struct SamplerConfig {
   Variance variance = Variance::kFixedSmall;
   bool set_alpha_to_one = true;  ///< DDIM: the last step goes to alpha = 1, not to that of timestep 0
   double eta = 0.0;              ///< DDIM: 0 draws no noise, 1 as much as DDPM
+  int64_t predictor_order = 2, corrector_order = 2;  ///< SA-Solver
+  double tau = 1.0;  ///< SA-Solver: amount of fresh noise while the timestep lies in 200..800; 0 solves the ODE
 
   bool flow() const { return prediction == Prediction::kFlow; }
 };

@@ -1,66 +1,11 @@
 #include <ATen/ATen.h>
 
-#include <algorithm>
 #include <cmath>
 
 #include "samplers/solvers.h"
 
 namespace tessera {
 namespace {
-
-/// The training timesteps that may be visited: all but those whose log signal-to-noise ratio is below the clip.
-int64_t usable_timesteps(const SamplerConfig& config) {
-  if (!config.lambda_min_clipped) return config.train_steps;
-  const std::vector<double> alphas = alphas_cumprod(config, /*avoid_zero=*/true);
-  return config.train_steps - std::count_if(alphas.begin(), alphas.end(), [&](double a) {
-           return 0.5 * (std::log(a) - std::log1p(-a)) < *config.lambda_min_clipped;
-         });
-}
-
-/// 1 minus the times from 1 down to 1 / train_steps, the largest first: not the grid of UniPC.
-Schedule dpm_flow_schedule(const SamplerConfig& config, const SamplingPlan& plan) {
-  SamplerConfig shift = config;
-  if (plan.mu && config.dynamic_shift) {
-    shift.flow_shift = std::exp(*plan.mu);
-    shift.dynamic_shift = false;
-  }
-  const double train = static_cast<double>(config.train_steps);
-  std::vector<double> times = plan.sigmas;
-  if (times.empty()) {
-    for (const double alpha : evenly_spaced(1, 1 / train, plan.steps + 1)) times.insert(times.begin(), 1.0 - alpha);
-    times.pop_back();
-  }
-  Schedule schedule;
-  for (const double time : shift_flow_times(shift, plan, times, /*single=*/false)) {
-    schedule.sigmas.push_back(time);
-    schedule.timesteps.push_back(std::trunc(time * train));
-  }
-  return schedule;
-}
-
-Schedule dpm_schedule(const SamplerConfig& config, const SamplingPlan& plan) {
-  const std::vector<double> table = training_sigmas(config);
-  Schedule schedule;
-  if (config.flow()) {
-    schedule = dpm_flow_schedule(config, plan);
-  } else if (config.sigma_curve != SigmaCurve::kPlain) {
-    schedule.sigmas = curved_sigmas(config, table.back(), table.front(), plan.steps);
-    const bool round = config.sigma_curve == SigmaCurve::kKarras && config.beta_curve != BetaCurve::kCosine;
-    const TimestepOfSigma timestep_of(table);
-    for (const double sigma : schedule.sigmas)
-      schedule.timesteps.push_back(round ? std::nearbyint(timestep_of(sigma)) : std::trunc(timestep_of(sigma)));
-  } else {
-    SamplerConfig usable = config;
-    usable.train_steps = usable_timesteps(config);
-    for (const double t : spaced_timesteps(usable, plan.steps, /*skip_last=*/true)) {
-      schedule.timesteps.push_back(std::nearbyint(t));
-      schedule.sigmas.push_back(interpolate(table, schedule.timesteps.back()));
-    }
-  }
-  schedule.sigmas.push_back(config.final_sigma_min ? table.front() : 0.0);
-  for (double& sigma : schedule.sigmas) sigma = to_float32(sigma);
-  return schedule;
-}
 
 class DpmPlusPlus2M final : public Sampler {
  public:
@@ -106,11 +51,11 @@ class DpmPlusPlus2M final : public Sampler {
 }  // namespace
 
 std::unique_ptr<Sampler> make_dpmpp_2m(const SamplerConfig& config, const SamplingPlan& plan) {
-  return std::make_unique<DpmPlusPlus2M>(config, dpm_schedule(config, plan), /*stochastic=*/false);
+  return std::make_unique<DpmPlusPlus2M>(config, multistep_schedule(config, plan), /*stochastic=*/false);
 }
 
 std::unique_ptr<Sampler> make_dpmpp_2m_sde(const SamplerConfig& config, const SamplingPlan& plan) {
-  return std::make_unique<DpmPlusPlus2M>(config, dpm_schedule(config, plan), /*stochastic=*/true);
+  return std::make_unique<DpmPlusPlus2M>(config, multistep_schedule(config, plan), /*stochastic=*/true);
 }
 
 }  // namespace tessera

@@ -20,7 +20,7 @@ void check_finite(const at::Tensor& values, const char* what, int64_t call, cons
                   std::to_string(sampler.calls()) + " (timestep " +
                   std::to_string(sampler.schedule().timesteps[static_cast<size_t>(call)]) +
                   "): " + std::to_string(bad) + " of " + std::to_string(values.numel()) +
-                  " values are NaN or infinite; try --dtype float32, a lower --cfg-scale or another --sampler",
+                  " values are NaN or infinite; try --dtype fp32, a lower --cfg-scale or another --sampler",
               ExitCode::kBadPixels);
 }
 

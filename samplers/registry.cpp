@@ -23,33 +23,70 @@ std::string listed(const std::vector<std::string>& names) {
   return out;
 }
 
+std::string family(bool flow) {
+  return flow ? "flow-matching" : "diffusion";
+}
+
 void check_family(const SamplerInfo& info, bool flow) {
-  if (flow ? info.flow : info.diffusion) return;
-  throw Error("sampler " + info.name + " is for " + (flow ? "diffusion" : "flow-matching") + " models, this one is a " +
-              (flow ? "flow-matching" : "diffusion") + " model: use one of " + listed(sampler_names(flow)));
+  if (info.models.has(flow)) return;
+  throw Error("sampler " + info.name + " is for " + family(!flow) + " models, this one is a " + family(flow) +
+              " model: use one of " + listed(sampler_names(flow)));
+}
+
+void check_curve(const SamplerInfo& info, const SamplerConfig& config, const SamplingPlan& plan) {
+  if (config.sigma_curve == SigmaCurve::kPlain) return;
+  const std::string name = sigma_curve_name(config.sigma_curve);
+  if (!plan.sigmas.empty())
+    throw Error("explicit sigmas and the " + name + " scheduler exclude each other: use --scheduler plain");
+  if (info.curves.has(config.flow())) return;
+  std::vector<std::string> able;
+  for (const auto& other : samplers())
+    if (other.curves.has(config.flow())) able.push_back(other.name);
+  throw Error("sampler " + info.name + " has no " + name + " noise levels for " + family(config.flow()) +
+              " models: use --scheduler plain, or one of the samplers " + listed(able));
+}
+
+const std::vector<std::pair<std::string, SigmaCurve>>& curves() {
+  static const std::vector<std::pair<std::string, SigmaCurve>> table = {
+      {"plain", SigmaCurve::kPlain}, {"karras", SigmaCurve::kKarras}, {"exponential", SigmaCurve::kExponential}};
+  return table;
+}
+
+const SamplerInfo* known_sampler(const std::string& name) {
+  const std::string of_class = sampler_of_class(name), wanted = essence(of_class.empty() ? name : of_class);
+  for (const auto& info : samplers()) {
+    if (wanted == essence(info.name)) return &info;
+    for (const auto& alias : info.aliases)
+      if (wanted == essence(alias)) return &info;
+  }
+  return nullptr;
 }
 
 }  // namespace
 
 // clang-format off
 const std::vector<SamplerInfo>& samplers() {
+  constexpr Families both{true, true}, diffusion{false, true}, none{false, false};
   constexpr bool yes = true, no = false;
   static const std::vector<SamplerInfo> table = {
-      {"euler", {"flow_euler", "euler_discrete"}, yes, yes, no, 1,
+      {"euler", {"flow_euler", "euler_discrete"}, both, both, no, 1, "",
        "the plain choice: robust at any number of steps", make_euler},
-      {"unipc", {"uni_pc"}, yes, yes, no, 1,
+      {"unipc", {"uni_pc"}, both, diffusion, no, 1, "solver_order 2, solver_type bh2",
        "Wan's default: best quality for 10 to 50 steps", make_unipc},
-      {"dpmpp_2m", {"dpm++", "dpm++2m", "dpmpp", "dpmsolver++", "dpm-solver", "flow_dpm-solver"}, yes, yes, no, 1,
-       "close to unipc; good from 15 steps", make_dpmpp_2m},
-      {"heun", {"flow_heun"}, yes, yes, no, 2,
+      {"dpmpp_2m", {"dpm++", "dpm++2m", "dpmpp", "dpmsolver++", "dpm-solver", "flow_dpm-solver"}, both, diffusion, no, 1,
+       "solver_order 2, solver_type midpoint", "close to unipc; good from 15 steps", make_dpmpp_2m},
+      {"heun", {"flow_heun"}, both, both, no, 2, "",
        "second order at twice the calls; smooth and reliable", make_heun},
-      {"dpmpp_2m_sde", {"dpm++2m_sde", "dpm++sde"}, yes, yes, yes, 1,
+      {"dpmpp_2m_sde", {"dpm++2m_sde", "dpm++sde"}, both, diffusion, yes, 1, "solver_order 2, solver_type midpoint",
        "dpmpp_2m with fresh noise: more texture, needs more steps", make_dpmpp_2m_sde},
-      {"ddim", {}, no, yes, no, 1,
+      {"sa_solver", {"sa-solver", "sasolver"}, both, diffusion, yes, 1,
+       "predictor_order 2, corrector_order 2, noise at timesteps 200 to 800",
+       "fresh noise in the middle of the way alone; from 20 steps", make_sa_solver},
+      {"ddim", {}, diffusion, none, no, 1, "eta 0, leading timesteps, clip_sample",
        "the classic for DiT; deterministic unless eta is raised", make_ddim},
-      {"ddpm", {}, no, yes, yes, 1,
+      {"ddpm", {}, diffusion, none, yes, 1, "variance fixed_small, leading timesteps, clip_sample",
        "the sampler DiT was trained for: best from 250 steps", make_ddpm},
-      {"euler_a", {"euler_ancestral"}, no, yes, yes, 1,
+      {"euler_a", {"euler_ancestral"}, diffusion, diffusion, yes, 1, "",
        "Euler with fresh noise: varied pictures in 20 to 40 steps", make_euler_ancestral},
   };
   return table;
@@ -57,22 +94,37 @@ const std::vector<SamplerInfo>& samplers() {
 // clang-format on
 
 const SamplerInfo& find_sampler(const std::string& name) {
-  const std::string of_class = sampler_of_class(name), wanted = essence(of_class.empty() ? name : of_class);
-  std::vector<std::string> known;
-  for (const auto& info : samplers()) {
-    if (wanted == essence(info.name)) return info;
-    for (const auto& alias : info.aliases)
-      if (wanted == essence(alias)) return info;
-    known.push_back(info.name);
-  }
-  throw Error("no sampler is called \"" + name + "\"" + suggestion(name, known));
+  if (const SamplerInfo* known = known_sampler(name)) return *known;
+  std::vector<std::string> names;
+  for (const auto& info : samplers()) names.push_back(info.name);
+  throw Error("no sampler is called \"" + name + "\"" + suggestion(name, names));
 }
 
 std::vector<std::string> sampler_names(bool flow) {
   std::vector<std::string> out;
   for (const auto& info : samplers())
-    if (flow ? info.flow : info.diffusion) out.push_back(info.name);
+    if (info.models.has(flow)) out.push_back(info.name);
   return out;
+}
+
+std::string sigma_curve_name(SigmaCurve curve) {
+  for (const auto& [name, known] : curves())
+    if (known == curve) return name;
+  throw Error("unknown curve of noise levels");
+}
+
+SigmaCurve find_sigma_curve(const std::string& name) {
+  const std::string wanted = essence(name);
+  if (wanted == "discrete" || wanted == "simple") return SigmaCurve::kPlain;
+  std::vector<std::string> names;
+  for (const auto& [known, curve] : curves()) {
+    if (wanted == known) return curve;
+    names.push_back(known);
+  }
+  if (const SamplerInfo* sampler = known_sampler(name))
+    throw Error("\"" + name + "\" is a sampler, not a scheduler (" + listed(names) + "): use --sampler " +
+                sampler->name);
+  throw Error("no scheduler is called \"" + name + "\"" + suggestion(name, names));
 }
 
 void select_sampler(SamplerConfig& config, const std::string& name) {
@@ -85,6 +137,7 @@ std::unique_ptr<Sampler> make_sampler(const SamplerConfig& config, const Samplin
   const SamplerInfo& info = find_sampler(config.sampler);
   check_family(info, config.flow());
   if (!plan.sigmas.empty() && !config.flow()) throw Error("explicit sigmas are for flow-matching models");
+  check_curve(info, config, plan);
   return info.make(config, plan);
 }
 

@@ -8,13 +8,21 @@
 
 namespace tessera {
 
+/// The models that something is for.
+struct Families {
+  bool flow, diffusion;
+  bool has(bool of_flow) const { return of_flow ? flow : diffusion; }
+};
+
 /// One sampler: what `tessera samplers` prints about it, and how it is made.
 struct SamplerInfo {
   std::string name;                  ///< canonical
   std::vector<std::string> aliases;  ///< names that comparable programs use
-  bool flow, diffusion;              ///< families of models it serves
+  Families models;                   ///< those it serves
+  Families curves;                   ///< those for which it takes Karras and exponential noise levels
   bool stochastic;                   ///< draws noise at every step
   int64_t calls_per_step;            ///< calls of the network
+  std::string defaults;              ///< its settings where a scheduler_config.json does not say, "" without any
   std::string advice;                ///< one line
   std::unique_ptr<Sampler> (*make)(const SamplerConfig& config, const SamplingPlan& plan);
 };
@@ -29,12 +37,19 @@ const SamplerInfo& find_sampler(const std::string& name);
 /// Canonical names of the samplers for flow-matching models, or for diffusion models.
 std::vector<std::string> sampler_names(bool flow);
 
+/// The name of a curve of noise levels: plain, karras or exponential.
+std::string sigma_curve_name(SigmaCurve curve);
+
+/// The curve of a name; "discrete" and "simple" are plain ones. Throws Error with the nearest name, or saying that
+/// `name` is a sampler.
+SigmaCurve find_sigma_curve(const std::string& name);
+
 /// Makes `name` the sampler of a model with this configuration; the rest of it stays. Throws Error when the name is not
 /// known, or when that sampler does not serve the model's family: then it names those that do.
 void select_sampler(SamplerConfig& config, const std::string& name);
 
-/// The solver of config.sampler, ready for call 0. Throws Error when sampler and family do not fit, or the plan does
-/// not suit.
+/// The solver of config.sampler, ready for call 0. Throws Error when sampler and family do not fit, the plan does not
+/// suit, or the sampler would not honour the curve of noise levels.
 std::unique_ptr<Sampler> make_sampler(const SamplerConfig& config, const SamplingPlan& plan);
 
 }  // namespace tessera

@@ -7,6 +7,39 @@
 #include <limits>
 
 namespace tessera {
+namespace {
+
+/// The training timesteps that may be visited: all but those whose log signal-to-noise ratio is below the clip.
+int64_t usable_timesteps(const SamplerConfig& config) {
+  if (!config.lambda_min_clipped) return config.train_steps;
+  const std::vector<double> alphas = alphas_cumprod(config, /*avoid_zero=*/true);
+  return config.train_steps - std::count_if(alphas.begin(), alphas.end(), [&](double a) {
+           return 0.5 * (std::log(a) - std::log1p(-a)) < *config.lambda_min_clipped;
+         });
+}
+
+/// 1 minus the times from 1 down to 1 / train_steps, the largest first: not the grid of UniPC.
+Schedule multistep_flow_schedule(const SamplerConfig& config, const SamplingPlan& plan) {
+  SamplerConfig shift = config;
+  if (plan.mu && config.dynamic_shift) {
+    shift.flow_shift = std::exp(*plan.mu);
+    shift.dynamic_shift = false;
+  }
+  const double train = static_cast<double>(config.train_steps);
+  std::vector<double> times = plan.sigmas;
+  if (times.empty()) {
+    for (const double alpha : evenly_spaced(1, 1 / train, plan.steps + 1)) times.insert(times.begin(), 1.0 - alpha);
+    times.pop_back();
+  }
+  Schedule schedule;
+  for (const double time : shift_flow_times(shift, plan, times, /*single=*/false)) {
+    schedule.sigmas.push_back(time);
+    schedule.timesteps.push_back(std::trunc(time * train));
+  }
+  return schedule;
+}
+
+}  // namespace
 
 Sampler::Sampler(Schedule schedule) : schedule_(std::move(schedule)) {}
 
@@ -107,6 +140,52 @@ Schedule flow_schedule(const SamplerConfig& config, const SamplingPlan& plan) {
   }
   schedule.sigmas.push_back(0.0);
   return schedule;
+}
+
+Schedule multistep_schedule(const SamplerConfig& config, const SamplingPlan& plan) {
+  const std::vector<double> table = training_sigmas(config);
+  Schedule schedule;
+  if (config.flow()) {
+    schedule = multistep_flow_schedule(config, plan);
+  } else if (config.sigma_curve != SigmaCurve::kPlain) {
+    schedule.sigmas = curved_sigmas(config, table.back(), table.front(), plan.steps);
+    const bool round = config.sigma_curve == SigmaCurve::kKarras && config.beta_curve != BetaCurve::kCosine;
+    const TimestepOfSigma timestep_of(table);
+    for (const double sigma : schedule.sigmas)
+      schedule.timesteps.push_back(round ? std::nearbyint(timestep_of(sigma)) : std::trunc(timestep_of(sigma)));
+  } else {
+    SamplerConfig usable = config;
+    usable.train_steps = usable_timesteps(config);
+    for (const double t : spaced_timesteps(usable, plan.steps, /*skip_last=*/true)) {
+      schedule.timesteps.push_back(std::nearbyint(t));
+      schedule.sigmas.push_back(interpolate(table, schedule.timesteps.back()));
+    }
+  }
+  schedule.sigmas.push_back(config.final_sigma_min ? table.front() : 0.0);
+  for (double& sigma : schedule.sigmas) sigma = to_float32(sigma);
+  return schedule;
+}
+
+std::vector<double> solve_powers(const std::vector<double>& points, std::vector<double> targets) {
+  const size_t n = points.size();
+  std::vector<std::vector<double>> rows(n, std::vector<double>(n));
+  for (size_t row = 0; row < n; ++row)
+    for (size_t k = 0; k < n; ++k) rows[row][k] = std::pow(points[k], static_cast<double>(row));
+  for (size_t pivot = 0; pivot < n; ++pivot) {
+    size_t best = pivot;
+    for (size_t row = pivot; row < n; ++row)
+      if (std::abs(rows[row][pivot]) > std::abs(rows[best][pivot])) best = row;
+    std::swap(rows[pivot], rows[best]);
+    std::swap(targets[pivot], targets[best]);
+    for (size_t row = 0; row < n; ++row) {
+      if (row == pivot) continue;
+      const double factor = rows[row][pivot] / rows[pivot][pivot];
+      for (size_t k = pivot; k < n; ++k) rows[row][k] -= factor * rows[pivot][k];
+      targets[row] -= factor * targets[pivot];
+    }
+  }
+  for (size_t k = 0; k < n; ++k) targets[k] /= rows[k][k];
+  return targets;
 }
 
 }  // namespace tessera

@@ -75,4 +75,11 @@ at::Tensor sigma_space_slope(const SamplerConfig& config, const at::Tensor& outp
 /// time, then shifted again, as FlowMatchEulerDiscreteScheduler has it; or the plan's own sigmas, shifted once.
 Schedule flow_schedule(const SamplerConfig& config, const SamplingPlan& plan);
 
+/// The schedule of DPM-Solver++ and SA-Solver as diffusers has it: for flows 1 minus the times from 1 down to
+/// 1 / train_steps, which is not the grid of UniPC.
+Schedule multistep_schedule(const SamplerConfig& config, const SamplingPlan& plan);
+
+/// The weights for which sum_k points[k]^row weights[k] = targets[row] (Gaussian elimination with row exchange).
+std::vector<double> solve_powers(const std::vector<double>& points, std::vector<double> targets);
+
 }  // namespace tessera

@@ -30,6 +30,11 @@ std::unique_ptr<Sampler> make_dpmpp_2m_sde(const SamplerConfig& config, const Sa
 /// UniPC of order solver_order + 1, one call a step, predicting data. Both families. Source: arXiv:2302.04867.
 std::unique_ptr<Sampler> make_unipc(const SamplerConfig& config, const SamplingPlan& plan);
 
+/// SA-Solver predicting data: Adams predictor and corrector in half the log signal-to-noise ratio, with fresh noise
+/// (drawn at every step, config.tau of it added in the middle of the trajectory). One call a step. Both families.
+/// Source: arXiv:2309.05019, equations 14 and 17, with the few-step correction of diffusers for order 2.
+std::unique_ptr<Sampler> make_sa_solver(const SamplerConfig& config, const SamplingPlan& plan);
+
 /// DDIM with eta (0: none, needs no noise source). Diffusion models. Source: arXiv:2010.02502, equations 12 and 16.
 std::unique_ptr<Sampler> make_ddim(const SamplerConfig& config, const SamplingPlan& plan);
 

@@ -49,29 +49,6 @@ Schedule unipc_schedule(const SamplerConfig& config, const SamplingPlan& plan) {
   return schedule;
 }
 
-/// Solves sum_k points[k]^row weights[k] = targets[row] (Gaussian elimination with row exchange; at most 3 unknowns).
-std::vector<double> solve_powers(const std::vector<double>& points, std::vector<double> targets) {
-  const size_t n = points.size();
-  std::vector<std::vector<double>> rows(n, std::vector<double>(n));
-  for (size_t row = 0; row < n; ++row)
-    for (size_t k = 0; k < n; ++k) rows[row][k] = std::pow(points[k], static_cast<double>(row));
-  for (size_t pivot = 0; pivot < n; ++pivot) {
-    size_t best = pivot;
-    for (size_t row = pivot; row < n; ++row)
-      if (std::abs(rows[row][pivot]) > std::abs(rows[best][pivot])) best = row;
-    std::swap(rows[pivot], rows[best]);
-    std::swap(targets[pivot], targets[best]);
-    for (size_t row = 0; row < n; ++row) {
-      if (row == pivot) continue;
-      const double factor = rows[row][pivot] / rows[pivot][pivot];
-      for (size_t k = pivot; k < n; ++k) rows[row][k] -= factor * rows[pivot][k];
-      targets[row] -= factor * targets[pivot];
-    }
-  }
-  for (size_t k = 0; k < n; ++k) targets[k] /= rows[k][k];
-  return targets;
-}
-
 class UniPc final : public Sampler {
  public:
   UniPc(const SamplerConfig& config, Schedule schedule) : Sampler(std::move(schedule)), config_(config) {}

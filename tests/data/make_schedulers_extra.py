@@ -65,6 +65,16 @@ RUNS = [
     ("flow_euler_large_shift_many", "FlowMatchEulerDiscreteScheduler", {"shift": 11.0}, 33, {}),
     ("flow_euler_one_step", "FlowMatchEulerDiscreteScheduler", {"shift": 3.0}, 1, {}),
     ("flow_heun_two_steps", "FlowMatchHeunDiscreteScheduler", {"shift": 5.0}, 2, {}),
+    ("sa_solver", "SASolverScheduler", dict(STABLE), 9, {}),
+    ("sa_solver_one_step", "SASolverScheduler", dict(STABLE), 1, {}),
+    ("sa_solver_flow", "SASolverScheduler", {**FLOW, "flow_shift": 3.0}, 12, {}),
+    ("sa_solver_orders_3_1_v", "SASolverScheduler",
+     {**STABLE, "predictor_order": 3, "corrector_order": 1, "prediction_type": "v_prediction",
+      "timestep_spacing": "leading", "steps_offset": 1}, 11, {}),
+    ("sa_solver_orders_1_3_karras", "SASolverScheduler",
+     {**STABLE, "predictor_order": 1, "corrector_order": 3, "use_karras_sigmas": True, "lower_order_final": False}, 8, {}),
+    ("sa_solver_exponential_trailing_sample", "SASolverScheduler",
+     {**STABLE, "use_exponential_sigmas": True, "timestep_spacing": "trailing", "prediction_type": "sample"}, 7, {}),
 ]
 
 

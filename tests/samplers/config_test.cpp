@@ -102,7 +102,7 @@ TEST(SchedulerConfig, RefusesWhatNoSolverHonours) {
 TEST(Registry, FindsNamesAliasesAndClasses) {
   for (const auto& info : samplers()) {
     EXPECT_EQ(find_sampler(info.name).name, info.name);
-    EXPECT_TRUE(info.flow || info.diffusion) << info.name;
+    EXPECT_TRUE(info.models.flow || info.models.diffusion) << info.name;
     EXPECT_FALSE(info.advice.empty()) << info.name;
   }
   EXPECT_EQ(find_sampler("flow_euler").name, "euler");
@@ -131,12 +131,44 @@ TEST(Registry, NamesTheSamplersThatFitTheModel) {
   EXPECT_EQ(config.sampler, "heun");
   EXPECT_EQ(config.flow_shift, 3.0);
   const std::string message = error_of([&] { select_sampler(config, "ddim"); });
-  EXPECT_NE(message.find("flow-matching model: use one of euler, unipc, dpmpp_2m, heun, dpmpp_2m_sde"),
+  EXPECT_NE(message.find("flow-matching model: use one of euler, unipc, dpmpp_2m, heun, dpmpp_2m_sde, sa_solver"),
             std::string::npos)
       << message;
   EXPECT_EQ(config.sampler, "heun");
   config.sampler = "euler_a";
   EXPECT_THROW(make_sampler(config, {}), Error);
+}
+
+TEST(Registry, ACurveThatASamplerWouldNotHonourIsAnError) {
+  SamplerConfig config = read(wan());
+  config.sigma_curve = SigmaCurve::kKarras;
+  for (const char* name : {"unipc", "dpmpp_2m", "dpmpp_2m_sde", "sa_solver"}) {
+    config.sampler = name;
+    const std::string message = error_of([&] { make_sampler(config, {.steps = 4}); });
+    EXPECT_NE(message.find("has no karras noise levels for flow-matching models: use --scheduler plain, or one of the "
+                           "samplers euler, heun"),
+              std::string::npos)
+        << message;
+  }
+  for (const char* name : {"euler", "heun"}) {
+    config.sampler = name;
+    EXPECT_NO_THROW(make_sampler(config, {.steps = 4})) << name;
+  }
+  SamplingPlan explicit_levels;
+  explicit_levels.sigmas = {1.0, 0.5};
+  EXPECT_THROW(make_sampler(config, explicit_levels), Error);
+  SamplerConfig diffusion = read({{"_class_name", "DDIMScheduler"}});
+  diffusion.sigma_curve = SigmaCurve::kExponential;
+  EXPECT_THROW(make_sampler(diffusion, {.steps = 4}), Error);
+}
+
+TEST(Registry, FindsCurvesOfNoiseLevels) {
+  EXPECT_EQ(find_sigma_curve("Karras"), SigmaCurve::kKarras);
+  EXPECT_EQ(find_sigma_curve("discrete"), SigmaCurve::kPlain);
+  EXPECT_EQ(sigma_curve_name(find_sigma_curve("exponential")), "exponential");
+  EXPECT_NE(error_of([] { find_sigma_curve("karas"); }).find("did you mean karras"), std::string::npos);
+  EXPECT_NE(error_of([] { find_sigma_curve("UniPCMultistepScheduler"); }).find("use --sampler unipc"),
+            std::string::npos);
 }
 
 TEST(Registry, ExplicitSigmasAreForFlows) {

@@ -58,6 +58,7 @@ NoiseLevel level_of_call(const SamplerConfig& config, const Sampler& sampler, in
 /// Error of the sample that the last call starts from, relative to the exact trajectory.
 double error_before_the_last_call(const SamplerConfig& config, const SamplingPlan& plan) {
   const auto sampler = make_sampler(config, plan);
+  sampler->set_noise([](at::IntArrayRef shape) { return at::zeros(shape); });
   const int64_t calls = sampler->calls();
   at::Tensor x;
   const at::Tensor start = at::ones({1, 1}) * sampler->schedule().init_noise_sigma;
@@ -71,14 +72,14 @@ double error_before_the_last_call(const SamplerConfig& config, const SamplingPla
   return std::abs(x.item<double>() - exact) / exact;
 }
 
-double flow_order(SamplerConfig config, int64_t solver_order) {
+double flow_order(SamplerConfig config, int64_t solver_order, int64_t intervals = 32) {
   config.solver_order = solver_order;
   const auto error = [&](int64_t steps) {
     SamplingPlan plan;
     plan.sigmas = evenly_spaced(0.9, 0.1, steps);
     return error_before_the_last_call(config, plan);
   };
-  return std::log2(error(33) / error(65));
+  return std::log2(error(intervals + 1) / error(2 * intervals + 1));
 }
 
 TEST(OrderOfConvergence, FlowSolversReachTheirs) {
@@ -90,6 +91,20 @@ TEST(OrderOfConvergence, FlowSolversReachTheirs) {
   EXPECT_NEAR(flow_order(config_of("unipc", Prediction::kFlow), 1), 2, kNear);
   EXPECT_NEAR(flow_order(config_of("unipc", Prediction::kFlow), 2), 3, kNear);
   EXPECT_GT(flow_order(config_of("unipc", Prediction::kFlow), 3), 2.8);  // its first step is of lower order
+}
+
+/// SA-Solver as an ODE solver (tau 0) with both orders.
+SamplerConfig sa_ode(Prediction prediction, int64_t order) {
+  SamplerConfig config = config_of("sa_solver", prediction);
+  config.tau = 0;
+  config.predictor_order = config.corrector_order = order;
+  return config;
+}
+
+TEST(OrderOfConvergence, SaSolverReachesItsOwnWithoutNoise) {
+  EXPECT_NEAR(flow_order(sa_ode(Prediction::kFlow, 1), 1, 256), 1, 0.2);
+  EXPECT_GT(flow_order(sa_ode(Prediction::kFlow, 2), 1), 1.8);
+  EXPECT_GT(flow_order(sa_ode(Prediction::kFlow, 3), 1), 2.8);
 }
 
 double diffusion_order(SamplerConfig config) {
@@ -125,12 +140,13 @@ double sampled_deviation(const SamplerConfig& config, int64_t steps) {
 }
 
 TEST(StochasticSolvers, DrawFromTheDataDistribution) {
-  for (const char* name : {"ddpm", "euler_a", "dpmpp_2m_sde", "ddim"}) {
+  for (const char* name : {"ddpm", "euler_a", "dpmpp_2m_sde", "sa_solver", "ddim"}) {
     SamplerConfig config = config_of(name, Prediction::kEpsilon);
     config.eta = 1;
     EXPECT_NEAR(sampled_deviation(config, 200), kSpread, 0.02) << name;
   }
-  EXPECT_NEAR(sampled_deviation(config_of("dpmpp_2m_sde", Prediction::kFlow), 100), kSpread, 0.02);
+  for (const char* name : {"dpmpp_2m_sde", "sa_solver"})
+    EXPECT_NEAR(sampled_deviation(config_of(name, Prediction::kFlow), 100), kSpread, 0.02) << name;
 }
 
 TEST(StochasticSolvers, NeedASourceOfNoise) {
@@ -153,8 +169,9 @@ TEST(Ddpm, LearnedRangeMixesBothVariancesInTheLogarithm) {
 }
 
 TEST(Sampler, ASecondTrajectoryDoesNotSeeTheFirst) {
-  for (const char* name : {"euler", "heun", "dpmpp_2m", "unipc"}) {
+  for (const char* name : {"euler", "heun", "dpmpp_2m", "unipc", "sa_solver"}) {
     const auto sampler = make_sampler(config_of(name, Prediction::kFlow), {.steps = 5});
+    sampler->set_noise([](at::IntArrayRef shape) { return at::ones(shape); });
     const auto network = [](const at::Tensor& x, double t, int64_t, int64_t) { return x.sin() + t / 1000; };
     const at::Tensor noise = at::linspace(-1, 1, 4);
     const at::Tensor first = run_sampler(*sampler, noise, network);
@@ -165,7 +182,7 @@ TEST(Sampler, ASecondTrajectoryDoesNotSeeTheFirst) {
 TEST(Sampler, EveryOneRunsAtAnyNumberOfSteps) {
   for (const auto& info : samplers())
     for (const bool flow : {true, false}) {
-      if (!(flow ? info.flow : info.diffusion)) continue;
+      if (!info.models.has(flow)) continue;
       for (const int64_t steps : {1, 2, 3, 16}) {
         const auto sampler =
             make_sampler(config_of(info.name, flow ? Prediction::kFlow : Prediction::kV), {.steps = steps});
@@ -180,11 +197,24 @@ TEST(Sampler, EveryOneRunsAtAnyNumberOfSteps) {
     }
 }
 
+TEST(Sampler, ExplicitSigmasFromOneReachTheData) {
+  for (const auto& name : sampler_names(/*flow=*/true)) {
+    SamplingPlan plan;
+    plan.sigmas = {1.0, 0.75, 0.25};
+    const auto sampler = make_sampler(config_of(name, Prediction::kFlow), plan);
+    sampler->set_noise([](at::IntArrayRef shape) { return at::zeros(shape); });
+    const at::Tensor data = run_sampler(*sampler, at::full({1, 1}, 3.0),  // the path from noise 3 to data 1
+                                        [](const at::Tensor& x, double, int64_t, int64_t) { return x * 0 + 2; });
+    if (!find_sampler(name).stochastic) EXPECT_NEAR(data.item<double>(), 1.0, 1e-4) << name;
+    EXPECT_TRUE(data.isfinite().all().item<bool>()) << name;
+  }
+}
+
 TEST(Sampler, EveryOneRunsOnTheMetaDevice) {
   const at::TensorOptions meta = at::TensorOptions(at::kFloat).device(at::kMeta);
   for (const auto& info : samplers()) {
     const auto sampler =
-        make_sampler(config_of(info.name, info.flow ? Prediction::kFlow : Prediction::kEpsilon), {.steps = 4});
+        make_sampler(config_of(info.name, info.models.flow ? Prediction::kFlow : Prediction::kEpsilon), {.steps = 4});
     sampler->set_noise([](at::IntArrayRef shape) { return at::ones(shape); });
     const at::Tensor out = run_sampler(*sampler, at::empty({1, 2, 3}, meta),
                                        [](const at::Tensor& x, double, int64_t, int64_t) { return x.sin(); });

@@ -1,0 +1,43 @@
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include "samplers/guidance.h"
+
+namespace tessera {
+
+/// What a step cache did in one trajectory.
+struct StepCacheReport {
+  int64_t calls = 0, reused = 0;  ///< of the network; reused ones did not reach it
+  double largest_change = 0.0;    ///< of the input over the reused calls, see StepCache
+  double mean_change = 0.0;
+};
+
+/// Spares calls of the network while its input barely moves: the change of an input x from the input y that the network
+/// last saw is mean|x - y| / mean|y|, the largest of the batch; below the threshold the last output is given again. For
+/// a flow model the output (noise - data) is the residual of its input per unit of time, so the solver takes a longer
+/// straight step over the spared calls. Guidance combines kept outputs as it does fresh ones.
+/// Source: the idea of TeaCache, arXiv:2411.19108, which looks at the modulated input of the first block and keeps the
+/// residual of the blocks, with a polynomial fitted to each model; here the model's own input and output, which needs
+/// no fit and serves any model, as in EasyCache, arXiv:2507.02860.
+class StepCache {
+ public:
+  /// Threshold 0 never reuses and measures nothing. Throws c10::Error when it is negative.
+  explicit StepCache(double threshold);
+
+  /// `model` behind this cache, which must outlive it and serves one trajectory. The first call, a call with another
+  /// batch size and calls on the meta device always reach the model.
+  ConditionalModel wrap(ConditionalModel model);
+
+  StepCacheReport report() const;
+
+ private:
+  bool reuse(const at::Tensor& x);
+
+  double threshold_;
+  at::Tensor input_, output_;  // of the last call that reached the network
+  StepCacheReport report_;
+  double sum_of_changes_ = 0.0;
+};
+
+}  // namespace tessera
