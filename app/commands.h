@@ -9,5 +9,6 @@ namespace tessera {
 /// Each registers one command; its callback does the work and throws Error when it cannot.
 void add_generate_command(CLI::App& root);
 void add_info_command(CLI::App& root);
+void add_samplers_command(CLI::App& root);
 
 }  // namespace tessera

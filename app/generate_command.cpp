@@ -29,6 +29,11 @@ nlohmann::ordered_json result_json(const GeneratedOutput& output) {
           {"files", output.files},
           {"seconds",
            {{"text", output.text_seconds}, {"denoise", output.denoise_seconds}, {"decode", output.decode_seconds}}},
+          {"step_cache",
+           {{"calls", output.step_cache.calls},
+            {"reused", output.step_cache.reused},
+            {"mean_change", output.step_cache.mean_change},
+            {"largest_change", output.step_cache.largest_change}}},
           {"job", output.recipe["job"]}};
 }
 

@@ -27,6 +27,7 @@ int run(int argc, char** argv) {
   root.require_subcommand(0, 1);
   tessera::add_generate_command(root);
   tessera::add_info_command(root);
+  tessera::add_samplers_command(root);
   tessera::add_train_command(root);
   root.footer(
       "Examples\n"

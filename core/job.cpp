@@ -11,7 +11,7 @@ namespace {
 
 constexpr double kLargestSeed = 9007199254740991.0;  // 2^53 - 1: exact in every JSON reader
 
-const std::string kScene = "What to render", kSize = "Size and length", kSampling = "Sampling",
+const std::string kScene = "What to render", kSize = "Size and length", kSampling = "Sampling", kGuidance = "Guidance",
                   kMachine = "Model and machine", kOutput = "Output";
 
 std::vector<JobOption> scene_options() {
@@ -79,14 +79,6 @@ std::vector<JobOption> sampling_options() {
        .help = "Denoising steps",
        .low = 1,
        .high = 1000},
-      {.name = "cfg-scale",
-       .aliases = {"guidance-scale", "sample-guide-scale", "guidance"},
-       .field = &Job::cfg_scale,
-       .group = kSampling,
-       .value = "X",
-       .help = "Classifier-free guidance: how hard to follow the prompt; 1 or less turns it off and halves the work",
-       .low = 0,
-       .high = 100},
       {.name = "flow-shift",
        .aliases = {"sample-shift", "shift"},
        .field = &Job::flow_shift,
@@ -96,11 +88,23 @@ std::vector<JobOption> sampling_options() {
        .low = 0.01,
        .high = 100},
       {.name = "sampler",
-       .aliases = {"scheduler", "sampling-method", "sample-solver"},
+       .aliases = {"sampling-method", "sample-solver"},
        .field = &Job::sampler,
        .group = kSampling,
        .value = "NAME",
-       .help = "Solver: euler (or flow_euler), unipc, dpmpp_2m, heun or dpmpp_2m_sde"},
+       .help = "Solver: euler, unipc, dpmpp_2m, heun, dpmpp_2m_sde or sa_solver; see tessera samplers"},
+      {.name = "scheduler",
+       .aliases = {"schedule"},
+       .field = &Job::scheduler,
+       .group = kSampling,
+       .value = "NAME",
+       .help = "How noise levels are spaced: plain, karras or exponential (these two with euler and heun)"},
+      {.name = "sigmas",
+       .aliases = {"custom-sigmas"},
+       .field = &Job::sigmas,
+       .group = kSampling,
+       .value = "A,B,...",
+       .help = "Noise levels before the shift, falling from 1 at most; as many as there are steps"},
       {.name = "seed",
        .short_name = "s",
        .aliases = {"base-seed"},
@@ -123,6 +127,78 @@ std::vector<JobOption> sampling_options() {
        .group = kSampling,
        .value = "FILE[:TENSOR]",
        .help = "Initial noise from a safetensors file"},
+      {.name = "step-cache",
+       .field = &Job::step_cache,
+       .group = kSampling,
+       .value = "THRESHOLD",
+       .help = "Reuse the denoiser's last output while its input has moved by less than this part of itself; try 0.05, "
+               "0 is off",
+       .low = 0,
+       .high = 10},
+  };
+}
+
+std::vector<JobOption> guidance_options() {
+  return {
+      {.name = "cfg-scale",
+       .aliases = {"guidance-scale", "sample-guide-scale", "guidance"},
+       .field = &Job::cfg_scale,
+       .group = kGuidance,
+       .value = "X",
+       .help = "Classifier-free guidance: how hard to follow the prompt; 1 or less turns it off and halves the work",
+       .low = 0,
+       .high = 100},
+      {.name = "guidance-rescale",
+       .aliases = {"cfg-rescale"},
+       .field = &Job::guidance_rescale,
+       .group = kGuidance,
+       .value = "X",
+       .help = "Pull the contrast of guided predictions back to unguided ones; try 0.7, 0 is off",
+       .low = 0,
+       .high = 1},
+      {.name = "guidance-interval",
+       .aliases = {"cfg-interval"},
+       .field = &Job::guidance_interval,
+       .group = kGuidance,
+       .value = "A:B",
+       .help = "Guide this part of the steps alone, e.g. 0:0.8; the rest costs half"},
+      {.name = "apg-eta",
+       .field = &Job::apg_eta,
+       .group = kGuidance,
+       .value = "X",
+       .help = "Projected guidance (APG): weight of the part that only raises contrast; 0 drops it, 1 keeps it. Any "
+               "--apg option turns APG on",
+       .low = 0,
+       .high = 10},
+      {.name = "apg-norm",
+       .aliases = {"apg-rescale", "apg-nt", "apg-norm-threshold", "adaptive-projected-guidance-rescale"},
+       .field = &Job::apg_norm,
+       .group = kGuidance,
+       .value = "X",
+       .help = "APG: largest norm of the guidance, 0 for no limit; 15 unless said otherwise",
+       .low = 0,
+       .high = 1e6},
+      {.name = "apg-momentum",
+       .aliases = {"adaptive-projected-guidance-momentum"},
+       .field = &Job::apg_momentum,
+       .group = kGuidance,
+       .value = "X",
+       .help = "APG: momentum of the guidance over steps, usually negative (-0.5)",
+       .low = -1,
+       .high = 1},
+      {.name = "cfg-zero",
+       .aliases = {"cfg-zero-star"},
+       .field = &Job::cfg_zero,
+       .group = kGuidance,
+       .help = "CFG-Zero*: fit the unguided prediction to the guided one, and stand still in the first step"},
+      {.name = "cfg-zero-steps",
+       .aliases = {"zero-init-steps"},
+       .field = &Job::cfg_zero_steps,
+       .group = kGuidance,
+       .value = "N",
+       .help = "CFG-Zero*: steps to stand still at first; 1 unless said otherwise",
+       .low = 0,
+       .high = 1000},
   };
 }
 
@@ -269,7 +345,8 @@ void visit_value(const Job& job, const JobOption& option, const Visit& visit) {
 const std::vector<JobOption>& job_options() {
   static const std::vector<JobOption> options = [] {
     std::vector<JobOption> all = scene_options();
-    for (const auto& part : {sampling_options(), machine_options()}) all.insert(all.end(), part.begin(), part.end());
+    for (const auto& part : {sampling_options(), guidance_options(), machine_options()})
+      all.insert(all.end(), part.begin(), part.end());
     return all;
   }();
   return options;

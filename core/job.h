@@ -21,8 +21,16 @@ struct Job {
   std::optional<int64_t> fps;
   std::optional<int64_t> steps;
   std::optional<double> cfg_scale;
-  std::optional<double> flow_shift;
+  std::optional<double> flow_shift;  ///< unset for a model whose shift depends on the size
   std::optional<std::string> sampler;
+  std::optional<std::string> scheduler;  ///< curve of noise levels
+  std::optional<std::string> sigmas;     ///< explicit noise levels, comma-separated; they set the steps
+  std::optional<double> guidance_rescale;
+  std::optional<std::string> guidance_interval;  ///< START:STOP, fractions of the calls
+  std::optional<double> apg_eta, apg_norm, apg_momentum;
+  bool cfg_zero = false;
+  std::optional<int64_t> cfg_zero_steps;
+  std::optional<double> step_cache;            ///< threshold, see samplers/step_cache.h
   std::optional<int64_t> max_sequence_length;  ///< prompt tokens, padding included
   int64_t seed = -1;                           ///< of the first output; output i uses seed + i; -1 picks one
   int64_t count = 1;

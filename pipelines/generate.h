@@ -6,6 +6,7 @@
 
 #include "core/job.h"
 #include "core/progress.h"
+#include "samplers/step_cache.h"
 
 namespace tessera {
 
@@ -15,6 +16,7 @@ struct GeneratedOutput {
   std::vector<std::string> files;  ///< what was written
   nlohmann::ordered_json recipe;   ///< see output_recipe
   double text_seconds = 0, denoise_seconds = 0, decode_seconds = 0;
+  StepCacheReport step_cache;  ///< all calls reached the network unless the job asks for a step cache
 };
 
 /// Whom to tell while a job runs.

@@ -76,8 +76,9 @@ std::string layer_runs(const std::vector<std::string>& kinds) {
 
 std::string defaults_text(const Job& job) {
   return c10::str(*job.width, "x", *job.height, ", ", *job.frames, " frames, ", *job.fps, " fps, ", *job.steps,
-                  " steps, sampler ", *job.sampler, ", guidance ", *job.cfg_scale, ", flow shift ", *job.flow_shift,
-                  ", ", *job.max_sequence_length, " prompt tokens");
+                  " steps, sampler ", *job.sampler, ", guidance ", *job.cfg_scale, ", flow shift ",
+                  job.flow_shift ? c10::str(*job.flow_shift) : "dynamic", ", ", *job.max_sequence_length,
+                  " prompt tokens");
 }
 
 }  // namespace

@@ -8,6 +8,7 @@
 #include "media/frame_writer.h"
 #include "models/prompt_clean.h"
 #include "pipelines/latents.h"
+#include "pipelines/sampling.h"
 #include "samplers/registry.h"
 
 namespace tessera {
@@ -81,6 +82,22 @@ void check_allowed_defaults(const nlohmann::json& object, const std::string& whe
     if (!is_model_default(find_job_option(key))) throw Error(where + ": " + key + " is not for the model to decide");
 }
 
+/// Shift, schedule and guidance where they differ from plain ones: ", Flow shift: 3.0, Guidance rescale: 0.7".
+std::string sampling_text(const Job& job) {
+  std::string text = ", Flow shift: " + (job.flow_shift ? nlohmann::json(*job.flow_shift).dump() : "dynamic");
+  const nlohmann::ordered_json recipe = recipe_json(job);
+  for (std::string key : {"scheduler", "sigmas", "step_cache", "guidance_rescale", "guidance_interval", "apg_eta",
+                          "apg_norm", "apg_momentum", "cfg_zero", "cfg_zero_steps"}) {
+    if (!recipe.contains(key) || recipe[key] == "plain" || recipe[key] == false) continue;
+    const bool bare = key == "scheduler" || !recipe[key].is_string();
+    const std::string value = bare && recipe[key].is_string() ? recipe[key].get<std::string>() : recipe[key].dump();
+    std::replace(key.begin(), key.end(), '_', ' ');
+    key[0] = static_cast<char>(std::toupper(static_cast<unsigned char>(key[0])));
+    text += ", " + (key == "Scheduler" ? "Schedule type" : key) + ": " + value;
+  }
+  return text;
+}
+
 }  // namespace
 
 Job model_defaults(const WanModel& model) {
@@ -98,8 +115,10 @@ Job model_defaults(const WanModel& model) {
   wan.steps = 50;
   wan.cfg_scale = 5.0;
   wan.max_sequence_length = 512;
-  wan.flow_shift = model.scheduler.flow_shift;
+  if (!model.scheduler.dynamic_shift) wan.flow_shift = model.scheduler.flow_shift;
   wan.sampler = model.scheduler.sampler;
+  wan.scheduler = sigma_curve_name(model.scheduler.sigma_curve);
+  take_sigmas(defaults);
   fill_unset(defaults, wan);
   return defaults;
 }
@@ -108,12 +127,13 @@ Job complete_job(Job job, const WanModel& model, const at::Tensor& latents, std:
   check_prompts(job);
   if (!job.frames && !job.output.empty() && output_kind(job.output) == OutputKind::kImage) job.frames = 1;
   if (latents.defined()) take_size_of(latents, model, job);
-  fill_unset(job, model_defaults(model));
-  SamplerConfig config = model.scheduler;
-  select_sampler(config, *job.sampler);
-  job.sampler = config.sampler;
+  take_sigmas(job);
+  Job defaults = model_defaults(model);
+  if (job.steps) defaults.sigmas.reset();
+  fill_unset(job, defaults);
   check_size(job, model);
   round_frames(job, model, notes);
+  check_sampling(job, model, notes);
   if (latents.defined()) check_latents(latents, job, model);
   if (job.seed < 0) job.seed = static_cast<int64_t>(std::random_device()());
   choose_output(job);
@@ -143,8 +163,7 @@ std::string recipe_text(const Job& job, int64_t i) {
   return text + "\nSteps: " + number(*job.steps) + ", Sampler: " + *job.sampler +
          ", CFG scale: " + number(*job.cfg_scale) + ", Seed: " + number(job.seed + i) +
          ", Size: " + size_text(*job.width, *job.height) + ", Model: " + model + ", Frames: " + number(*job.frames) +
-         ", FPS: " + number(*job.fps) + ", Flow shift: " + number(*job.flow_shift) +
-         ", Version: tessera " TESSERA_VERSION;
+         ", FPS: " + number(*job.fps) + sampling_text(job) + ", Version: tessera " TESSERA_VERSION;
 }
 
 }  // namespace tessera

@@ -2,8 +2,6 @@
 
 #include "core/cancel.h"
 #include "models/prompt_clean.h"
-#include "samplers/guidance.h"
-#include "samplers/registry.h"
 
 namespace tessera {
 
@@ -22,20 +20,13 @@ at::Tensor encode_prompt(const Umt5Encoder& encoder, const std::vector<int64_t>&
   return at::constant_pad_nd(encoder.forward(row, {}), {0, 0, 0, length - tokens});  // [1, length, d_model]
 }
 
-std::unique_ptr<Sampler> sampler_of(const Job& job, const WanModel& model) {
-  SamplerConfig config = model.scheduler;
-  select_sampler(config, *job.sampler);
-  config.flow_shift = *job.flow_shift;
-  return make_sampler(config, {.steps = *job.steps});
-}
-
 at::Tensor denoise(Sampler& sampler, const Loaded<WanTransformer>& transformer, const Conditioning& conditioning,
-                   const at::Tensor& noise, double scale, const OnStep& on_step) {
+                   const at::Tensor& noise, const GuidanceConfig& guidance, StepCache& cache, const OnStep& on_step) {
   const auto velocity = [&](const at::Tensor& x, const at::Tensor& timesteps, const at::Tensor& context) {
     return transformer.part(x.to(transformer.dtype), timesteps, context.to(transformer.dtype));
   };
-  return run_sampler(sampler, noise,
-                     GuidedModel({.scale = scale}, velocity, conditioning.positive, conditioning.negative), on_step);
+  const GuidedModel guided(guidance, cache.wrap(velocity), conditioning.positive, conditioning.negative);
+  return run_sampler(sampler, noise, guided, on_step);
 }
 
 void decode_latents(const WanModel& model, const Loaded<WanVae>& vae, const at::Tensor& latents,

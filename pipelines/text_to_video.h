@@ -3,13 +3,14 @@
 #include <ATen/core/Tensor.h>
 
 #include <functional>
-#include <memory>
 #include <string>
 #include <vector>
 
 #include "core/job.h"
+#include "pipelines/sampling.h"
 #include "pipelines/wan_model.h"
 #include "samplers/loop.h"
+#include "samplers/step_cache.h"
 
 namespace tessera {
 
@@ -29,14 +30,12 @@ struct Conditioning {
   at::Tensor positive, negative;  ///< [1, length, text_dim]; negative undefined without guidance
 };
 
-/// The solver of a completed job with its steps and shift, ready for the first call.
-std::unique_ptr<Sampler> sampler_of(const Job& job, const WanModel& model);
-
 /// From noise to normalised latents: noise [1, z_dim, t, h, w] float32 on the transformer's device; the same back.
-/// Guidance of `scale` combines both branches, which run as one batch; at or below 1 the prompt runs alone.
+/// Guidance combines both branches, which run as one batch; at a scale of 1 or less the prompt runs alone. `cache`
+/// (fresh for this trajectory) may spare calls of the transformer.
 /// Throws Error when a stop was asked for (before the next step) or the latents are no longer finite (exit code 4).
 at::Tensor denoise(Sampler& sampler, const Loaded<WanTransformer>& transformer, const Conditioning& conditioning,
-                   const at::Tensor& noise, double scale, const OnStep& on_step);
+                   const at::Tensor& noise, const GuidanceConfig& guidance, StepCache& cache, const OnStep& on_step);
 
 /// Frames of normalised latents, chunk by chunk: `sink` gets [1, 3, t, H, W] in [0, 1], float32.
 void decode_latents(const WanModel& model, const Loaded<WanVae>& vae, const at::Tensor& latents,

@@ -60,7 +60,8 @@ void expect_run(const test::Fixture& fixture, const nlohmann::json& run, const T
     EXPECT_CLOSE(sample, fixture[name + ".latents_after_step" + std::to_string(done - 1)], 1e-4);
     ++compared;
   };
-  const at::Tensor latents = denoise(*sampler, transformer, text, noise, *job.cfg_scale, compare);
+  StepCache cache(0);
+  const at::Tensor latents = denoise(*sampler, transformer, text, noise, guidance_of(job), cache, compare);
   EXPECT_EQ(compared, *job.steps);
   std::vector<at::Tensor> chunks;
   decode_latents(model, load_vae(model, "fp32", at::kCPU), latents,

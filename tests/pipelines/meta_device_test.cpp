@@ -41,7 +41,8 @@ void render_on_meta(const WanModel& model, const std::string& sampler, at::Scala
   const auto transformer = on_meta<WanTransformer>(model.transformer, dtype);
   const auto solver = sampler_of(job, model);
   solver->set_noise([](at::IntArrayRef shape) { return at::empty(shape, at::TensorOptions().device(at::kMeta)); });
-  const at::Tensor latents = denoise(*solver, transformer, {states, states}, noise, *job.cfg_scale, {});
+  StepCache cache(0.05);
+  const at::Tensor latents = denoise(*solver, transformer, {states, states}, noise, guidance_of(job), cache, {});
   EXPECT_EQ(latents.sizes(), noise.sizes());
   EXPECT_TRUE(latents.is_meta());
   int64_t frames = 0;

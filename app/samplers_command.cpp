@@ -1,0 +1,95 @@
+#include <iostream>
+
+#include "app/command_line.h"
+#include "app/commands.h"
+#include "app/help.h"
+#include "samplers/registry.h"
+
+namespace tessera {
+namespace {
+
+struct SamplersOptions {
+  std::string name;
+  bool json = false;
+};
+
+std::vector<std::string> families(const Families& of) {
+  std::vector<std::string> out;
+  if (of.flow) out.push_back("flow");
+  if (of.diffusion) out.push_back("diffusion");
+  return out;
+}
+
+std::string joined(const std::vector<std::string>& words) {
+  std::string out;
+  for (const auto& word : words) out += (out.empty() ? "" : ", ") + word;
+  return out;
+}
+
+nlohmann::ordered_json to_json(const SamplerInfo& info) {
+  return {{"name", info.name},
+          {"aliases", info.aliases},
+          {"models", families(info.models)},
+          {"karras_and_exponential", families(info.curves)},
+          {"stochastic", info.stochastic},
+          {"calls_per_step", info.calls_per_step},
+          {"defaults", info.defaults},
+          {"advice", info.advice}};
+}
+
+std::string padded(std::string text, size_t width) {
+  text.resize(std::max(width, text.size()), ' ');
+  return text;
+}
+
+std::string to_row(const SamplerInfo& info) {
+  return "  " + padded(info.name, 14) + padded(joined(families(info.models)), 17) + info.advice + "\n";
+}
+
+std::string to_text(const SamplerInfo& info) {
+  const auto line = [](const std::string& label, const std::string& text) {
+    return "  " + padded(label, 14) + (text.empty() ? "none" : text) + "\n";
+  };
+  return info.name + ": " + info.advice + "\n" + line("models", joined(families(info.models))) +
+         line("schedulers",
+              "plain" + std::string(info.curves.flow || info.curves.diffusion
+                                        ? "; karras and exponential with " + joined(families(info.curves)) + " models"
+                                        : "")) +
+         line("calls a step", std::to_string(info.calls_per_step)) +
+         line("fresh noise", info.stochastic ? "at every step" : "no") + line("defaults", info.defaults) +
+         line("aliases", joined(info.aliases));
+}
+
+void print(const SamplersOptions& options) {
+  const SamplerInfo* one = options.name.empty() ? nullptr : &find_sampler(options.name);
+  if (options.json) {
+    nlohmann::ordered_json all = nlohmann::ordered_json::array();
+    for (const auto& info : samplers())
+      if (!one || &info == one) all.push_back(to_json(info));
+    std::cout << all.dump(2) << "\n";
+    return;
+  }
+  if (one) {
+    std::cout << to_text(*one);
+    return;
+  }
+  std::cout << "  " << padded("NAME", 14) << padded("MODELS", 17) << "ADVICE\n";
+  for (const auto& info : samplers()) std::cout << to_row(info);
+  std::cout << "\nA model's scheduler_config.json says which it uses and how (tessera info); --sampler, --scheduler,\n"
+               "--sigmas and --flow-shift of tessera generate override it. tessera samplers NAME tells more.\n";
+}
+
+}  // namespace
+
+void add_samplers_command(CLI::App& root) {
+  auto options = std::make_shared<SamplersOptions>();
+  CLI::App* command =
+      root.add_subcommand("samplers", "List the samplers, the models they are for, and when to use them");
+  command->add_option("NAME", options->name, "Show this one alone, with its defaults and other names")
+      ->group("What to show");
+  command->add_flag("--json", options->json, "Print JSON")->group("Output");
+  put_help_last(*command, "Output");
+  command->callback([options] { print(*options); });
+}
+
+}  // namespace tessera
