@@ -4,6 +4,8 @@
 #include <c10/core/GradMode.h>
 
 #include <cstdio>
+#include <fstream>
+#include <sstream>
 
 #include "core/atomic_file.h"
 #include "core/cancel.h"
@@ -45,6 +47,18 @@ nlohmann::json text_encoder_config(nlohmann::json config, const Tokenizer& token
   config["pad_token_id"] = tokenizer.pad_id();
   config["eos_token_id"] = tokenizer.eos_id();
   return config;
+}
+
+/// The run's own tokenizer, trained when the run begins: the token table of a checkpoint belongs to it.
+std::string run_tokenizer(const std::filesystem::path& file) {
+  if (std::filesystem::exists(file)) {
+    std::ostringstream bytes;
+    bytes << std::ifstream(file, std::ios::binary).rdbuf();
+    return bytes.str();
+  }
+  const std::string model = train_caption_tokenizer();
+  write_file_atomically(file, model);
+  return model;
 }
 
 std::unique_ptr<SceneModel> make_model(const DenoiserTrainConfig& config, const std::string& tokenizer_model) {
@@ -103,9 +117,9 @@ DenoiserTrainConfig DenoiserTrainConfig::read(const std::filesystem::path& path)
 
 DenoiserTrainer::DenoiserTrainer(DenoiserTrainConfig config)
     : config_(std::move(config)),
-      tokenizer_model_(train_caption_tokenizer()),
-      model_(make_model(config_, tokenizer_model_)),
-      run_(config_.run) {
+      run_(config_.run),
+      tokenizer_model_(run_tokenizer(run_.file("spiece.model"))),
+      model_(make_model(config_, tokenizer_model_)) {
   model_->transformer.params(params_, "transformer.");
   model_->text_encoder.params(params_, "text_encoder.");
   initialise(params_, config_.run.seed, at::kCPU);

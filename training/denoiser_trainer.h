@@ -59,11 +59,11 @@ class DenoiserTrainer {
 
   DenoiserTrainConfig config_;
   SceneRenderer renderer_;
+  TrainingRun run_;
   std::string tokenizer_model_;
   std::unique_ptr<SceneModel> model_;
   ParamList params_;
   std::unique_ptr<Optimizer> optimizer_;
-  TrainingRun run_;
   LatentCache stills_, clips_;
 };
 

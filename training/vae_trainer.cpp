@@ -11,6 +11,7 @@
 #include "training/counter_rng.h"
 #include "training/export.h"
 #include "training/sheet.h"
+#include "weights/bind.h"
 
 namespace tessera {
 namespace {
@@ -48,7 +49,7 @@ VaeTrainConfig VaeTrainConfig::read(const std::filesystem::path& path) {
   const JsonConfig json = JsonConfig::read(path);
   std::vector<std::string> known = RunConfig::keys();
   for (const char* key : {"model", "side", "frames", "crop", "stills_part", "still_batch", "clip_batch", "clip_rate",
-                          "kl_weight", "output"})
+                          "kl_weight", "start", "train_encoder", "output"})
     known.emplace_back(key);
   json.reject_unknown(known);
   VaeTrainConfig config;
@@ -64,6 +65,9 @@ VaeTrainConfig VaeTrainConfig::read(const std::filesystem::path& path) {
   config.clip_rate = json.number("clip_rate", config.clip_rate);
   config.kl_weight = json.number("kl_weight", config.kl_weight);
   config.output = json.text("output");
+  config.start = json.text("start", "");
+  config.train_encoder = json.boolean("train_encoder", config.train_encoder);
+  if (!config.train_encoder && config.start.empty()) json.fail("train_encoder", "can only be false with a start");
   if (config.crop % model.spatial_stride() != 0 || config.crop > config.side)
     json.fail("crop", "must be a multiple of " + std::to_string(model.spatial_stride()) + " and at most side");
   if ((config.frames - 1) % model.temporal_stride() != 0)
@@ -74,9 +78,28 @@ VaeTrainConfig VaeTrainConfig::read(const std::filesystem::path& path) {
 VaeTrainer::VaeTrainer(VaeTrainConfig config)
     : config_(std::move(config)), vae_(WanVaeConfig::from_json(JsonConfig(config_.model, "model"))), run_(config_.run) {
   vae_.params(params_);
-  initialise(params_, config_.run.seed, at::kCPU);
-  optimizer_ = std::make_unique<Optimizer>(params_, OptimizerConfig{});
+  if (config_.start.empty())
+    initialise(params_, config_.run.seed, at::kCPU);
+  else
+    load_start();
+  ParamList trained;
+  for (const Param& param : params_)
+    if (config_.train_encoder || param.name.starts_with("decoder.") || param.name.starts_with("post_quant_conv."))
+      trained.add(param.name, *param.slot, param.shape);
+  optimizer_ = std::make_unique<Optimizer>(trained, OptimizerConfig{});
   run_.resume(*optimizer_);
+}
+
+void VaeTrainer::load_start() {
+  const Component start = open_component(config_.start);
+  bind(params_, read_weights(start), at::kFloat, at::kCPU);
+  const nlohmann::json found = start.config().json();
+  for (const auto& [key, value] : config_.model.items())
+    if (found.contains(key) && found[key] != value)
+      throw Error(config_.start.string() + "/config.json: " + key + " is " + found[key].dump() +
+                  ", the model to train has " + value.dump());
+  for (const char* key : {"latents_mean", "latents_std"})
+    if (found.contains(key)) config_.model[key] = found[key];
 }
 
 at::Tensor VaeTrainer::batch(bool clips) const {
@@ -103,7 +126,10 @@ double VaeTrainer::step() {
   const double rate = config_.run.learning_rate * run_.rate_factor() * (clips ? config_.clip_rate : 1.0);
   const at::Tensor frames = batch(clips);
   optimizer_->zero_gradients();
-  const WanMoments moments = vae_.encode(frames.to(config_.run.dtype));
+  const WanMoments moments = [&] {
+    const c10::AutoGradMode gradients(config_.train_encoder);
+    return vae_.encode(frames.to(config_.run.dtype));
+  }();
   const at::Tensor mean = moments.mean.to(at::kFloat), logvar = moments.logvar.to(at::kFloat).clamp(-30, 20);
   const at::Tensor noise = seeded_noise(mean.sizes(), config_.run.seed * 1000003 + static_cast<uint64_t>(run_.step()));
   const at::Tensor latents = mean + at::exp(0.5 * logvar) * noise;
@@ -158,10 +184,12 @@ void VaeTrainer::draw_sheet() const {
 
 void VaeTrainer::write_output() const {
   const c10::NoGradGuard no_gradients;
-  const LatentStatistics found = measure_latents(vae_, renderer_, config_.side, config_.frames, config_.run.dtype);
   nlohmann::json config = config_.model;
-  config["latents_mean"] = found.mean;
-  config["latents_std"] = found.std;
+  if (config_.train_encoder) {
+    const LatentStatistics found = measure_latents(vae_, renderer_, config_.side, config_.frames, config_.run.dtype);
+    config["latents_mean"] = found.mean;
+    config["latents_std"] = found.std;
+  }
   export_component({"vae", "diffusers", "AutoencoderKLWan", config_.output}, config, params_);
   std::fprintf(stderr, "wrote %s\n", config_.output.c_str());
 }

@@ -20,6 +20,8 @@ struct VaeTrainConfig {
   int64_t still_batch = 48, clip_batch = 4;
   double clip_rate = 1.0;        ///< factor on the learning rate of the clip phase
   double kl_weight = 1e-4;       ///< on the mean KL of a latent value
+  std::filesystem::path start;   ///< a vae directory whose weights are the first; empty: fresh weights
+  bool train_encoder = true;     ///< false: the latents stay as they are and only the decoder learns; needs `start`
   std::filesystem::path output;  ///< the finished autoencoder: a diffusers vae directory
 
   static VaeTrainConfig read(const std::filesystem::path& path);
@@ -39,6 +41,7 @@ class VaeTrainer {
   void save() { run_.save(*optimizer_); }
 
  private:
+  void load_start();
   at::Tensor batch(bool clips) const;  // [B, 3, T, crop, crop]
   void draw_sheet() const;
   void write_output() const;
