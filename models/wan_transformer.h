@@ -32,8 +32,8 @@ struct WanTransformerConfig {
   std::optional<Extent3> position_embedding;
 
   int64_t channels() const { return num_attention_heads * attention_head_dim; }
-  /// Throws Error naming the file and key: unknown keys, wrong types, sizes that cannot be, and image-to-video models,
-  /// which this is not.
+  /// Throws Error naming the file and key: wrong types, sizes that cannot be, unknown keys of `attention`, and
+  /// image-to-video models, which this is not.
   static WanTransformerConfig from_json(const JsonConfig& json);
 };
 

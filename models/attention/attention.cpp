@@ -11,7 +11,7 @@
 namespace tessera {
 namespace {
 
-constexpr double kNearZero = 1e-6;
+constexpr double kSmallestNormalizer = 1e-6;
 
 template <typename Value>
 Value choose(const JsonConfig& json, const std::string& key, const std::string& fallback,
@@ -65,8 +65,12 @@ void NormalizerStats::count(const at::Tensor& normalizer) {
   const at::Tensor n = normalizer.detach();
   const auto add = [](at::Tensor& total, const at::Tensor& more) { total = total.defined() ? total + more : more; };
   add(values, at::full({}, n.numel(), n.options().dtype(at::kLong)));
-  add(near_zero, (n.abs() < kNearZero).sum());
+  add(near_zero, (n.abs() < kSmallestNormalizer).sum());
   add(negative, (n < 0).sum());
+}
+
+at::Tensor guard_normalizer(const at::Tensor& normalizer) {
+  return at::copysign(normalizer.abs().clamp_min(kSmallestNormalizer), normalizer);
 }
 
 AttentionProjections::AttentionProjections(int64_t channels, double eps) : channels_(channels) {

@@ -57,6 +57,9 @@ struct NormalizerStats {
   void count(const at::Tensor& normalizer);
 };
 
+/// The normaliser, at least 1e-6 away from zero with its sign kept; a larger magnitude passes bit for bit.
+at::Tensor guard_normalizer(const at::Tensor& normalizer);
+
 /// What a self-attention layer needs besides its tokens; one per forward pass.
 struct AttentionInput {
   Extent3 grid;                      ///< tokens along time, height, width; token order is raster, time slowest

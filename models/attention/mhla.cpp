@@ -10,7 +10,6 @@ namespace tessera {
 namespace {
 
 constexpr double kNormalizerEps = 1e-6;
-constexpr double kSmallestNormalizer = 1e-6;
 
 /// mixing [M, M] over the first axis of x [M, ...].
 at::Tensor mix_blocks(const at::Tensor& mixing, const at::Tensor& x) {
@@ -28,11 +27,6 @@ at::Tensor normalizer_of(const at::Tensor& q, const at::Tensor& k, const at::Ten
     products = products + (1 - mask) * (products.sum(-2, true) / mask.sum(-2, true));
   }
   return mix_blocks(mixing, products) + kNormalizerEps;
-}
-
-/// At least kSmallestNormalizer away from zero, the sign kept; a larger magnitude passes bit for bit.
-at::Tensor guarded(const at::Tensor& n) {
-  return at::copysign(n.abs().clamp_min(kSmallestNormalizer), n);
 }
 
 }  // namespace
@@ -71,7 +65,7 @@ at::Tensor MhlaAttention::operator()(const at::Tensor& x, const AttentionInput& 
   if (normalized) {
     const at::Tensor n = normalizer_of(q.plain, k.plain, mixing, cut, config_.normalizer);
     if (input.stats) input.stats->count(n);
-    out = out / guarded(n);
+    out = out / guard_normalizer(n);
   }
   out = ungroup_normed(out, head_norm_, cut, x.scalar_type());  // [B, N, C]
   if (config_.gated) out = out * at::silu(gate_(x));

@@ -294,6 +294,12 @@ TEST(Mhla, VanishingNormalizersAreHeldAwayFromZero) {
   EXPECT_EQ(stats.negative.item<int64_t>(), 0);
 }
 
+TEST(NormalizerStats, GuardByHand) {
+  const at::Tensor n = at::tensor({2.0F, -3.0F, 0.0F, 5e-7F, -5e-7F, 1.1e-6F});
+  const at::Tensor expected = at::tensor({2.0F, -3.0F, 1e-6F, 1e-6F, -1e-6F, 1.1e-6F});
+  EXPECT_TRUE(at::equal(guard_normalizer(n), expected));
+}
+
 TEST(NormalizerStats, CountsByHand) {
   NormalizerStats stats;
   stats.count(at::tensor({1.0F, -2.0F, 0.0F, 5e-7F, -5e-7F, 1e-6F}));

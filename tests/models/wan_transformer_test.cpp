@@ -163,6 +163,12 @@ TEST(WanTransformer, NamesOfOurOwnKind) {
     EXPECT_EQ(std::count(names.begin(), names.end(), name), 1) << name;
 }
 
+TEST(WanTransformer, OutChannelsFollowInChannelsWhenNull) {
+  nlohmann::json json = own_config();
+  json["out_channels"] = nullptr;
+  EXPECT_EQ(parsed(json).out_channels, 4);
+}
+
 TEST(WanTransformer, ConfigNamesTheKeyAtFault) {
   const auto message = [](const std::string& key, const nlohmann::json& value) -> std::string {
     nlohmann::json json = own_config();
