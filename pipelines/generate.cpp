@@ -9,11 +9,10 @@
 
 #include "core/cancel.h"
 #include "core/error.h"
-#include "media/frame_writer.h"
 #include "pipelines/bundled_model.h"
 #include "pipelines/disk_space.h"
-#include "pipelines/frame_check.h"
 #include "pipelines/latents.h"
+#include "pipelines/output.h"
 #include "pipelines/recipe.h"
 #include "pipelines/text_to_video.h"
 
@@ -63,20 +62,14 @@ class Generation {
       if (i + 1 == job_.count) transformer.reset();
       const double denoise_seconds = watch.lap();
       decode_output(latents, *writer, i);
-      listener_.done({output_name(job_, i), files(i), output_recipe(job_, i), text_seconds, denoise_seconds, watch.lap(),
-                      cache.report()});
+      listener_.done({output_name(job_, i), output_files(job_, i), output_recipe(job_, i), text_seconds,
+                      denoise_seconds, watch.lap(), cache.report()});
     }
   }
 
  private:
   std::unique_ptr<FrameWriter> open_writer(int64_t i) {
-    OutputOptions options;
-    options.width = *job_.width;
-    options.height = *job_.height;
-    options.fps = {*job_.fps, 1};
-    options.comment = output_recipe(job_, i).dump();
-    options.text = {{"parameters", recipe_text(job_, i)}, {"tessera", options.comment}};
-    auto writer = open_frame_writer(output_name(job_, i), options);
+    auto writer = open_output(job_, i);
     if (i == 0 && !writer->note().empty()) notes_.push_back(writer->note());
     return writer;
   }
@@ -127,33 +120,13 @@ class Generation {
   void decode_output(const at::Tensor& latents, FrameWriter& writer, int64_t i) {
     const auto vae = load_vae(model_, job_.dtype, device_);
     Progress progress(label("decoding", i), *job_.frames, listener_.progress);
-    FrameCheck check;
-    decode_latents(model_, vae, latents, [&](const at::Tensor& chunk) {
-      const at::Tensor frames = chunk.cpu();
-      check.add(frames);
-      if (check.problem() == "not finite") refuse(latents, check, i);
-      for (int64_t t = 0; t < frames.size(2); ++t) writer.write(frames.select(0, 0).select(1, t));
-      progress.advance(frames.size(2));
-    });
-    if (!check.problem().empty()) refuse(latents, check, i);
-    throw_if_cancelled();
-    writer.finish();
-  }
-
-  [[noreturn]] void refuse(const at::Tensor& latents, const FrameCheck& check, int64_t i) {
+    const std::string problem = decode_to(writer, model_, vae, latents, progress);
+    if (problem.empty()) return;
     const std::string kept = output_name(job_, i) + ".latents.safetensors";
-    write_safetensors(kept, {{"latents", latents.cpu()}}, {{"tessera", output_recipe(job_, i).dump()}});
-    throw Error("the frames of " + output_name(job_, i) + " are " + check.problem() + "; the latents are kept in " +
-                    kept + "; try --dtype fp32, another seed or a lower --cfg-scale",
+    save_latents(kept, latents, job_, i);
+    throw Error("the frames of " + output_name(job_, i) + " are " + problem + "; the latents are kept in " + kept +
+                    "; try --dtype fp32, another seed or a lower --cfg-scale",
                 ExitCode::kBadPixels);
-  }
-
-  std::vector<std::string> files(int64_t i) const {
-    const std::string name = output_name(job_, i);
-    if (output_kind(name) != OutputKind::kFrames) return {name};
-    std::vector<std::string> out;
-    for (int64_t t = 0; t < *job_.frames; ++t) out.push_back(frame_path(name, t).string());
-    return out;
   }
 
   std::string label(const std::string& stage, int64_t i) const {

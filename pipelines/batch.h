@@ -1,0 +1,55 @@
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <string>
+
+#include "core/progress.h"
+#include "pipelines/batch_plan.h"
+#include "pipelines/manifest.h"
+
+namespace tessera {
+
+struct BatchOptions {
+  std::filesystem::path folder;
+  bool resume = false;       ///< go on where the manifest ends
+  bool overwrite = false;    ///< begin anew over what an earlier run left
+  int64_t max_failures = 0;  ///< stop after so many failed jobs; 0: never
+  ProgressStyle progress = ProgressStyle::kNone;
+};
+
+struct BatchSummary {
+  int64_t total = 0, done = 0, skipped = 0, failed = 0;
+};
+
+/// Whom to tell while a batch runs.
+struct BatchListener {
+  std::function<void(const std::string&)> note;  ///< a line for the user
+  /// After each job, with what the manifest says of it.
+  std::function<void(const ManifestEntry&, const BatchSummary&)> finished;
+};
+
+/// Renders a plan into options.folder, one job after another, and records each in manifest.jsonl there.
+/// - A job is skipped when the manifest has it as done with the same hash and its files still have the recorded
+/// SHA-256.
+/// - The latents of a video are saved in `latents/` before it is decoded, and removed once it is recorded as done; a
+///   job whose saved latents have its hash is decoded from them.
+/// - A job that fails is recorded and the others go on; see BatchSummary::failed.
+/// Throws Error: another program works in the folder, or it holds an earlier batch and neither resume nor overwrite
+/// was asked for (2); a stop by signal (130 or 143); the disk has no room for the next output or the manifest cannot be
+/// written (1).
+BatchSummary run_batch(const BatchPlan& plan, const WanModel& model, const BatchOptions& options,
+                       const BatchListener& listener);
+
+/// What a run would do.
+struct BatchEstimate {
+  int64_t total = 0, skipped = 0;
+  int64_t bytes = 0;           ///< at most, of all outputs to render
+  double denoise_seconds = 0;  ///< from the time of one step of each size
+};
+
+/// Looks at the manifest as run_batch would, times one step of each kind of job, renders nothing, changes nothing.
+BatchEstimate estimate_batch(const BatchPlan& plan, const WanModel& model, const BatchOptions& options);
+
+}  // namespace tessera

@@ -1,0 +1,38 @@
+#pragma once
+
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include "pipelines/prompt_file.h"
+#include "pipelines/wan_model.h"
+
+namespace tessera {
+
+/// One render with everything decided.
+struct BatchJob {
+  std::string id;
+  Job job;           ///< completed; `output` lies in the output folder
+  std::string name;  ///< the output relative to that folder
+  std::string hash;  ///< see job_hash
+};
+
+struct BatchPlan {
+  std::vector<BatchJob> jobs;      ///< never empty
+  std::vector<std::string> notes;  ///< for the user, each once
+};
+
+/// SHA-256 of every file of a model folder, names and sizes included; where the folder lies does not matter.
+std::string model_hash(const std::filesystem::path& folder);
+
+/// SHA-256 of what makes the bytes of a job's output: its recipe without the model's path, the output's name, the
+/// model's hash, the initial noise when it comes from a file, and the program's version.
+std::string job_hash(const Job& job, const std::string& name, const std::string& model_hash);
+
+/// Completes every job for the model (see complete_job) and names its output in `folder`. `format` is "" (a picture or
+/// an .mp4 video as the number of frames has it), "frames" (ID/0000.png, ...) or an extension without its dot. Throws
+/// one Error with all that the model or the format refuses, each with its line in `path`.
+BatchPlan plan_batch(const PromptFile& prompts, const WanModel& model, const std::filesystem::path& path,
+                     const std::filesystem::path& folder, const std::string& format, const std::string& model_hash);
+
+}  // namespace tessera

@@ -1,0 +1,55 @@
+#include "pipelines/decode.h"
+
+#include <c10/core/InferenceMode.h>
+
+#include "core/error.h"
+#include "core/job.h"
+#include "pipelines/bundled_model.h"
+#include "pipelines/disk_space.h"
+#include "pipelines/latents.h"
+#include "pipelines/output.h"
+#include "pipelines/recipe.h"
+
+namespace tessera {
+namespace {
+
+/// The job that made the latents, from the file's header.
+Job recipe_of(const std::string& path) {
+  const TensorFile file = read_safetensors(path);
+  const auto text = file.metadata().find("tessera");
+  const auto recipe =
+      text == file.metadata().end() ? nlohmann::json() : nlohmann::json::parse(text->second, nullptr, false);
+  if (!recipe.is_object() || !recipe.contains("job") || !recipe["job"].is_object())
+    throw Error(path + " holds no recipe in its header; want latents that tessera kept");
+  Job job;
+  apply_json(job, recipe["job"], path);
+  return job;
+}
+
+}  // namespace
+
+std::vector<std::string> decode_file(const DecodeRequest& request, ProgressStyle progress,
+                                     const std::function<void(const std::string&)>& note) {
+  const c10::InferenceMode inference;
+  const at::Device device = open_device(request.device);
+  Job job = recipe_of(request.latents);
+  if (!request.model.empty()) job.model = request.model;
+  job.output = request.output;
+  const WanModel model = open_wan_model(job.model.empty() ? find_bundled_model() : std::filesystem::path(job.model));
+  const at::Tensor latents = read_latents(request.latents, model);
+  std::vector<std::string> notes;
+  job = complete_job(job, model, latents, notes);
+  check_free_space(job.output, largest_output_bytes(job));
+  const auto writer = open_output(job, 0);
+  for (const std::string& text : notes) note(text);
+  const auto vae = load_vae(model, request.dtype, device);
+  Progress bar("decoding", *job.frames, progress);
+  const std::string problem = decode_to(*writer, model, vae, latents.to(device), bar);
+  if (!problem.empty())
+    throw Error(
+        "the frames of " + job.output + " are " + problem + "; try --dtype fp32, or render it with another seed",
+        ExitCode::kBadPixels);
+  return output_files(job, 0);
+}
+
+}  // namespace tessera

@@ -1,0 +1,54 @@
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <map>
+#include <nlohmann/json.hpp>
+#include <string>
+
+namespace tessera {
+
+/// What became of one job, as a line of manifest.jsonl says it.
+struct ManifestEntry {
+  std::string id;
+  std::string status;             ///< "done", "failed" or "bad_pixels"
+  std::string hash;               ///< of the recipe and the model, see job_hash (pipelines/batch_plan.h)
+  std::string output;             ///< relative to the output folder
+  std::string sha256;             ///< of the output's bytes (all frames one after another); "" unless done
+  std::string latents;            ///< what is kept for another try, relative to the output folder; may be ""
+  std::string error;              ///< "" when done
+  nlohmann::ordered_json recipe;  ///< empty for entries read back
+  double text_seconds = 0, denoise_seconds = 0, decode_seconds = 0;
+};
+
+/// The record of a batch: one JSON object a line, each flushed to the disk before the next job begins.
+class Manifest {
+ public:
+  /// Opens or creates `path` and reads what it holds. A last line without its end (the program was killed while
+  /// writing it) is cut off; other lines that cannot be read are kept but count for nothing. Throws Error when the file
+  /// cannot be opened, read or written.
+  explicit Manifest(const std::filesystem::path& path);
+  ~Manifest();
+  Manifest(const Manifest&) = delete;
+  Manifest& operator=(const Manifest&) = delete;
+
+  /// Appends a line and flushes it. Throws Error (failed) when the disk is full; the file then ends as it did before.
+  void append(const ManifestEntry& entry);
+  /// The last line about a job, nullptr when there is none.
+  const ManifestEntry* find(const std::string& id) const;
+  bool empty() const { return entries_.empty(); }
+  /// Lines that could not be read, and whether a torn one was cut off: for a message.
+  int64_t unreadable() const { return unreadable_; }
+  bool repaired() const { return repaired_; }
+
+ private:
+  void read();
+
+  std::filesystem::path path_;
+  int descriptor_ = -1;
+  std::map<std::string, ManifestEntry> entries_;
+  int64_t unreadable_ = 0;
+  bool repaired_ = false;
+};
+
+}  // namespace tessera

@@ -1,0 +1,52 @@
+#include "pipelines/output.h"
+
+#include "core/cancel.h"
+#include "pipelines/frame_check.h"
+#include "pipelines/recipe.h"
+#include "pipelines/text_to_video.h"
+
+namespace tessera {
+
+std::unique_ptr<FrameWriter> open_output(const Job& job, int64_t i) {
+  OutputOptions options;
+  options.width = *job.width;
+  options.height = *job.height;
+  options.fps = {*job.fps, 1};
+  options.comment = output_recipe(job, i).dump();
+  options.text = {{"parameters", recipe_text(job, i)}, {"tessera", options.comment}};
+  return open_frame_writer(output_name(job, i), options);
+}
+
+std::string decode_to(FrameWriter& writer, const WanModel& model, const Loaded<WanVae>& vae, const at::Tensor& latents,
+                      Progress& progress) {
+  FrameCheck check;
+  decode_latents(model, vae, latents, [&](const at::Tensor& chunk) {
+    if (check.problem() == "not finite") return;
+    const at::Tensor frames = chunk.cpu();
+    check.add(frames);
+    if (check.problem() == "not finite") return;
+    for (int64_t t = 0; t < frames.size(2); ++t) writer.write(frames.select(0, 0).select(1, t));
+    progress.advance(frames.size(2));
+  });
+  if (!check.problem().empty()) return check.problem();
+  throw_if_cancelled();
+  writer.finish();
+  return "";
+}
+
+std::vector<std::string> output_files(const Job& job, int64_t i) {
+  const std::string name = output_name(job, i);
+  if (output_kind(name) != OutputKind::kFrames) return {name};
+  std::vector<std::string> files;
+  for (int64_t t = 0; t < *job.frames; ++t) files.push_back(frame_path(name, t).string());
+  return files;
+}
+
+void save_latents(const std::string& path, const at::Tensor& latents, const Job& job, int64_t i,
+                  const std::string& hash) {
+  std::map<std::string, std::string> metadata = {{"tessera", output_recipe(job, i).dump()}};
+  if (!hash.empty()) metadata["hash"] = hash;
+  write_safetensors(path, {{"latents", latents.cpu()}}, metadata);
+}
+
+}  // namespace tessera

@@ -1,0 +1,32 @@
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "core/job.h"
+#include "core/progress.h"
+#include "media/frame_writer.h"
+#include "pipelines/wan_model.h"
+
+namespace tessera {
+
+/// The writer of a completed job's output `i` (see output_name), which carries the recipe. Throws what
+/// open_frame_writer throws.
+std::unique_ptr<FrameWriter> open_output(const Job& job, int64_t i);
+
+/// Decodes normalised latents into the writer and completes it. Returns "" or, with the output not completed, what is
+/// wrong with the frames (see FrameCheck). Throws Error when a stop was asked for or a write fails.
+std::string decode_to(FrameWriter& writer, const WanModel& model, const Loaded<WanVae>& vae, const at::Tensor& latents,
+                      Progress& progress);
+
+/// The files of output `i` of a completed job: one, or one a frame.
+std::vector<std::string> output_files(const Job& job, int64_t i);
+
+/// Keeps latents in a safetensors file whose header holds the recipe of output `i` and `hash` (may be empty).
+void save_latents(const std::string& path, const at::Tensor& latents, const Job& job, int64_t i,
+                  const std::string& hash = "");
+
+}  // namespace tessera
