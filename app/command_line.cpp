@@ -73,8 +73,9 @@ std::string option_names(const std::string& short_name, const std::vector<std::s
   return names;
 }
 
-void add_job_options(CLI::App& command, Job& job) {
-  for (const JobOption& option : job_options()) set_from(job, option, command);
+void add_job_options(CLI::App& command, Job& job, const std::set<std::string>& without) {
+  for (const JobOption& option : job_options())
+    if (!without.count(option.name)) set_from(job, option, command);
 }
 
 void run_command_line(CLI::App& root, int argc, const char* const* argv) {

@@ -9,6 +9,8 @@ namespace tessera {
 /// Each registers one command; its callback does the work and throws Error when it cannot.
 void add_generate_command(CLI::App& root);
 void add_info_command(CLI::App& root);
+void add_batch_command(CLI::App& root);
+void add_decode_command(CLI::App& root);
 void add_samplers_command(CLI::App& root);
 
 }  // namespace tessera

@@ -26,6 +26,8 @@ int run(int argc, char** argv) {
   tessera::put_help_last(root, "Options");
   root.require_subcommand(0, 1);
   tessera::add_generate_command(root);
+  tessera::add_batch_command(root);
+  tessera::add_decode_command(root);
   tessera::add_info_command(root);
   tessera::add_samplers_command(root);
   tessera::add_train_command(root);

@@ -1,0 +1,182 @@
+#include <iostream>
+#include <set>
+
+#include "app/command_line.h"
+#include "app/commands.h"
+#include "app/help.h"
+#include "core/cancel.h"
+#include "core/error.h"
+#include "pipelines/batch.h"
+#include "pipelines/bundled_model.h"
+
+namespace tessera {
+namespace {
+
+struct CommandOptions {
+  Job job;  // checks the flags; what was given goes through batch_flags
+  std::string prompts, format;
+  BatchOptions batch;
+  std::string folder;
+  bool dry_run = false, schema = false;
+};
+
+/// Options of generate that mean something else, or nothing, for a whole file.
+const std::set<std::string>& left_out() {
+  static const std::set<std::string> names = {"prompt", "output", "latents"};
+  return names;
+}
+
+/// The job options that stand on the command line.
+std::vector<std::pair<const JobOption*, std::string>> batch_flags(const CLI::App& command) {
+  std::vector<std::pair<const JobOption*, std::string>> given;
+  for (const JobOption& option : job_options()) {
+    if (left_out().count(option.name) || !allowed_in_prompt_file(option, true)) continue;
+    const CLI::Option* flag = command.get_option("--" + option.name);
+    if (flag->count() > 0) given.emplace_back(&option, flag->results().back());
+  }
+  return given;
+}
+
+std::string megabytes(int64_t bytes) {
+  return std::to_string((bytes + 999999) / 1000000) + " MB";
+}
+
+void print_plan(const BatchPlan& plan, const BatchEstimate& estimate, bool json) {
+  if (json) {
+    nlohmann::ordered_json jobs = nlohmann::ordered_json::array();
+    for (const BatchJob& job : plan.jobs)
+      jobs.push_back({{"id", job.id}, {"output", job.name}, {"job", recipe_json(job.job)}});
+    const nlohmann::ordered_json whole = {{"outputs", estimate.total},
+                                          {"done_already", estimate.skipped},
+                                          {"most_bytes", estimate.bytes},
+                                          {"denoise_seconds", estimate.denoise_seconds},
+                                          {"jobs", jobs}};
+    std::cout << whole.dump() << std::endl;
+    return;
+  }
+  for (const BatchJob& job : plan.jobs)
+    std::cout << job.name << "  " << *job.job.width << "x" << *job.job.height << ", " << *job.job.frames << " frames, "
+              << *job.job.steps << " steps, seed " << job.job.seed << "  " << job.job.prompt.substr(0, 60) << "\n";
+  std::cout << estimate.total << " outputs, " << estimate.skipped << " done already; at most "
+            << megabytes(estimate.bytes) << "; denoising takes about " << clock_text(estimate.denoise_seconds)
+            << ", decoding comes on top\n";
+}
+
+void print_finished(const ManifestEntry& entry, const CommandOptions& options) {
+  if (entry.status != "done") {
+    std::cerr << "tessera: " << entry.id << " failed: " << entry.error << std::endl;
+    return;
+  }
+  const std::string path = (options.batch.folder / entry.output).string();
+  if (options.job.json)
+    std::cout << nlohmann::ordered_json{{"id", entry.id},
+                                        {"output", path},
+                                        {"sha256", entry.sha256},
+                                        {"seconds",
+                                         {{"text", entry.text_seconds},
+                                          {"denoise", entry.denoise_seconds},
+                                          {"decode", entry.decode_seconds}}},
+                                        {"job", entry.recipe}}
+                     .dump()
+              << std::endl;
+  else
+    std::cout << path << std::endl;
+}
+
+void render(const BatchPlan& plan, const WanModel& model, const CommandOptions& options) {
+  BatchSummary so_far;
+  const BatchListener listener = {[](const std::string& text) { std::cerr << "tessera: " << text << std::endl; },
+                                  [&](const ManifestEntry& entry, const BatchSummary& summary) {
+                                    so_far = summary;
+                                    print_finished(entry, options);
+                                  }};
+  try {
+    so_far = run_batch(plan, model, options.batch, listener);
+  } catch (const Error& error) {
+    if (static_cast<int>(error.code()) < 128) throw;
+    throw Error("stopped by a signal; " + std::to_string(so_far.done + so_far.skipped) + " of " +
+                    std::to_string(plan.jobs.size()) + " outputs are done; go on with --resume",
+                error.code());
+  }
+  std::cerr << "tessera: " << so_far.done << " rendered, " << so_far.skipped << " done already, " << so_far.failed
+            << " failed" << std::endl;
+  if (so_far.failed > 0)
+    throw Error(std::to_string(so_far.failed) + " of " + std::to_string(so_far.total) + " jobs failed; see " +
+                    (options.batch.folder / "manifest.jsonl").string() + ", try again with --resume",
+                ExitCode::kPartlyDone);
+}
+
+void run(CommandOptions& options, const CLI::App& command) {
+  if (options.schema) {
+    std::cout << prompt_schema().dump(2) << std::endl;
+    return;
+  }
+  if (options.prompts.empty()) throw Error("batch needs a prompt file: tessera batch prompts.json -o out");
+  if (options.folder.empty()) throw Error("batch needs a folder for its outputs: -o DIR");
+  if (options.batch.resume && options.batch.overwrite) throw Error("--resume and --overwrite exclude each other");
+  options.batch.folder = options.folder;
+  options.batch.progress = stderr_progress_style(options.job.quiet);
+  const PromptFile prompts = read_prompt_file(options.prompts, batch_flags(command));
+  const std::string asked = prompts.jobs.front().job.model;
+  const std::filesystem::path folder = asked.empty() ? find_bundled_model() : std::filesystem::path(asked);
+  const WanModel model = open_wan_model(folder);
+  check_weights(model);
+  const BatchPlan plan =
+      plan_batch(prompts, model, options.prompts, options.batch.folder, options.format, model_hash(folder));
+  for (const std::string& note : plan.notes) std::cerr << "tessera: " << note << std::endl;
+  if (options.dry_run)
+    print_plan(plan, estimate_batch(plan, model, options.batch), options.job.json);
+  else
+    render(plan, model, options);
+}
+
+void add_batch_options(CLI::App& command, CommandOptions& options) {
+  command.add_option("PROMPTS", options.prompts, "Prompt file: JSON, JSONL or text; docs/batch.md has the forms")
+      ->group("What to render");
+  add_job_options(command, options.job, left_out());
+  command.add_option("-o,--output", options.folder, "Folder for outputs and manifest.jsonl; made when missing")
+      ->type_name("DIR")
+      ->group("Output");
+  command
+      .add_option("--format", options.format,
+                  "mp4, webm, gif, ... for videos, png for pictures, frames for a folder of frames; without it mp4, or "
+                  "png for one frame")
+      ->type_name("NAME")
+      ->group("Output");
+  command.add_flag("--resume", options.batch.resume, "Go on with an earlier run: skip what is done, redo what changed")
+      ->group("Running");
+  command.add_flag("--overwrite", options.batch.overwrite, "Begin anew over an earlier run")->group("Running");
+  command.add_option("--max-failures", options.batch.max_failures, "Stop after N failed jobs; 0 never stops")
+      ->type_name("N")
+      ->check(CLI::NonNegativeNumber)
+      ->default_str("0")
+      ->group("Running");
+  command
+      .add_flag("--dry-run", options.dry_run, "Check everything, print the plan and a time estimate, render nothing")
+      ->group("Running");
+  command.add_flag("--schema", options.schema, "Print the JSON Schema of prompt files")->group("Running");
+}
+
+}  // namespace
+
+void add_batch_command(CLI::App& root) {
+  auto options = std::make_shared<CommandOptions>();
+  CLI::App* command = root.add_subcommand("batch", "Render a file of prompts, safely and resumably");
+  add_batch_options(*command, *options);
+  put_help_last(*command, "Running");
+  command->footer(
+      "Options win over the file's \"defaults\" and give way to what a prompt says itself. Paths (or JSON) go to\n"
+      "stdout. Exit codes: 0 all done, 1 failed, 2 wrong use or a mistake in the file, 3 some jobs failed,\n"
+      "130 stopped by Ctrl-C.\n"
+      "\n"
+      "Examples\n"
+      "  tessera batch prompts.json -o out\n"
+      "  tessera batch prompts.txt -o out --size 832x480 --steps 30 --dry-run\n"
+      "  tessera batch prompts.json -o out --resume");
+  command->callback([options, command] {
+    install_signal_handlers();
+    run(*options, *command);
+  });
+}
+
+}  // namespace tessera

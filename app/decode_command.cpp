@@ -1,0 +1,48 @@
+#include <iostream>
+
+#include "app/command_line.h"
+#include "app/commands.h"
+#include "app/help.h"
+#include "core/cancel.h"
+#include "pipelines/decode.h"
+
+namespace tessera {
+
+void add_decode_command(CLI::App& root) {
+  struct Options {
+    DecodeRequest request;
+    bool quiet = false;
+  };
+  auto options = std::make_shared<Options>();
+  CLI::App* command = root.add_subcommand("decode", "Make the frames of latents that generate or batch kept");
+  command->add_option("LATENTS", options->request.latents, "The file that was kept (.safetensors)")
+      ->required()
+      ->group("What to decode");
+  command->add_option("-o,--output", options->request.output, "x.png, x.mp4, or dir/frame_%04d.png for every frame")
+      ->required()
+      ->type_name("FILE")
+      ->group("Output");
+  command->add_option("-m,--model", options->request.model, "Model directory; without it the recipe's")
+      ->type_name("DIR")
+      ->group("Model and machine");
+  command->add_option("--dtype", options->request.dtype, "Precision of the autoencoder: auto, fp32, bf16 or fp16")
+      ->type_name("NAME")
+      ->default_str("auto")
+      ->group("Model and machine");
+  command->add_option("--device", options->request.device, "cpu, cuda, cuda:N, or auto")
+      ->type_name("NAME")
+      ->default_str("auto")
+      ->group("Model and machine");
+  command->add_flag("-q,--quiet", options->quiet, "No progress on stderr")->group("Output");
+  put_help_last(*command, "Output");
+  command->footer("Examples\n  tessera decode out/latents/cat.safetensors -o cat.mp4");
+  command->callback([options] {
+    install_signal_handlers();
+    const auto note = [](const std::string& text) { std::cerr << "tessera: " << text << std::endl; };
+    for (const std::string& file : decode_file(options->request, stderr_progress_style(options->quiet), note))
+      std::cout << file << "\n";
+    std::cout.flush();
+  });
+}
+
+}  // namespace tessera

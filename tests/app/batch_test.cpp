@@ -1,0 +1,332 @@
+#include <gtest/gtest.h>
+#include <sys/file.h>
+
+#include <fstream>
+#include <map>
+#include <nlohmann/json.hpp>
+#include <random>
+#include <set>
+
+#include "tests/support/fixture.h"
+#include "tests/support/process.h"
+
+namespace tessera {
+namespace {
+
+namespace fs = std::filesystem;
+using nlohmann::json;
+using test::ProcessResult;
+using test::TemporaryFolder;
+
+std::vector<std::string> batch_arguments(const fs::path& prompts, const fs::path& out,
+                                         const std::vector<std::string>& more = {}) {
+  std::vector<std::string> all = {TESSERA_BINARY,
+                                  "batch",
+                                  prompts,
+                                  "-o",
+                                  out,
+                                  "--quiet",
+                                  "--size",
+                                  "32x32",
+                                  "--max-sequence-length",
+                                  "16",
+                                  "--dtype",
+                                  "fp32",
+                                  "--model",
+                                  test::fixture_folder() / "wan_pipeline" / "pipeline"};
+  all.insert(all.end(), more.begin(), more.end());
+  return all;
+}
+
+/// What a batch is made of: everything is small, so that a job takes milliseconds.
+class Batch : public testing::Test {
+ protected:
+  ProcessResult run(const std::string& prompts, const std::vector<std::string>& more = {},
+                    const std::string& out = "out", long limit_file_bytes = 0) {
+    return test::Process(batch_arguments(write(prompts), folder / out, more), {}, limit_file_bytes).wait();
+  }
+
+  fs::path write(const std::string& prompts) const {
+    std::ofstream(folder / "prompts.json") << prompts;
+    return folder / "prompts.json";
+  }
+
+  std::vector<json> manifest(const std::string& out = "out") const {
+    std::istringstream lines(test::read_text(folder / out / "manifest.jsonl"));
+    std::vector<json> entries;
+    for (std::string line; std::getline(lines, line);) entries.push_back(json::parse(line));
+    return entries;
+  }
+
+  /// Every output of a folder with its bytes; the record and the lock are left out.
+  std::map<std::string, std::string> outputs(const std::string& out) const {
+    std::map<std::string, std::string> files;
+    for (const auto& entry : fs::recursive_directory_iterator(folder / out)) {
+      const std::string name = fs::relative(entry.path(), folder / out).string();
+      if (entry.is_regular_file() && name != "manifest.jsonl" && name != ".tessera.lock")
+        files[name] = test::read_text(entry.path());
+    }
+    return files;
+  }
+
+  TemporaryFolder folder;
+};
+
+/// Pictures and videos in turn.
+std::string thirty_jobs() {
+  json prompts = json::array();
+  for (int i = 0; i < 30; ++i)
+    prompts.push_back({{"id", "job" + std::to_string(i)},
+                       {"prompt", "a star, number " + std::to_string(i % 7)},
+                       {"seed", i},
+                       {"frames", i % 3 == 0 ? 5 : 1}});
+  return json{{"version", 1}, {"defaults", {{"steps", 1}}}, {"prompts", prompts}}.dump();
+}
+
+TEST_F(Batch, RendersWhatGenerateRenders) {
+  const ProcessResult result = run(R"(["a red star", {"id": "sub/clip", "prompt": "a cat", "frames": 5, "seed": 3}])",
+                                   {"--steps", "2", "--seed", "7", "--frames", "1"});
+  EXPECT_EQ(result.exit_code, 0) << result.err;
+  EXPECT_EQ(result.out,
+            (folder / "out" / "000000.png").string() + "\n" + (folder / "out" / "sub/clip.mp4").string() + "\n");
+  EXPECT_EQ(test::listing(folder / "out"),
+            (std::vector<std::string>{".tessera.lock", "000000.png", "manifest.jsonl", "sub", "sub/clip.mp4"}));
+  const std::string model = test::fixture_folder() / "wan_pipeline" / "pipeline";
+  ASSERT_EQ(test::tessera({"generate", "a cat", "--model", model, "--size", "32x32", "--max-sequence-length", "16",
+                           "--dtype", "fp32", "--steps", "2", "--frames", "5", "--seed", "3", "-o", folder / "x.mp4"})
+                .exit_code,
+            0);
+  EXPECT_EQ(test::read_text(folder / "x.mp4"), test::read_text(folder / "out" / "sub/clip.mp4"));
+  const auto entries = manifest();
+  ASSERT_EQ(entries.size(), 2u);
+  EXPECT_EQ(entries[0]["id"], "000000");
+  EXPECT_EQ(entries[0]["status"], "done");
+  EXPECT_EQ(entries[0]["recipe"]["seed"], 7);
+  EXPECT_EQ(entries[1]["output"], "sub/clip.mp4");
+  EXPECT_EQ(entries[0]["hash"].get<std::string>().size(), 64u);
+}
+
+TEST_F(Batch, KilledAnywhereAndResumedItEndsAsIfNothingHadHappened) {
+  const ProcessResult whole = run(thirty_jobs(), {}, "whole");
+  ASSERT_EQ(whole.exit_code, 0) << whole.err;
+  const auto want = outputs("whole");
+  ASSERT_EQ(want.size(), 30u);
+
+  std::mt19937 random(4);
+  int kills = 0, rounds = 0;
+  while (kills < 50) {
+    const std::string out = "out" + std::to_string(rounds++);
+    const auto arguments = batch_arguments(write(thirty_jobs()), folder / out, {"--resume"});
+    for (int start = 0; start < 40; ++start) {
+      test::Process process(arguments);
+      // From before the first file to after the last one; later starts have less left to do.
+      std::this_thread::sleep_for(std::chrono::milliseconds(random() % 700));
+      process.signal(SIGKILL);
+      if (process.wait().exit_code == 128 + SIGKILL) ++kills;
+      if (fs::exists(folder / out / "manifest.jsonl") && random() % 8 == 0) {
+        // What a power cut may leave: a line without its end.
+        std::ofstream(folder / out / "manifest.jsonl", std::ios::app) << "{\"id\":\"job1\",\"status\":\"do";
+      }
+      if (random() % 4 == 0) break;
+    }
+    const ProcessResult last = test::Process(arguments).wait();
+    ASSERT_EQ(last.exit_code, 0) << last.err;
+    EXPECT_EQ(outputs(out), want);
+    std::map<std::string, int> times;
+    for (const json& entry : manifest(out)) {
+      EXPECT_EQ(entry["status"], "done");
+      ++times[entry["id"]];
+    }
+    EXPECT_EQ(times.size(), 30u);
+    for (const auto& [id, count] : times) EXPECT_EQ(count, 1) << id << " was rendered again after it was recorded";
+  }
+}
+
+TEST_F(Batch, ResumeRedoesWhatChangedAndNothingElse) {
+  ASSERT_EQ(
+      run(R"([{"id": "a", "prompt": "a cat"}, {"id": "b", "prompt": "a dog"}])", {"--steps", "1", "--frames", "1"})
+          .exit_code,
+      0);
+  const std::string changed =
+      R"([{"id": "a", "prompt": "a cat"}, {"id": "b", "prompt": "a bird"}, {"id": "c", "prompt": "x"}])";
+  const ProcessResult second = run(changed, {"--steps", "1", "--frames", "1", "--resume"});
+  EXPECT_EQ(second.exit_code, 0) << second.err;
+  EXPECT_NE(second.err.find("2 rendered, 1 done already, 0 failed"), std::string::npos) << second.err;
+  // A file that was altered or removed is made again, with the same bytes.
+  const auto want = outputs("out");
+  std::ofstream(folder / "out" / "a.png", std::ios::app) << "x";
+  fs::remove(folder / "out" / "c.png");
+  const ProcessResult third = run(changed, {"--steps", "1", "--frames", "1", "--resume"});
+  EXPECT_NE(third.err.find("2 rendered, 1 done already"), std::string::npos) << third.err;
+  EXPECT_EQ(outputs("out"), want);
+}
+
+TEST_F(Batch, EarlierWorkIsNotOverwrittenUnasked) {
+  const std::string prompts = R"([{"id": "a", "prompt": "a cat"}])";
+  const std::vector<std::string> quick = {"--steps", "1", "--frames", "1"};
+  ASSERT_EQ(run(prompts, quick).exit_code, 0);
+  const ProcessResult again = run(prompts, quick);
+  EXPECT_EQ(again.exit_code, 2);
+  EXPECT_NE(again.err.find("holds an earlier batch"), std::string::npos) << again.err;
+  fs::remove(folder / "out" / "manifest.jsonl");
+  EXPECT_NE(run(prompts, quick).err.find("a.png exists already"), std::string::npos);
+  EXPECT_EQ(run(prompts, {"--steps", "1", "--frames", "1", "--overwrite"}).exit_code, 0);
+}
+
+TEST_F(Batch, TwoProgramsDoNotShareAFolder) {
+  fs::create_directory(folder / "out");
+  const int held = open((folder / "out" / ".tessera.lock").c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+  ASSERT_EQ(flock(held, LOCK_EX | LOCK_NB), 0);
+  ASSERT_EQ(::write(held, "4711\n", 5), 5);
+  const ProcessResult result = run(R"(["a"])", {"--steps", "1", "--frames", "1", "--resume"});
+  close(held);
+  EXPECT_EQ(result.exit_code, 2);
+  EXPECT_NE(result.err.find("another tessera (process 4711) works in the folder"), std::string::npos) << result.err;
+}
+
+TEST_F(Batch, AFailedJobIsRecordedAndTheOthersGoOn) {
+  fs::create_directories(folder / "out" / "b.mp4");  // a folder where a file should go
+  const std::string prompts =
+      R"([{"id": "a", "prompt": "a"}, {"id": "b", "prompt": "b", "frames": 5}, {"id": "c", "prompt": "c"}])";
+  const ProcessResult first = run(prompts, {"--steps", "1", "--frames", "1", "--overwrite"});
+  EXPECT_EQ(first.exit_code, 3) << first.err;
+  EXPECT_NE(first.err.find("b failed: "), std::string::npos) << first.err;
+  EXPECT_NE(first.err.find("1 of 3 jobs failed"), std::string::npos) << first.err;
+  ASSERT_EQ(manifest().size(), 3u);
+  EXPECT_EQ(manifest()[1]["status"], "failed");
+  fs::remove(folder / "out" / "b.mp4");
+  const ProcessResult second = run(prompts, {"--steps", "1", "--frames", "1", "--resume"});
+  EXPECT_EQ(second.exit_code, 0) << second.err;
+  EXPECT_NE(second.err.find("1 rendered, 2 done already, 0 failed"), std::string::npos) << second.err;
+}
+
+TEST_F(Batch, MaxFailuresStops) {
+  fs::create_directories(folder / "out" / "a.png");
+  const ProcessResult result = run(R"([{"id": "a", "prompt": "a"}, {"id": "c", "prompt": "c"}])",
+                                   {"--steps", "1", "--frames", "1", "--overwrite", "--max-failures", "1"});
+  EXPECT_EQ(result.exit_code, 3);
+  EXPECT_NE(result.err.find("stopped after 1 failed jobs"), std::string::npos) << result.err;
+  EXPECT_EQ(manifest().size(), 1u);
+}
+
+/// A file limit lets the latents and the record through and stops the video.
+TEST_F(Batch, AFailureToWriteCostsNoSampling) {
+  const std::string prompts = R"([{"id": "v", "prompt": "a cat", "seed": 5, "frames": 17, "width": 64, "height": 64}])";
+  ASSERT_EQ(run(prompts, {"--steps", "2"}, "whole").exit_code, 0);
+  const auto size = static_cast<long>(fs::file_size(folder / "whole" / "v.mp4"));
+  const ProcessResult failed = run(prompts, {"--steps", "2"}, "out", size - 100);
+  ASSERT_EQ(failed.exit_code, 3) << failed.err << size;
+  EXPECT_NE(failed.err.find("would be larger than allowed"), std::string::npos) << failed.err;
+  EXPECT_EQ(test::listing(folder / "out"),
+            (std::vector<std::string>{".tessera.lock", "latents", "latents/v.safetensors", "manifest.jsonl"}));
+  EXPECT_EQ(manifest()[0]["latents"], "latents/v.safetensors");
+
+  const ProcessResult decoded =
+      test::tessera({"decode", folder / "out" / "latents/v.safetensors", "-o", folder / "d.mp4"});
+  EXPECT_EQ(decoded.exit_code, 0) << decoded.err;
+  EXPECT_EQ(test::read_text(folder / "d.mp4"), test::read_text(folder / "whole" / "v.mp4"));
+
+  const ProcessResult resumed = run(prompts, {"--steps", "2", "--resume"});
+  EXPECT_EQ(resumed.exit_code, 0) << resumed.err;
+  EXPECT_EQ(outputs("out"), outputs("whole"));
+  EXPECT_EQ(manifest().back()["seconds"]["denoise"], 0.0) << "it was sampled again";
+}
+
+TEST_F(Batch, DecodeRefusesWhatHoldsNoRecipe) {
+  const auto noise = test::fixture_folder() / "wan_pipeline" / "init_noise.safetensors";
+  const ProcessResult result = test::tessera({"decode", noise, "-o", folder / "d.mp4"});
+  EXPECT_EQ(result.exit_code, 2);
+  EXPECT_NE(result.err.find("holds no recipe"), std::string::npos) << result.err;
+}
+
+TEST_F(Batch, MistakesAreFoundBeforeAnythingIsMade) {
+  const ProcessResult result =
+      run("[\n{\"prompt\": \"a\", \"stepz\": 3},\n{\"id\": \"../x\", \"prompt\": \"b\"},\n"
+          "{\"prompt\": \"c\", \"width\": 33}\n]");
+  EXPECT_EQ(result.exit_code, 2);
+  EXPECT_NE(result.err.find("line 2: unknown key \"stepz\" (did you mean \"steps\"?)"), std::string::npos)
+      << result.err;
+  EXPECT_NE(result.err.find("line 3: the id \"../x\" climbs out"), std::string::npos) << result.err;
+  EXPECT_FALSE(fs::exists(folder / "out"));
+  // What only the model knows comes next, with lines too.
+  const ProcessResult size =
+      run("[\"a\",\n{\"prompt\": \"c\", \"width\": 33},\n{\"prompt\": \"c\", \"sampler\": \"eulr\"}]");
+  EXPECT_EQ(size.exit_code, 2);
+  EXPECT_NE(size.err.find("line 2: size 33x32 does not fit"), std::string::npos) << size.err;
+  EXPECT_NE(size.err.find("line 3: "), std::string::npos) << size.err;
+  EXPECT_FALSE(fs::exists(folder / "out"));
+}
+
+TEST_F(Batch, OutputsOfOneNameAreRefused) {
+  const ProcessResult result =
+      run("[{\"id\": \"a\", \"prompt\": \"a\"},\n{\"id\": \"b\", \"prompt\": \"b\", \"output\": \"A.png\"}]",
+          {"--frames", "1"});
+  EXPECT_EQ(result.exit_code, 2);
+  EXPECT_NE(result.err.find("line 2: the output A.png is that of \"a\" too"), std::string::npos) << result.err;
+}
+
+TEST_F(Batch, ADryRunPrintsThePlanAndMakesNothing) {
+  const ProcessResult result = run(thirty_jobs(), {"--dry-run"});
+  EXPECT_EQ(result.exit_code, 0) << result.err;
+  EXPECT_NE(result.out.find("job0.mp4  32x32, 5 frames, 1 steps, seed 0  a star, number 0\n"), std::string::npos);
+  EXPECT_NE(result.out.find("30 outputs, 0 done already; at most "), std::string::npos) << result.out;
+  EXPECT_FALSE(fs::exists(folder / "out"));
+  const ProcessResult machine = run(thirty_jobs(), {"--dry-run", "--json"});
+  const json plan = json::parse(machine.out);
+  EXPECT_EQ(plan["outputs"], 30);
+  EXPECT_GT(plan["denoise_seconds"].get<double>(), 0.0);
+}
+
+TEST_F(Batch, SignalsStopCleanlyAndResumeGoesOn) {
+  for (const auto& [signal, exit_code] : {std::pair{SIGINT, 130}, {SIGTERM, 143}}) {
+    const std::string out = "out" + std::to_string(signal);
+    json prompts = json::array();
+    for (int i = 0; i < 20; ++i) prompts.push_back({{"prompt", "a"}, {"seed", i}});
+    const auto path = write(prompts.dump());
+    const auto arguments = batch_arguments(path, folder / out, {"--steps", "200", "--frames", "5", "--resume"});
+    test::Process process(arguments);
+    const auto record = folder / out / "manifest.jsonl";
+    for (int i = 0; i < 3000 && (!fs::exists(record) || fs::file_size(record) == 0); ++i)
+      std::this_thread::sleep_for(std::chrono::milliseconds(10));
+    process.signal(signal);
+    const ProcessResult result = process.wait();
+    EXPECT_EQ(result.exit_code, exit_code) << result.err;
+    EXPECT_NE(result.err.find("stopped by a signal; "), std::string::npos) << result.err;
+    EXPECT_NE(result.err.find("of 20 outputs are done; go on with --resume"), std::string::npos) << result.err;
+    const size_t done = manifest(out).size();
+    EXPECT_GE(done, 1u);
+    EXPECT_LT(done, 20u);
+    for (const std::string& name : test::listing(folder / out))
+      EXPECT_EQ(name.find(".part"), std::string::npos) << name;
+  }
+}
+
+TEST_F(Batch, FramesAndFormats) {
+  const ProcessResult frames =
+      run(R"([{"id": "a", "prompt": "a", "seed": [1, 2]}])", {"--steps", "1", "--frames", "5", "--format", "frames"});
+  EXPECT_EQ(frames.exit_code, 0) << frames.err;
+  EXPECT_TRUE(fs::exists(folder / "out" / "a_seed2" / "0004.png"));
+  EXPECT_EQ(run(R"([{"id": "a", "prompt": "a"}])", {"--steps", "1", "--frames", "5", "--format", "xyz"}, "x").exit_code,
+            2);
+}
+
+TEST_F(Batch, ManyJobsTakeNoMoreMemory) {
+  const auto prompts = [&](int count) {
+    json list = json::array();
+    for (int i = 0; i < count; ++i) list.push_back({{"prompt", "a star, number " + std::to_string(i)}, {"seed", i}});
+    return write(list.dump());
+  };
+  const auto peak = [&](int count) {
+    test::Process process(
+        batch_arguments(prompts(count), folder / std::to_string(count), {"--steps", "1", "--frames", "1"}));
+    EXPECT_EQ(process.wait().exit_code, 0);
+    rusage usage{};
+    getrusage(RUSAGE_CHILDREN, &usage);  // the largest of all children so far
+    return static_cast<double>(usage.ru_maxrss);
+  };
+  const double few = peak(50);
+  EXPECT_LT(peak(300), 1.05 * few);
+}
+
+}  // namespace
+}  // namespace tessera
