@@ -1,3 +1,4 @@
+#include <ATen/ATen.h>
 #include <gtest/gtest.h>
 #include <sys/file.h>
 
@@ -9,6 +10,7 @@
 
 #include "tests/support/fixture.h"
 #include "tests/support/process.h"
+#include "weights/safetensors.h"
 
 namespace tessera {
 namespace {
@@ -230,6 +232,26 @@ TEST_F(Batch, AFailureToWriteCostsNoSampling) {
   EXPECT_EQ(resumed.exit_code, 0) << resumed.err;
   EXPECT_EQ(outputs("out"), outputs("whole"));
   EXPECT_EQ(manifest().back()["seconds"]["denoise"], 0.0) << "it was sampled again";
+}
+
+TEST_F(Batch, BlackFramesAreNeverASuccess) {
+  const fs::path model = folder / "model";
+  fs::copy(test::fixture_folder() / "wan_pipeline" / "pipeline", model, fs::copy_options::recursive);
+  const fs::path vae = model / "vae" / "diffusion_pytorch_model.safetensors";
+  std::map<std::string, at::Tensor> tensors = read_safetensors(vae).tensors();
+  tensors["decoder.conv_out.weight"] = at::zeros_like(tensors["decoder.conv_out.weight"]);
+  tensors["decoder.conv_out.bias"] = at::full_like(tensors["decoder.conv_out.bias"], -1.0);
+  write_safetensors(vae, tensors);
+  const ProcessResult result = run(R"([{"id": "p", "prompt": "a"}, {"id": "v", "prompt": "b", "frames": 5}])",
+                                   {"--steps", "1", "--frames", "1", "--model", model});
+  EXPECT_EQ(result.exit_code, 3) << result.err;
+  EXPECT_NE(result.err.find("the frames of v.mp4 are black"), std::string::npos) << result.err;
+  for (const json& entry : manifest()) {
+    EXPECT_EQ(entry["status"], "bad_pixels");
+    EXPECT_EQ(entry["latents"], "latents/" + entry["id"].get<std::string>() + ".safetensors");
+    EXPECT_FALSE(fs::exists(folder / "out" / entry["output"].get<std::string>()));
+    EXPECT_TRUE(fs::exists(folder / "out" / entry["latents"].get<std::string>()));
+  }
 }
 
 TEST_F(Batch, DecodeRefusesWhatHoldsNoRecipe) {
