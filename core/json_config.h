@@ -10,8 +10,8 @@
 
 namespace tessera {
 
-/// Reads a whole JSON file; Infinity and -Infinity, which Python writes and JSON lacks, become null. Throws Error naming
-/// the file, and line and column when it does not parse or is not an object.
+/// Reads a whole JSON file; Infinity and -Infinity, which Python writes and JSON lacks, become null. Throws Error
+/// naming the file, and line and column when it does not parse or is not an object.
 nlohmann::json read_json_object(const std::filesystem::path& path);
 
 /// Typed access to one JSON object; every error names the file and the key.
