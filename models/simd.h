@@ -4,17 +4,14 @@
 #include <cstdint>
 #include <cstring>
 
+#include "models/bfloat16_bits.h"
+
 // Sixteen lanes through the compiler's vector extension, for kernels that are compiled once for each instruction set
 // and chosen at run time, because the program itself is built for any x86-64. Include in kernel .cpp files only.
 #pragma GCC diagnostic ignored "-Wpsabi"
 #define TESSERA_INLINE [[gnu::always_inline]] inline
 
 namespace tessera {
-
-/// The bits of a bfloat16.
-struct Bfloat16Bits {
-  uint16_t bits;
-};
 
 namespace simd {
 

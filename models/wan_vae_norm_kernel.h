@@ -2,12 +2,9 @@
 
 #include <cstdint>
 
-namespace tessera {
+#include "models/bfloat16_bits.h"
 
-/// The bits of a bfloat16.
-struct Bfloat16Bits {
-  uint16_t bits;
-};
+namespace tessera {
 
 /// For each of `rows` rows of `channels` values: inverse = sqrt(channels) / max(|x|, 1e-12), n = x * inverse * gain, y
 /// = n or, with `silu`, n * sigmoid(n). Value is float or Bfloat16Bits; arithmetic is float32, vectorised for the
