@@ -32,6 +32,12 @@ struct Job {
   std::optional<int64_t> cfg_zero_steps;
   std::optional<double> step_cache;            ///< threshold, see samplers/step_cache.h
   std::optional<int64_t> max_sequence_length;  ///< prompt tokens, padding included
+  std::optional<std::string> class_label;      ///< of a class-conditional model: a name, a number or a list of them
+  std::optional<double> eta;                   ///< noise that DDIM adds, 0 none to 1 as DDPM
+  std::optional<int64_t> cfg_channels;         ///< first channels that guidance changes; 0 all
+  std::optional<std::string> vae;              ///< autoencoder of a model that comes without one: folder or file
+  std::optional<int64_t> vae_tile;             ///< decode in tiles of so many pixels a side; 0 whole
+  std::optional<int64_t> block_size;           ///< tokens in an MHLA block, where the checkpoint does not say
   int64_t seed = -1;                           ///< of the first output; output i uses seed + i; -1 picks one
   int64_t count = 1;
   std::string dtype = "auto";

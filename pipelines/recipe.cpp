@@ -77,6 +77,18 @@ void choose_output(Job& job) {
                 " frames; use frame_%04d.png for all of them, x.mp4 for a video, or --frames 1");
 }
 
+/// What only class-conditional models take.
+void check_no_class_options(const Job& job) {
+  const std::pair<const char*, bool> options[] = {{"class", job.class_label.has_value()},
+                                                  {"eta", job.eta.has_value()},
+                                                  {"cfg-channels", job.cfg_channels.has_value()},
+                                                  {"vae", job.vae.has_value()},
+                                                  {"block-size", job.block_size.has_value()}};
+  for (const auto& [name, given] : options)
+    if (given)
+      throw Error(std::string("--") + name + " is for class-conditional models (DiT); this model renders a prompt");
+}
+
 void check_allowed_defaults(const nlohmann::json& object, const std::string& where) {
   for (const auto& [key, value] : object.items())
     if (!is_model_default(find_job_option(key))) throw Error(where + ": " + key + " is not for the model to decide");
@@ -124,6 +136,7 @@ Job model_defaults(const WanModel& model) {
 }
 
 Job complete_job(Job job, const WanModel& model, const at::Tensor& latents, std::vector<std::string>& notes) {
+  check_no_class_options(job);
   check_prompts(job);
   if (!job.frames && !job.output.empty() && output_kind(job.output) == OutputKind::kImage) job.frames = 1;
   if (latents.defined()) take_size_of(latents, model, job);

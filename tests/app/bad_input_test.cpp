@@ -159,6 +159,11 @@ TEST_F(BadInput, SizesThatTheModelDoesNotTake) {
                  {"size 100x64 does not fit this model", "the nearest is 96x64 or 112x64"});
 }
 
+TEST_F(BadInput, OptionsOfClassConditionalModels) {
+  for (const std::string option : {"class", "eta", "cfg-channels", "vae", "block-size"})
+    expect_refused({"a star", "-o", out() / "x.png", "--" + option, "1"}, {"--" + option, "class-conditional"});
+}
+
 TEST_F(BadInput, UnwritableOutputs) {
   std::ofstream(model() / "file") << "x";
   expect_refused({"a star", "-o", out() / "no" / "such" / "x.png"}, {"does not exist"});
