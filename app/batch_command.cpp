@@ -7,7 +7,6 @@
 #include "core/cancel.h"
 #include "core/error.h"
 #include "pipelines/batch.h"
-#include "pipelines/bundled_model.h"
 
 namespace tessera {
 namespace {
@@ -83,7 +82,7 @@ void print_finished(const ManifestEntry& entry, const CommandOptions& options) {
     std::cout << path << std::endl;
 }
 
-void render(const BatchPlan& plan, const WanModel& model, const CommandOptions& options) {
+void render(const BatchPlan& plan, Renderer& renderer, const CommandOptions& options) {
   BatchSummary so_far;
   const BatchListener listener = {[](const std::string& text) { std::cerr << "tessera: " << text << std::endl; },
                                   [&](const ManifestEntry& entry, const BatchSummary& summary) {
@@ -91,7 +90,7 @@ void render(const BatchPlan& plan, const WanModel& model, const CommandOptions& 
                                     print_finished(entry, options);
                                   }};
   try {
-    so_far = run_batch(plan, model, options.batch, listener);
+    so_far = run_batch(plan, renderer, options.batch, listener);
   } catch (const Error& error) {
     if (static_cast<int>(error.code()) < 128) throw;
     throw Error("stopped by a signal; " + std::to_string(so_far.done + so_far.skipped) + " of " +
@@ -117,17 +116,15 @@ void run(CommandOptions& options, const CLI::App& command) {
   options.batch.folder = options.folder;
   options.batch.progress = stderr_progress_style(options.job.quiet);
   const PromptFile prompts = read_prompt_file(options.prompts, batch_flags(command));
-  const std::string asked = prompts.jobs.front().job.model;
-  const std::filesystem::path folder = asked.empty() ? find_bundled_model() : std::filesystem::path(asked);
-  const WanModel model = open_wan_model(folder);
-  check_weights(model);
-  const BatchPlan plan =
-      plan_batch(prompts, model, options.prompts, options.batch.folder, options.format, model_hash(folder));
+  const std::unique_ptr<Renderer> renderer = open_renderer(prompts.jobs.front().job);
+  renderer->check_weights();
+  const BatchPlan plan = plan_batch(prompts, *renderer, options.prompts, options.batch.folder, options.format,
+                                    model_hash(renderer->folder()));
   for (const std::string& note : plan.notes) std::cerr << "tessera: " << note << std::endl;
   if (options.dry_run)
-    print_plan(plan, estimate_batch(plan, model, options.batch), options.job.json);
+    print_plan(plan, estimate_batch(plan, *renderer, options.batch), options.job.json);
   else
-    render(plan, model, options);
+    render(plan, *renderer, options);
 }
 
 void add_batch_options(CLI::App& command, CommandOptions& options) {

@@ -4,15 +4,13 @@
 #include <malloc.h>
 
 #include <chrono>
-#include <map>
 #include <new>
 #include <optional>
 
 #include "core/cancel.h"
 #include "core/error.h"
-#include "core/sha256.h"
 #include "pipelines/batch_folder.h"
-#include "pipelines/batch_renderer.h"
+#include "pipelines/batch_outputs.h"
 #include "pipelines/disk_space.h"
 #include "pipelines/output.h"
 
@@ -21,7 +19,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr size_t kWindow = 256;  // jobs whose prompts are encoded together
+constexpr int64_t kWindow = 256;  // jobs whose prompts are encoded together
 constexpr int64_t kManifestRoom = 65536;
 constexpr int64_t kTrimEvery = 16;  // jobs
 
@@ -32,55 +30,6 @@ class Stopwatch {
  private:
   std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
 };
-
-fs::path latents_path(const fs::path& folder, const BatchJob& job) {
-  return folder / "latents" / (job.id + ".safetensors");
-}
-
-std::string sha256_of_output(const Job& job) {
-  Sha256 hash;
-  for (const std::string& file : output_files(job, 0)) hash.update_file(file);
-  return hash.hex();
-}
-
-bool is_done(const BatchJob& job, const Manifest& manifest) {
-  const ManifestEntry* entry = manifest.find(job.id);
-  if (!entry || entry->status != "done" || entry->hash != job.hash) return false;
-  std::error_code failed;
-  for (const std::string& file : output_files(job.job, 0))
-    if (!fs::is_regular_file(file, failed)) return false;
-  return sha256_of_output(job.job) == entry->sha256;
-}
-
-/// The latents that an interrupted or failed run kept for exactly this job; undefined when there are none.
-at::Tensor saved_latents(const fs::path& path, const BatchJob& job) {
-  std::error_code failed;
-  if (!fs::exists(path, failed)) return {};
-  const TensorFile file = read_safetensors(path);
-  const auto hash = file.metadata().find("hash");
-  const at::Tensor* latents = file.find("latents");
-  if (!latents || hash == file.metadata().end() || hash->second != job.hash) return {};
-  return latents->clone();
-}
-
-void remove_latents(const fs::path& folder, const BatchJob& job) {
-  std::error_code ignored;
-  fs::path path = latents_path(folder, job);
-  if (!fs::remove(path, ignored)) return;
-  // Folders that became empty go too, up to latents/ itself.
-  for (path = path.parent_path(); path != folder && fs::remove(path, ignored); path = path.parent_path()) {
-  }
-}
-
-void refuse_earlier_work(const BatchPlan& plan, const fs::path& folder, const Manifest& manifest) {
-  const std::string advice = "; go on with --resume, begin anew with --overwrite, or choose another --output";
-  if (!manifest.empty())
-    throw Error("the folder " + folder.string() + " holds an earlier batch (manifest.jsonl)" + advice);
-  std::error_code failed;
-  for (const BatchJob& job : plan.jobs)
-    if (const std::string file = output_files(job.job, 0).front(); fs::exists(file, failed))
-      throw Error(file + " exists already" + advice);
-}
 
 /// What a failed job says of itself; rethrows what is no failure of the job alone: a stop by signal.
 struct Failure {
@@ -108,13 +57,13 @@ std::optional<Failure> failure_of(const Work& work) {
 /// A batch on its way.
 class Batch {
  public:
-  Batch(const BatchPlan& plan, const WanModel& model, const BatchOptions& options, const BatchListener& listener)
+  Batch(const BatchPlan& plan, Renderer& renderer, const BatchOptions& options, const BatchListener& listener)
       : plan_(plan),
+        renderer_(renderer),
         options_(options),
         listener_(listener),
         lock_(options.folder),
-        manifest_(open_manifest()),
-        renderer_(model, plan.jobs.front().job) {
+        manifest_(open_manifest()) {
     summary_.total = static_cast<int64_t>(plan.jobs.size());
   }
 
@@ -124,21 +73,15 @@ class Batch {
     if (manifest_.repaired()) listener_.note("cut off the torn last line of manifest.jsonl");
     if (manifest_.unreadable() > 0)
       listener_.note(std::to_string(manifest_.unreadable()) + " lines of manifest.jsonl cannot be read; passed over");
-    std::vector<const BatchJob*> pending;
-    for (const BatchJob& job : plan_.jobs) {
-      if (options_.resume && is_done(job, manifest_))
-        skip(job);
-      else
-        pending.push_back(&job);
-    }
+    find_pending();
     if (summary_.skipped > 0) listener_.note(std::to_string(summary_.skipped) + " jobs are done already");
-    for (size_t start = 0; start < pending.size(); start += kWindow) {
-      const auto window = std::span<const BatchJob* const>(pending).subspan(start);
-      const auto jobs = window.first(std::min(kWindow, window.size()));
-      const Stopwatch watch;
-      renderer_.encode_texts(jobs, listener_.note);
-      const double text_seconds = watch.seconds() / static_cast<double>(jobs.size());
-      for (const BatchJob* job : jobs) run_job(*job, text_seconds);
+    const auto source = options_.share ? options_.share(pending_) : std::make_unique<ListSource>(pending_);
+    for (auto jobs = source->next(1); !jobs.empty(); jobs = source->next(1)) {
+      for (const BatchJob* job : jobs) {
+        prepare(*job);
+        run_job(*job);
+        source->recorded(*job);
+      }
     }
     return summary_;
   }
@@ -151,9 +94,29 @@ class Batch {
     return Manifest(path);
   }
 
-  void skip(const BatchJob& job) {
-    remove_latents(options_.folder, job);
-    ++summary_.skipped;
+  void find_pending() {
+    for (const BatchJob& job : plan_.jobs) {
+      if (options_.resume && is_done(job, manifest_)) {
+        KeptLatents(options_.folder, job).remove();
+        ++summary_.skipped;
+      } else {
+        pending_.push_back(&job);
+      }
+    }
+  }
+
+  /// Encodes what the renderer is told of this job together with that of its neighbours in the plan.
+  void prepare(const BatchJob& job) {
+    const auto window_of = [&](const BatchJob* other) { return (other - plan_.jobs.data()) / kWindow; };
+    const int64_t window = window_of(&job);
+    if (window == prepared_) return;
+    std::vector<const Job*> jobs;
+    for (const BatchJob* other : pending_)
+      if (window_of(other) == window) jobs.push_back(&other->job);
+    const Stopwatch watch;
+    renderer_.prepare(jobs, listener_.note);
+    prepare_seconds_ = watch.seconds() / static_cast<double>(jobs.size());
+    prepared_ = window;
   }
 
   std::string label() const {
@@ -174,20 +137,20 @@ class Batch {
     }
   }
 
-  void run_job(const BatchJob& job, double text_seconds) {
+  void run_job(const BatchJob& job) {
     throw_if_cancelled();
     std::error_code ignored;
     fs::create_directories(fs::path(job.job.output).parent_path(), ignored);
     check_room(job);
-    ManifestEntry entry{job.id, "done", job.hash, job.name, "", "", "", recipe_json(job.job), text_seconds, 0, 0};
-    if (const auto failure = failure_of([&] { render(job, entry); })) {
+    const KeptLatents kept(options_.folder, job);
+    ManifestEntry entry{job.id, "done", job.hash, job.name, "", "", "", recipe_json(job.job), prepare_seconds_, 0, 0};
+    if (const auto failure = failure_of([&] { render(job, kept, entry); })) {
       entry.status = failure->bad_pixels ? "bad_pixels" : "failed";
       entry.error = failure->text;
-      const fs::path kept = latents_path(options_.folder, job);
-      if (fs::exists(kept, ignored)) entry.latents = fs::relative(kept, options_.folder).string();
+      entry.latents = kept.name();
     }
     manifest_.append(entry);
-    if (entry.status == "done") remove_latents(options_.folder, job);
+    if (entry.status == "done") kept.remove();
     ++(entry.status == "done" ? summary_.done : summary_.failed);
     // What is kept of each job lands between large freed blocks, which the allocator then never returns.
     if ((summary_.done + summary_.failed) % kTrimEvery == 0) malloc_trim(0);
@@ -198,27 +161,29 @@ class Batch {
                   ExitCode::kPartlyDone);
   }
 
-  void render(const BatchJob& job, ManifestEntry& entry) {
-    const fs::path kept = latents_path(options_.folder, job);
+  void render(const BatchJob& job, const KeptLatents& kept, ManifestEntry& entry) {
     const auto writer = open_output(job.job, 0);  // before the sampling: what cannot be written fails here
     at::Tensor latents;
-    if (options_.resume) latents = saved_latents(kept, job);
+    if (options_.resume) latents = kept.read();
     if (!latents.defined()) {
       const Stopwatch watch;
-      latents = renderer_.denoise_job(job.job, label(), options_.progress);
+      const Job* const one[] = {&job.job};
+      Progress progress(label() + "denoising", renderer_.calls(job.job), options_.progress);
+      latents = renderer_.denoise(one, progress).front().latents;
       entry.denoise_seconds = watch.seconds();
-      if (*job.job.frames > 1) save(kept, latents, job);
+      if (*job.job.frames > 1) kept.save(latents);
     }
     const Stopwatch watch;
     std::string problem;
     try {
-      problem = renderer_.decode_job(job.job, latents, *writer, label(), options_.progress);
+      Progress progress(label() + "decoding", *job.job.frames, options_.progress);
+      problem = renderer_.decode(job.job, latents, *writer, progress);
     } catch (...) {
-      save(kept, latents, job);
+      kept.save(latents);
       throw;
     }
     if (!problem.empty()) {
-      save(kept, latents, job);
+      kept.save(latents);
       throw Error(
           "the frames of " + job.name + " are " + problem + "; try --dtype fp32, another seed or a lower --cfg-scale",
           ExitCode::kBadPixels);
@@ -227,57 +192,25 @@ class Batch {
     entry.decode_seconds = watch.seconds();
   }
 
-  static void save(const fs::path& path, const at::Tensor& latents, const BatchJob& job) {
-    if (fs::exists(path) && saved_latents(path, job).defined()) return;
-    fs::create_directories(path.parent_path());
-    save_latents(path.string(), latents, job.job, 0, job.hash);
-  }
-
   const BatchPlan& plan_;
+  Renderer& renderer_;
   const BatchOptions& options_;
   const BatchListener& listener_;
   FolderLock lock_;
   Manifest manifest_;
-  BatchRenderer renderer_;
+  std::vector<const BatchJob*> pending_;
+  int64_t prepared_ = -1;  // window of the plan
+  double prepare_seconds_ = 0;
   BatchSummary summary_;
   Stopwatch watch_;
 };
 
 }  // namespace
 
-BatchSummary run_batch(const BatchPlan& plan, const WanModel& model, const BatchOptions& options,
+BatchSummary run_batch(const BatchPlan& plan, Renderer& renderer, const BatchOptions& options,
                        const BatchListener& listener) {
   const c10::InferenceMode inference;
-  return Batch(plan, model, options, listener).run();
-}
-
-BatchEstimate estimate_batch(const BatchPlan& plan, const WanModel& model, const BatchOptions& options) {
-  const c10::InferenceMode inference;
-  BatchEstimate estimate;
-  estimate.total = static_cast<int64_t>(plan.jobs.size());
-  std::error_code failed;
-  std::optional<Manifest> manifest;
-  const fs::path path = options.folder / "manifest.jsonl";
-  if (options.resume && fs::exists(path, failed)) manifest.emplace(path);
-  BatchRenderer renderer(model, plan.jobs.front().job);
-  std::map<std::vector<int64_t>, double> seconds;  // width, height, frames, guidance, text length -> of one call
-  for (const BatchJob& job : plan.jobs) {
-    if (manifest && is_done(job, *manifest)) {
-      ++estimate.skipped;
-      continue;
-    }
-    const Job& wanted = job.job;
-    estimate.bytes += largest_output_bytes(wanted);
-    const auto [found, fresh] = seconds.try_emplace(
-        {*wanted.width, *wanted.height, *wanted.frames, *wanted.cfg_scale > 1, *wanted.max_sequence_length});
-    if (fresh) {
-      const BatchJob* one = &job;
-      renderer.encode_texts({&one, 1}, [](const std::string&) {});
-      found->second = renderer.seconds_per_call(wanted);
-    }
-    estimate.denoise_seconds += found->second * static_cast<double>(sampler_of(wanted, model)->calls());
-  }
-  return estimate;
+  return Batch(plan, renderer, options, listener).run();
 }
 
 }  // namespace tessera

@@ -8,6 +8,7 @@
 #include "core/progress.h"
 #include "pipelines/batch_plan.h"
 #include "pipelines/manifest.h"
+#include "pipelines/work_source.h"
 
 namespace tessera {
 
@@ -17,6 +18,8 @@ struct BatchOptions {
   bool overwrite = false;    ///< begin anew over what an earlier run left
   int64_t max_failures = 0;  ///< stop after so many failed jobs; 0: never
   ProgressStyle progress = ProgressStyle::kNone;
+  /// Makes the source of work from the jobs that are left, in their order; unset: this program does them all.
+  std::function<std::unique_ptr<WorkSource>(std::vector<const BatchJob*> left)> share;
 };
 
 struct BatchSummary {
@@ -39,7 +42,7 @@ struct BatchListener {
 /// Throws Error: another program works in the folder, or it holds an earlier batch and neither resume nor overwrite
 /// was asked for (2); a stop by signal (130 or 143); the disk has no room for the next output or the manifest cannot be
 /// written (1).
-BatchSummary run_batch(const BatchPlan& plan, const WanModel& model, const BatchOptions& options,
+BatchSummary run_batch(const BatchPlan& plan, Renderer& renderer, const BatchOptions& options,
                        const BatchListener& listener);
 
 /// What a run would do.
@@ -50,6 +53,6 @@ struct BatchEstimate {
 };
 
 /// Looks at the manifest as run_batch would, times one step of each kind of job, renders nothing, changes nothing.
-BatchEstimate estimate_batch(const BatchPlan& plan, const WanModel& model, const BatchOptions& options);
+BatchEstimate estimate_batch(const BatchPlan& plan, Renderer& renderer, const BatchOptions& options);
 
 }  // namespace tessera

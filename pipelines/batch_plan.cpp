@@ -6,8 +6,6 @@
 #include "core/error.h"
 #include "core/sha256.h"
 #include "media/frame_writer.h"
-#include "pipelines/latents.h"
-#include "pipelines/recipe.h"
 
 namespace tessera {
 namespace {
@@ -27,12 +25,11 @@ std::string asked_name(const PromptJob& prompt, const std::string& format) {
   return format.empty() ? "" : prompt.id + "." + format;
 }
 
-BatchJob complete(const PromptJob& prompt, const WanModel& model, const fs::path& folder, const std::string& format,
+BatchJob complete(const PromptJob& prompt, const Renderer& renderer, const fs::path& folder, const std::string& format,
                   const std::string& model_hash, std::vector<std::string>& notes) {
   BatchJob made{prompt.id, prompt.job, asked_name(prompt, format), ""};
   made.job.output = made.name;
-  const at::Tensor latents = made.job.latents.empty() ? at::Tensor() : read_latents(made.job.latents, model);
-  made.job = complete_job(made.job, model, latents, notes);
+  made.job = renderer.complete(made.job, notes);
   if (made.name.empty()) made.name = prompt.id + (*made.job.frames == 1 ? ".png" : ".mp4");
   made.job.output = (folder / made.name).string();
   made.hash = job_hash(made.job, made.name, model_hash);
@@ -69,7 +66,7 @@ std::string job_hash(const Job& job, const std::string& name, const std::string&
   return sha256(whole.dump());
 }
 
-BatchPlan plan_batch(const PromptFile& prompts, const WanModel& model, const fs::path& path, const fs::path& folder,
+BatchPlan plan_batch(const PromptFile& prompts, const Renderer& renderer, const fs::path& path, const fs::path& folder,
                      const std::string& format, const std::string& model_hash) {
   if (!format.empty() && format != "frames") output_kind("x." + format);
   BatchPlan plan;
@@ -78,7 +75,7 @@ BatchPlan plan_batch(const PromptFile& prompts, const WanModel& model, const fs:
   std::map<std::string, std::string> owners;  // output in lower case -> id
   for (const PromptJob& prompt : prompts.jobs) {
     try {
-      BatchJob job = complete(prompt, model, folder, format, model_hash, plan.notes);
+      BatchJob job = complete(prompt, renderer, folder, format, model_hash, plan.notes);
       const auto [owner, fresh] = owners.try_emplace(in_lower_case(job.name), job.id);
       if (!fresh) throw Error("the output " + job.name + " is that of \"" + owner->second + "\" too");
       plan.jobs.push_back(std::move(job));

@@ -5,7 +5,7 @@
 #include <vector>
 
 #include "pipelines/prompt_file.h"
-#include "pipelines/wan_model.h"
+#include "pipelines/renderer.h"
 
 namespace tessera {
 
@@ -29,10 +29,10 @@ std::string model_hash(const std::filesystem::path& folder);
 /// model's hash, the initial noise when it comes from a file, and the program's version.
 std::string job_hash(const Job& job, const std::string& name, const std::string& model_hash);
 
-/// Completes every job for the model (see complete_job) and names its output in `folder`. `format` is "" (a picture or
-/// an .mp4 video as the number of frames has it), "frames" (ID/0000.png, ...) or an extension without its dot. Throws
-/// one Error with all that the model or the format refuses, each with its line in `path`.
-BatchPlan plan_batch(const PromptFile& prompts, const WanModel& model, const std::filesystem::path& path,
+/// Completes every job for the model (see Renderer::complete) and names its output in `folder`. `format` is "" (a
+/// picture or an .mp4 video as the number of frames has it), "frames" (ID/0000.png, ...) or an extension without its
+/// dot. Throws one Error with all that the model or the format refuses, each with its line in `path`.
+BatchPlan plan_batch(const PromptFile& prompts, const Renderer& renderer, const std::filesystem::path& path,
                      const std::filesystem::path& folder, const std::string& format, const std::string& model_hash);
 
 }  // namespace tessera

@@ -1,0 +1,38 @@
+#include <c10/core/InferenceMode.h>
+
+#include <map>
+#include <optional>
+
+#include "pipelines/batch.h"
+#include "pipelines/batch_outputs.h"
+#include "pipelines/disk_space.h"
+
+namespace tessera {
+
+BatchEstimate estimate_batch(const BatchPlan& plan, Renderer& renderer, const BatchOptions& options) {
+  const c10::InferenceMode inference;
+  BatchEstimate estimate;
+  estimate.total = static_cast<int64_t>(plan.jobs.size());
+  std::error_code failed;
+  std::optional<Manifest> manifest;
+  const std::filesystem::path path = options.folder / "manifest.jsonl";
+  if (options.resume && std::filesystem::exists(path, failed)) manifest.emplace(path);
+  std::map<std::pair<std::string, bool>, double> seconds;  // shape, guidance -> of one call
+  for (const BatchJob& job : plan.jobs) {
+    if (manifest && is_done(job, *manifest)) {
+      ++estimate.skipped;
+      continue;
+    }
+    estimate.bytes += largest_output_bytes(job.job);
+    const auto [found, fresh] = seconds.try_emplace({renderer.shape(job.job), *job.job.cfg_scale > 1});
+    if (fresh) {
+      const Job* const one[] = {&job.job};
+      renderer.prepare(one, [](const std::string&) {});
+      found->second = seconds_per_call(renderer, job.job);
+    }
+    estimate.denoise_seconds += found->second * static_cast<double>(renderer.calls(job.job));
+  }
+  return estimate;
+}
+
+}  // namespace tessera
