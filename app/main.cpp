@@ -27,6 +27,7 @@ int run(int argc, char** argv) {
   root.require_subcommand(0, 1);
   tessera::add_generate_command(root);
   tessera::add_batch_command(root);
+  tessera::add_gallery_command(root);
   tessera::add_decode_command(root);
   tessera::add_info_command(root);
   tessera::add_samplers_command(root);
