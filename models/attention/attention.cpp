@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <map>
 
+#include "models/attention/linear.h"
 #include "models/attention/mhla.h"
 #include "models/attention/softmax.h"
 
@@ -30,19 +31,26 @@ Extent3 extent(const JsonConfig& json, const std::string& key) {
   return {values[0], values[1], values[2]};
 }
 
-}  // namespace
+std::vector<std::string> keys_of(AttentionKind kind) {
+  switch (kind) {
+    case AttentionKind::kMhla:
+      return {"kind", "block_layout", "block_tokens", "gated", "lepe", "normalizer", "transform", "qk_norm", "softmax_layers"};
+    case AttentionKind::kLinear:
+      return {"kind", "softmax_layers"};
+    case AttentionKind::kFocused:
+      return {"kind", "focusing_factor", "kernel_size", "softmax_layers"};
+    case AttentionKind::kSoftmax:
+      break;
+  }
+  return {"kind"};
+}
 
-AttentionConfig AttentionConfig::from_json(const JsonConfig& json) {
-  json.reject_unknown(
-      {"kind", "block_layout", "block_tokens", "gated", "lepe", "normalizer", "transform", "softmax_layers"});
-  AttentionConfig config;
-  config.kind = choose<AttentionKind>(json, "kind", "softmax",
-                                      {{"softmax", AttentionKind::kSoftmax}, {"mhla", AttentionKind::kMhla}});
-  if (config.kind == AttentionKind::kSoftmax) return config;
+void read_mhla(const JsonConfig& json, AttentionConfig& config) {
   config.block_layout = extent(json, "block_layout");
   if (json.has("block_tokens")) config.block_tokens = extent(json, "block_tokens");
   config.gated = json.boolean("gated", false);
   config.lepe = json.boolean("lepe", false);
+  config.qk_norm = json.boolean("qk_norm", false);
   config.normalizer = choose<Normalizer>(
       json, "normalizer", "sums",
       {{"products", Normalizer::kProducts}, {"sums", Normalizer::kSums}, {"none", Normalizer::kNone}});
@@ -52,7 +60,28 @@ AttentionConfig AttentionConfig::from_json(const JsonConfig& json) {
                                               {"exp", MixingTransform::kExp},
                                               {"gaussian", MixingTransform::kGaussian},
                                               {"local", MixingTransform::kLocal}});
-  config.softmax_layers = json.integers("softmax_layers", {});
+}
+
+void read_focused(const JsonConfig& json, AttentionConfig& config) {
+  config.focusing_factor = json.number("focusing_factor", config.focusing_factor);
+  config.kernel_size = json.integer("kernel_size", config.kernel_size);
+  if (!(config.focusing_factor > 0)) json.fail("focusing_factor", "must be above 0");
+  if (config.kernel_size < 1 || config.kernel_size % 2 == 0) json.fail("kernel_size", "must be odd and positive");
+}
+
+}  // namespace
+
+AttentionConfig AttentionConfig::from_json(const JsonConfig& json) {
+  AttentionConfig config;
+  config.kind = choose<AttentionKind>(json, "kind", "softmax",
+                                      {{"softmax", AttentionKind::kSoftmax},
+                                       {"mhla", AttentionKind::kMhla},
+                                       {"linear", AttentionKind::kLinear},
+                                       {"focused", AttentionKind::kFocused}});
+  json.reject_unknown(keys_of(config.kind));
+  if (config.kind != AttentionKind::kSoftmax) config.softmax_layers = json.integers("softmax_layers", {});
+  if (config.kind == AttentionKind::kMhla) read_mhla(json, config);
+  if (config.kind == AttentionKind::kFocused) read_focused(json, config);
   return config;
 }
 
@@ -89,8 +118,16 @@ void AttentionProjections::params(ParamList& out, const std::string& prefix) {
 
 std::unique_ptr<SelfAttention> make_self_attention(AttentionKind kind, const AttentionConfig& config, int64_t heads,
                                                    int64_t head_dim, double eps) {
-  if (kind == AttentionKind::kSoftmax) return std::make_unique<SoftmaxAttention>(heads, head_dim, eps);
-  return std::make_unique<MhlaAttention>(config, heads, head_dim, eps);
+  switch (kind) {
+    case AttentionKind::kMhla:
+      return std::make_unique<MhlaAttention>(config, heads, head_dim, eps);
+    case AttentionKind::kLinear:
+    case AttentionKind::kFocused:
+      return std::make_unique<LinearAttention>(kind, config, heads, head_dim, eps);
+    case AttentionKind::kSoftmax:
+      break;
+  }
+  return std::make_unique<SoftmaxAttention>(heads, head_dim, eps);
 }
 
 }  // namespace tessera

@@ -16,7 +16,7 @@
 namespace tessera {
 
 /// What the self-attention of a layer computes.
-enum class AttentionKind { kSoftmax, kMhla };
+enum class AttentionKind { kSoftmax, kMhla, kLinear, kFocused };
 
 /// The denominator of MHLA; DESIGN.md "MHLA, exactly".
 enum class Normalizer {
@@ -31,7 +31,8 @@ enum class MixingTransform { kLinear, kCos, kExp, kGaussian, kLocal };
 /// The `attention` object of a transformer's config.json:
 /// {"kind": "mhla", "block_layout": [5, 2, 2], "block_tokens": [1, 4, 4], "gated": false, "lepe": true,
 ///  "normalizer": "sums", "transform": "linear", "softmax_layers": [0, 3]}.
-/// `softmax_layers` lists the layers that keep softmax attention in an MHLA model.
+/// {"kind": "linear"} and {"kind": "focused", "focusing_factor": 3, "kernel_size": 5} (FLatten) need no blocks.
+/// `softmax_layers` lists the layers that keep softmax attention in a model of another kind.
 struct AttentionConfig {
   AttentionKind kind = AttentionKind::kSoftmax;
   Extent3 block_layout{1, 1, 1};        ///< blocks along time, height, width in training: M = their product
@@ -40,6 +41,9 @@ struct AttentionConfig {
   bool lepe = false;
   Normalizer normalizer = Normalizer::kSums;
   MixingTransform transform = MixingTransform::kLinear;
+  bool qk_norm = false;        ///< image form of MHLA: RMS norm of q and k over all channels
+  double focusing_factor = 3;  ///< power of FLatten's map
+  int64_t kernel_size = 5;     ///< of FLatten's convolution of v, odd
   std::vector<int64_t> softmax_layers;
 
   /// Throws Error naming the file and key for unknown keys, wrong types and values.

@@ -62,6 +62,17 @@ at::Tensor group_blocks(const at::Tensor& x, int64_t heads, const BlockGrid& cut
       .reshape({bt * bh * bw, B, heads, st * sh * sw, C / heads});
 }
 
+at::Tensor ungroup_blocks(const at::Tensor& x, const BlockGrid& cut) {
+  const int64_t B = x.size(1), H = x.size(2), D = x.size(4);
+  const auto [bt, bh, bw] = cut.blocks;
+  const auto [st, sh, sw] = cut.size;
+  at::Tensor grid = x.reshape({bt, bh, bw, B, H, st, sh, sw, D})
+                        .permute({3, 0, 5, 1, 6, 2, 7, 4, 8})
+                        .reshape({B, cut.padded[0], cut.padded[1], cut.padded[2], H * D});
+  for (int64_t axis = 0; axis < 3; ++axis) grid = grid.narrow(axis + 1, 0, cut.grid[axis]);
+  return grid.reshape({B, volume(cut.grid), H * D});
+}
+
 at::Tensor block_mask(const BlockGrid& cut, const at::TensorOptions& options) {
   return group_blocks(at::ones({1, volume(cut.grid), 1}, options), 1, cut);
 }
@@ -121,15 +132,8 @@ BlockFeatures block_features_composite(const at::Tensor& x, const RmsNorm& norm,
 
 at::Tensor ungroup_normed_composite(const at::Tensor& x, const RmsNorm& norm, const BlockGrid& cut,
                                     at::ScalarType dtype) {
-  const int64_t B = x.size(1), H = x.size(2), D = x.size(4);
-  const auto [bt, bh, bw] = cut.blocks;
-  const auto [st, sh, sw] = cut.size;
-  at::Tensor grid = rms_norm_composite(x, norm.weight, norm.eps, dtype)
-                        .reshape({bt, bh, bw, B, H, st, sh, sw, D})
-                        .permute({3, 0, 5, 1, 6, 2, 7, 4, 8})
-                        .reshape({B, cut.padded[0], cut.padded[1], cut.padded[2], H * D});
-  for (int64_t axis = 0; axis < 3; ++axis) grid = grid.narrow(axis + 1, 0, cut.grid[axis]);
-  return grid.reshape({B, volume(cut.grid), H * D});
+  return ungroup_blocks(rms_norm_composite(x, norm.weight, norm.eps, dtype), cut);
+});
 }
 
 }  // namespace tessera

@@ -24,6 +24,9 @@ BlockGrid cut_into_blocks(const AttentionConfig& config, const Extent3& grid);
 /// x [B, N, H * D] in raster order -> [M, B, H, P, D].
 at::Tensor group_blocks(const at::Tensor& x, int64_t heads, const BlockGrid& cut);
 
+/// The way back: [M, B, H, P, D] -> [B, N, H * D] in raster order.
+at::Tensor ungroup_blocks(const at::Tensor& x, const BlockGrid& cut);
+
 /// 1 for the tokens of the grid, 0 beyond it: [M, 1, 1, P, 1].
 at::Tensor block_mask(const BlockGrid& cut, const at::TensorOptions& options);
 
@@ -37,7 +40,7 @@ struct BlockFeatures {
 BlockFeatures block_features(const at::Tensor& x, const RmsNorm& norm, const Rope& rope, int64_t heads,
                              const BlockGrid& cut, bool with_plain);
 
-/// The way back: x [M, B, H, P, D] -> RMS norm of each head in raster order, [B, N, H * D] as `dtype`; one pass on a
+/// x [M, B, H, P, D] -> RMS norm of each head in raster order, [B, N, H * D] as `dtype`; one pass on a
 /// CPU.
 at::Tensor ungroup_normed(const at::Tensor& x, const RmsNorm& norm, const BlockGrid& cut, at::ScalarType dtype);
 

@@ -21,4 +21,13 @@ at::Tensor depthwise_3d(const at::Tensor& x, const Extent3& grid, const at::Tens
   return out.view({B, T * H * W, C});
 }
 
+at::Tensor depthwise_2d(const at::Tensor& x, const Extent3& grid, const at::Tensor& weight, const at::Tensor& bias) {
+  const int64_t B = x.size(0), C = x.size(2);
+  const auto [T, H, W] = grid;
+  const at::Tensor frames = x.reshape({B * T, H, W, C}).permute({0, 3, 1, 2});
+  const auto dtype = x.scalar_type();
+  const at::Tensor out = at::conv2d(frames, weight.to(dtype), bias.to(dtype), 1, weight.size(2) / 2, 1, C);
+  return out.permute({0, 2, 3, 1}).reshape({B, T * H * W, C});
+}
+
 }  // namespace tessera

@@ -11,14 +11,14 @@ namespace {
 
 constexpr double kNormalizerEps = 1e-6;
 
-/// mixing [M, M] over the first axis of x [M, ...].
+}  // namespace
+
 at::Tensor mix_blocks(const at::Tensor& mixing, const at::Tensor& x) {
   return at::mm(mixing.to(x.scalar_type()), x.reshape({x.size(0), -1})).view(x.sizes());
 }
 
-/// The denominator, [M, B, H, P, 1], from q and k before rotation.
-at::Tensor normalizer_of(const at::Tensor& q, const at::Tensor& k, const at::Tensor& mixing, const BlockGrid& cut,
-                         Normalizer form) {
+at::Tensor mhla_normalizer(const at::Tensor& q, const at::Tensor& k, const at::Tensor& mixing, const BlockGrid& cut,
+                           Normalizer form) {
   const at::Tensor key_sums = k.sum(-2, /*keepdim=*/true);  // [M, B, H, 1, D]
   if (form == Normalizer::kSums) return at::matmul(q, mix_blocks(mixing, key_sums).mT()) + kNormalizerEps;
   at::Tensor products = at::matmul(q, key_sums.mT());  // [M, B, H, P, 1]
@@ -28,8 +28,6 @@ at::Tensor normalizer_of(const at::Tensor& q, const at::Tensor& k, const at::Ten
   }
   return mix_blocks(mixing, products) + kNormalizerEps;
 }
-
-}  // namespace
 
 MhlaAttention::MhlaAttention(const AttentionConfig& config, int64_t heads, int64_t head_dim, double eps)
     : config_(config), heads_(heads), head_dim_(head_dim), projections_(heads * head_dim, eps) {
@@ -63,7 +61,7 @@ at::Tensor MhlaAttention::operator()(const at::Tensor& x, const AttentionInput& 
   const at::Tensor summaries = at::matmul(k.rotated.mT(), group_blocks(v, heads_, cut));  // [M, B, H, D, D]
   at::Tensor out = at::matmul(q.rotated, mix_blocks(mixing, summaries));                  // [M, B, H, P, D]
   if (normalized) {
-    const at::Tensor n = normalizer_of(q.plain, k.plain, mixing, cut, config_.normalizer);
+    const at::Tensor n = mhla_normalizer(q.plain, k.plain, mixing, cut, config_.normalizer);
     if (input.stats) input.stats->count(n);
     out = out / guard_normalizer(n);
   }

@@ -1,8 +1,17 @@
 #pragma once
 
 #include "models/attention/attention.h"
+#include "models/attention/blocks.h"
 
 namespace tessera {
+
+/// A mixing matrix [M, M] over the first axis of x [M, ...].
+at::Tensor mix_blocks(const at::Tensor& mixing, const at::Tensor& x);
+
+/// MHLA's denominator before the guard, [M, B, H, P, 1], from features q and k [M, B, H, P, D] before rotation; `form`
+/// is kProducts or kSums.
+at::Tensor mhla_normalizer(const at::Tensor& q, const at::Tensor& k, const at::Tensor& mixing, const BlockGrid& cut,
+                           Normalizer form);
 
 /// Multi-head linear attention, video form (arXiv:2601.07832, MHLA_Video_Uni): tokens fall into blocks, each block
 /// keeps a d x d key-value summary a head, a learned matrix mixes the summaries over blocks. q and k: RMS norm over all

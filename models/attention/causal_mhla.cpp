@@ -1,0 +1,134 @@
+#include "models/attention/causal_mhla.h"
+
+#include <ATen/ATen.h>
+
+#include <cmath>
+
+namespace tessera {
+namespace {
+
+constexpr double kRotaryBase = 10000.0, kSmallestMixing = 1e-5;
+
+/// x [B, T, H, D] turned by the positions first, first + 1, ...: the two halves of a head are a pair's coordinates.
+at::Tensor rotary(const at::Tensor& x, int64_t first) {
+  const int64_t half = x.size(-1) / 2;
+  const auto options = x.options().dtype(at::kDouble);
+  const at::Tensor frequencies = at::pow(kRotaryBase, at::arange(half, options) / -static_cast<double>(half));
+  const at::Tensor angles = at::arange(first, first + x.size(1), options).unsqueeze(1) * frequencies;  // [T, D / 2]
+  const at::Tensor c = angles.cos().to(x.scalar_type()).unsqueeze(1), s = angles.sin().to(x.scalar_type()).unsqueeze(1);
+  const at::Tensor a = x.narrow(-1, 0, half), b = x.narrow(-1, half, half);
+  return at::cat({a * c - b * s, b * c + a * s}, -1);
+}
+
+/// [B, T, H, D] -> [n, B, H, chunk, D], zeros behind the last token.
+at::Tensor in_chunks(const at::Tensor& x, int64_t chunk) {
+  const int64_t T = x.size(1), chunks = (T + chunk - 1) / chunk;
+  const at::Tensor padded = at::constant_pad_nd(x.to(wide_type(x)), {0, 0, 0, 0, 0, chunks * chunk - T});
+  return padded.unflatten(1, {chunks, chunk}).permute({1, 0, 3, 2, 4});
+}
+
+void check_chunks(int64_t chunks, const at::Tensor& mixing) {
+  TORCH_CHECK(chunks <= mixing.size(0) && chunks <= mixing.size(1), "causal MHLA: ", chunks,
+              " chunks, but the mixing matrix is ", mixing.sizes());
+}
+
+}  // namespace
+
+at::Tensor causal_mhla(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, const at::Tensor& mixing,
+                       int64_t chunk, double scale) {
+  TORCH_CHECK(q.dim() == 4 && q.sizes() == k.sizes() && v.dim() == 4, "causal MHLA: want [B, T, H, D], got ", q.sizes(),
+              ", ", k.sizes(), ", ", v.sizes());
+  const at::Tensor queries = in_chunks(q, chunk) * scale, keys = in_chunks(k, chunk), values = in_chunks(v, chunk);
+  const int64_t n = queries.size(0);
+  check_chunks(n, mixing);
+  const at::Tensor M = mixing.narrow(0, 0, n).narrow(1, 0, n).to(queries.scalar_type());
+  const at::Tensor summaries = at::matmul(keys.mT(), values);  // [n, B, H, K, V]
+  const at::Tensor earlier = at::mm(M.tril(-1), summaries.reshape({n, -1})).view(summaries.sizes());
+  const at::Tensor within = at::matmul(queries, keys.mT()).tril() * M.diagonal().view({n, 1, 1, 1, 1});
+  const at::Tensor out = at::matmul(queries, earlier) + at::matmul(within, values);  // [n, B, H, chunk, V]
+  return out.permute({1, 0, 3, 2, 4}).flatten(1, 2).narrow(1, 0, q.size(1)).to(v.scalar_type());
+}
+
+CausalMhlaState::CausalMhlaState(at::Tensor mixing, int64_t chunk, double scale)
+    : mixing_(std::move(mixing)), chunk_(chunk), scale_(scale) {}
+
+void CausalMhlaState::begin_chunk(const at::Tensor& like) {
+  if (current_.defined()) finished_.push_back(current_);
+  const auto i = static_cast<int64_t>(finished_.size());
+  check_chunks(i + 1, mixing_);
+  current_ = at::zeros_like(like);
+  earlier_ = current_;
+  for (int64_t j = 0; j < i; ++j) earlier_ = earlier_ + mixing_[i][j] * finished_[static_cast<size_t>(j)];
+}
+
+at::Tensor CausalMhlaState::step(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v) {
+  const auto wide = [](const at::Tensor& x) { return x.to(wide_type(x)); };
+  const at::Tensor added = at::matmul(wide(k).unsqueeze(-1), wide(v).unsqueeze(-2));  // [B, H, K, V]
+  if (tokens_ % chunk_ == 0) begin_chunk(added);
+  current_ = current_ + added;
+  const auto i = static_cast<int64_t>(finished_.size());
+  ++tokens_;
+  const at::Tensor mixed = earlier_ + mixing_[i][i] * current_;
+  return at::matmul(wide(q).unsqueeze(-2) * scale_, mixed).squeeze(-2).to(v.scalar_type());
+}
+
+CausalMhlaLayer::CausalMhlaLayer(const CausalMhlaConfig& config)
+    : config_(config),
+      key_dim_(std::llround(static_cast<double>(config.hidden_size) * config.expand_k)),
+      value_dim_(std::llround(static_cast<double>(config.hidden_size) * config.expand_v)) {
+  TORCH_CHECK(config.heads > 0 && key_dim_ % (2 * config.heads) == 0 && value_dim_ % config.heads == 0,
+              "CausalMhlaLayer: keys of ", key_dim_, " and values of ", value_dim_, " channels do not divide into ",
+              config.heads, " heads (keys in pairs)");
+  norm_.eps = config.norm_eps;
+}
+
+void CausalMhlaLayer::params(ParamList& out, const std::string& prefix) {
+  const int64_t C = config_.hidden_size, M = config_.most_chunks;
+  q_.params(out, prefix + "q_proj.", C, key_dim_, false);
+  k_.params(out, prefix + "k_proj.", C, key_dim_, false);
+  v_.params(out, prefix + "v_proj.", C, value_dim_, false);
+  g_.params(out, prefix + "g_proj.", C, value_dim_, false);
+  o_.params(out, prefix + "o_proj.", value_dim_, C, false);
+  norm_.params(out, prefix + "g_norm_swish_gate.", value_dim_ / config_.heads);
+  out.add_float(prefix + "mixing_matrix", mixing_, {M, M, 1, 1, 1, 1}, Init::of([M] {
+                  const at::Tensor lower = at::ones({M, M}).tril();  // each row's mean of what came before
+                  return (lower / lower.sum(1, true)).view({M, M, 1, 1, 1, 1});
+                }));
+}
+
+at::Tensor CausalMhlaLayer::mixing() const {
+  return mixing_.flatten(1).clamp(kSmallestMixing, 1.0).tril();
+}
+
+CausalMhlaLayer::Heads CausalMhlaLayer::heads_of(const at::Tensor& x, int64_t first) const {
+  const auto split = [&](const Linear& projection) {
+    const at::Tensor y = projection(x);
+    return y.to(wide_type(y)).unflatten(-1, {config_.heads, -1});
+  };
+  const auto features = [&](const at::Tensor& y) {
+    return rotary(config_.feature_map == FeatureMap::kElu ? at::elu(y) + 1 : at::relu(y), first);
+  };
+  return {features(split(q_)), features(split(k_)), split(v_)};
+}
+
+at::Tensor CausalMhlaLayer::output(const at::Tensor& heads, const at::Tensor& x) const {
+  const at::Tensor normed = norm_.wide(heads).flatten(-2);
+  return o_((normed * at::silu(g_(x).to(normed.scalar_type()))).to(x.scalar_type()));
+}
+
+at::Tensor CausalMhlaLayer::operator()(const at::Tensor& x) const {
+  const Heads heads = heads_of(x, 0);
+  const double scale = 1.0 / std::sqrt(static_cast<double>(key_dim_ / config_.heads));
+  return output(causal_mhla(heads.q, heads.k, heads.v, mixing(), config_.chunk, scale), x);
+}
+
+CausalMhlaState CausalMhlaLayer::begin() const {
+  return {mixing(), config_.chunk, 1.0 / std::sqrt(static_cast<double>(key_dim_ / config_.heads))};
+}
+
+at::Tensor CausalMhlaLayer::step(const at::Tensor& x, CausalMhlaState& state) const {
+  const Heads heads = heads_of(x.unsqueeze(1), state.tokens());
+  return output(state.step(heads.q.squeeze(1), heads.k.squeeze(1), heads.v.squeeze(1)), x);
+}
+
+}  // namespace tessera

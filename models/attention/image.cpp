@@ -1,0 +1,113 @@
+#include "models/attention/image.h"
+
+#include <ATen/ATen.h>
+
+#include <limits>
+
+#include "models/attention/lepe.h"
+#include "models/attention/mhla.h"
+#include "models/attention/mixing.h"
+#include "models/attention/softmax.h"
+
+namespace tessera {
+namespace {
+
+constexpr double kFeatureEps = 1e-6;
+constexpr double kLayerNormEps = 1e-5;
+constexpr double kRmsNormEps = std::numeric_limits<float>::epsilon();  // torch.nn.RMSNorm without an eps
+
+void add_projections(ParamList& out, const std::string& prefix, int64_t channels, bool bias, Linear& q, Linear& k,
+                     Linear& v, Linear& to_out) {
+  const Init xavier = Init::uniform(std::sqrt(3.0 / static_cast<double>(channels)));
+  q.params(out, prefix + "to_q.", channels, channels, bias, xavier);
+  k.params(out, prefix + "to_k.", channels, channels, bias, xavier);
+  v.params(out, prefix + "to_v.", channels, channels, bias, xavier);
+  to_out.params(out, prefix + "to_out.0.", channels, channels, true, xavier);
+}
+
+/// A depthwise 3x3 kernel that copies.
+at::Tensor centre_tap(int64_t channels) {
+  at::Tensor weight = at::zeros({channels, 1, 3, 3});
+  weight.select(3, 1).select(2, 1).fill_(1);
+  return weight;
+}
+
+}  // namespace
+
+std::unique_ptr<SelfAttention> make_image_attention(AttentionKind kind, const AttentionConfig& config, int64_t heads,
+                                                    int64_t head_dim, bool bias) {
+  if (kind == AttentionKind::kMhla) return std::make_unique<ImageMhla>(config, heads, head_dim, bias);
+  return std::make_unique<ImageAttention>(kind, config, heads, head_dim, bias);
+}
+
+ImageAttention::ImageAttention(AttentionKind kind, const AttentionConfig& config, int64_t heads, int64_t head_dim,
+                               bool bias)
+    : kind_(kind), heads_(heads), channels_(heads * head_dim), bias_(bias) {
+  if (kind == AttentionKind::kFocused) focusing_.emplace(heads, head_dim, config.focusing_factor, config.kernel_size);
+}
+
+void ImageAttention::params(ParamList& out, const std::string& prefix) {
+  add_projections(out, prefix, channels_, bias_, to_q_, to_k_, to_v_, to_out_);
+  if (focusing_) focusing_->params(out, prefix);
+}
+
+at::Tensor ImageAttention::operator()(const at::Tensor& x, const AttentionInput& input) const {
+  const at::Tensor q = to_q_(x), k = to_k_(x), v = to_v_(x);
+  if (kind_ == AttentionKind::kSoftmax) return to_out_(softmax_attention(q, k, v, heads_));
+  const auto features = [&](const at::Tensor& t) {
+    return focusing_ ? focusing_->features(t) : at::relu(t.to(wide_type(t))) + kFeatureEps;
+  };
+  const at::Tensor out = linear_attention(features(q), features(k), v, heads_);
+  return to_out_(focusing_ ? out + focusing_->convolved(v, input.grid) : out);
+}
+
+ImageMhla::ImageMhla(const AttentionConfig& config, int64_t heads, int64_t head_dim, bool bias)
+    : config_(config), heads_(heads), channels_(heads * head_dim), bias_(bias) {
+  norm_.eps = kLayerNormEps;
+  norm_q_.eps = norm_k_.eps = kRmsNormEps;
+}
+
+void ImageMhla::params(ParamList& out, const std::string& prefix) {
+  const int64_t C = channels_, M = volume(config_.block_layout);
+  norm_.params(out, prefix + "norm.", C);
+  add_projections(out, prefix, C, bias_, to_q_, to_k_, to_v_, to_out_);
+  if (config_.qk_norm) {
+    norm_q_.params(out, prefix + "norm_q.", C);
+    norm_k_.params(out, prefix + "norm_k.", C);
+  }
+  out.add_float(prefix + "block_attn.conv.weight", mixing_, {M, M, 1, 1},
+                Init::of([layout = config_.block_layout, transform = config_.transform, M] {
+                  return initial_mixing(layout, transform).view({M, M, 1, 1});
+                }));
+  if (config_.lepe) {
+    out.add(prefix + "lepe.weight", lepe_weight_, {C, 1, 3, 3}, Init::of([C] { return centre_tap(C); }));
+    out.add(prefix + "lepe.bias", lepe_bias_, {C}, Init::zeros());
+  }
+}
+
+at::Tensor ImageMhla::features(const at::Tensor& x, const RmsNorm& norm, const BlockGrid& cut) const {
+  const at::Tensor normed = config_.qk_norm ? norm.wide(x) : x.to(wide_type(x));
+  return group_blocks(at::relu(normed) + kFeatureEps, heads_, cut);
+}
+
+at::Tensor ImageMhla::operator()(const at::Tensor& x, const AttentionInput& input) const {
+  const at::Tensor h = norm_(x);
+  const BlockGrid cut = cut_into_blocks(config_, input.grid);
+  const at::Tensor mixing = mixing_for_blocks(mixing_.to(wide_type(x)).flatten(1), config_.block_layout, cut.blocks);
+  const at::Tensor q = features(to_q_(h), norm_q_, cut);
+  at::Tensor k = features(to_k_(h), norm_k_, cut);
+  if (cut.ragged()) k = k * block_mask(cut, k.options());
+  const at::Tensor v = to_v_(h);
+
+  const at::Tensor summaries = at::matmul(k.mT(), group_blocks(v.to(wide_type(v)), heads_, cut));  // [M, B, H, D, D]
+  at::Tensor out = at::matmul(q, mix_blocks(mixing, summaries));                                   // [M, B, H, P, D]
+  if (config_.normalizer != Normalizer::kNone) {
+    const at::Tensor n = mhla_normalizer(q, k, mixing, cut, config_.normalizer);
+    if (input.stats) input.stats->count(n);
+    out = out / guard_normalizer(n);
+  }
+  out = ungroup_blocks(out, cut).to(x.scalar_type());  // [B, N, C]
+  return to_out_(config_.lepe ? out + depthwise_2d(v, input.grid, lepe_weight_, lepe_bias_) : out);
+}
+
+}  // namespace tessera
