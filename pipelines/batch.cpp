@@ -169,7 +169,10 @@ class Batch {
       const Stopwatch watch;
       const Job* const one[] = {&job.job};
       Progress progress(label() + "denoising", renderer_.calls(job.job), options_.progress);
-      latents = renderer_.denoise(one, progress).front().latents;
+      TogetherLimit alone;
+      const SampleResult result = std::move(renderer_.denoise(one, alone, progress).front());
+      if (result.failure) std::rethrow_exception(result.failure);
+      latents = result.sample;
       entry.denoise_seconds = watch.seconds();
       if (*job.job.frames > 1) kept.save(latents);
     }

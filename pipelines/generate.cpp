@@ -3,7 +3,6 @@
 #include <c10/core/InferenceMode.h>
 
 #include <chrono>
-#include <cmath>
 #include <memory>
 #include <optional>
 
@@ -103,18 +102,8 @@ class Generation {
     Progress progress(label("denoising", i), sampler->calls(), listener_.progress);
     const at::Tensor latents = denoise(*sampler, transformer, conditioning, noise.to(device_), guidance_of(job_), cache,
                                        [&](int64_t, int64_t, const at::Tensor&) { progress.advance(); });
-    if (job_.step_cache) listener_.note(cache_text(cache.report()));
+    if (job_.step_cache) listener_.note(step_cache_text(cache.report()));
     return latents;
-  }
-
-  /// "step cache: 7 of 30 network calls spared; their input had moved by 2.1% on average, 4.8% at most".
-  static std::string cache_text(const StepCacheReport& report) {
-    const auto percent = [](double part) { return c10::str(std::round(1000 * part) / 10, "%"); };
-    std::string text = "step cache: " + std::to_string(report.reused) + " of " + std::to_string(report.calls) +
-                       " network calls spared";
-    if (report.reused == 0) return text;
-    return text + "; their input had moved by " + percent(report.mean_change) + " on average, " +
-           percent(report.largest_change) + " at most";
   }
 
   void decode_output(const at::Tensor& latents, FrameWriter& writer, int64_t i) {

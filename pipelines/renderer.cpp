@@ -24,7 +24,9 @@ double seconds_per_call(Renderer& renderer, const Job& job) {
   for (int round = 0; round < 2; ++round) {  // the first one also warms up
     const auto start = std::chrono::steady_clock::now();
     Progress silent("", calls, ProgressStyle::kNone);
-    renderer.denoise(jobs, silent);
+    TogetherLimit alone;
+    const auto results = renderer.denoise(jobs, alone, silent);
+    if (results.front().failure) std::rethrow_exception(results.front().failure);
     seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   }
   return seconds / static_cast<double>(calls);

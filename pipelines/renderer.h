@@ -12,15 +12,9 @@
 #include "core/job.h"
 #include "core/progress.h"
 #include "media/frame_writer.h"
-#include "samplers/step_cache.h"
+#include "samplers/together.h"
 
 namespace tessera {
-
-/// What became of one job's noise.
-struct Denoised {
-  at::Tensor latents;  ///< as save_latents keeps them and decode takes them
-  StepCacheReport step_cache;
-};
 
 /// A model that stays in memory and renders job after job, whatever its kind: text to video, class to image.
 /// Parts are read at their first use; a result depends on nothing but its job.
@@ -47,8 +41,10 @@ class Renderer {
   /// Makes what the network is told besides the noise (texts are encoded, classes looked up) for jobs that lack it.
   /// Earlier jobs may be forgotten.
   virtual void prepare(std::span<const Job* const> jobs, const Note& note) = 0;
-  /// The latents of jobs that are prepared and have one shape. `progress` is advanced by one for each call.
-  virtual std::vector<Denoised> denoise(std::span<const Job* const> jobs, Progress& progress) = 0;
+  /// The latents of jobs that are prepared and have one shape: as save_latents keeps them and decode takes them.
+  /// `progress` is advanced by one for each round of calls. See sample_together for the limit and for failures.
+  virtual std::vector<SampleResult> denoise(std::span<const Job* const> jobs, TogetherLimit& limit,
+                                            Progress& progress) = 0;
   /// Decodes latents into the writer and completes it; `progress` is advanced by the frames. Returns "" or, with the
   /// output not completed, what is wrong with the frames (see FrameCheck).
   virtual std::string decode(const Job& job, const at::Tensor& latents, FrameWriter& writer, Progress& progress) = 0;

@@ -30,6 +30,9 @@ struct Conditioning {
   at::Tensor positive, negative;  ///< [1, length, text_dim]; negative undefined without guidance
 };
 
+/// The denoiser as samplers call it: the sample and the text states are cast to its dtype. It must outlive the result.
+ConditionalModel network_of(const Loaded<WanTransformer>& transformer);
+
 /// From noise to normalised latents: noise [1, z_dim, t, h, w] float32 on the transformer's device; the same back.
 /// Guidance combines both branches, which run as one batch; at a scale of 1 or less the prompt runs alone. `cache`
 /// (fresh for this trajectory) may spare calls of the transformer.

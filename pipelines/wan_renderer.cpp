@@ -65,11 +65,19 @@ at::Tensor WanRenderer::text(const std::string& prompt, int64_t length) const {
   return at::constant_pad_nd(rows, {0, 0, 0, length - rows.size(1)});  // [1, length, d_model]
 }
 
-Conditioning WanRenderer::conditioning(const Job& job) const {
+SampleTask WanRenderer::task(const Job& job) const {
   const int64_t length = *job.max_sequence_length;
-  Conditioning told{text(job.prompt, length), {}};
-  if (*job.cfg_scale > 1) told.negative = text(job.negative_prompt, length);
-  return told;
+  const auto draw = noise_source(static_cast<uint64_t>(job.seed));
+  SampleTask task;
+  const at::Tensor noise = job.latents.empty() ? draw(latent_shape(job, model_)) : read_latents(job.latents, model_);
+  task.noise = noise.to(device_);
+  task.sampler = sampler_of(job, model_);
+  task.sampler->set_noise(draw);
+  task.guidance = guidance_of(job);
+  task.positive = text(job.prompt, length);
+  if (*job.cfg_scale > 1) task.negative = text(job.negative_prompt, length);
+  task.step_cache = job.step_cache.value_or(0.0);
+  return task;
 }
 
 const Loaded<WanTransformer>& WanRenderer::transformer() {
@@ -77,21 +85,11 @@ const Loaded<WanTransformer>& WanRenderer::transformer() {
   return *transformer_;
 }
 
-std::vector<Denoised> WanRenderer::denoise(std::span<const Job* const> jobs, Progress& progress) {
-  std::vector<Denoised> out;
-  for (const Job* job : jobs) {
-    const auto draw = noise_source(static_cast<uint64_t>(job->seed));
-    const at::Tensor noise =
-        job->latents.empty() ? draw(latent_shape(*job, model_)) : read_latents(job->latents, model_);
-    const auto sampler = sampler_of(*job, model_);
-    sampler->set_noise(draw);
-    StepCache cache(job->step_cache.value_or(0.0));
-    const at::Tensor latents =
-        tessera::denoise(*sampler, transformer(), conditioning(*job), noise.to(device_), guidance_of(*job), cache,
-                         [&](int64_t, int64_t, const at::Tensor&) { progress.advance(); });
-    out.push_back({latents, cache.report()});
-  }
-  return out;
+std::vector<SampleResult> WanRenderer::denoise(std::span<const Job* const> jobs, TogetherLimit& limit,
+                                               Progress& progress) {
+  std::vector<SampleTask> tasks;
+  for (const Job* job : jobs) tasks.push_back(task(*job));
+  return sample_together(tasks, network_of(transformer()), limit, [&] { progress.advance(); });
 }
 
 std::string WanRenderer::decode(const Job&, const at::Tensor& latents, FrameWriter& writer, Progress& progress) {

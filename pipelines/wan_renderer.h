@@ -22,14 +22,15 @@ class WanRenderer : public Renderer {
   int64_t calls(const Job& job) const override;
   std::string shape(const Job& job) const override;
   void prepare(std::span<const Job* const> jobs, const Note& note) override;
-  std::vector<Denoised> denoise(std::span<const Job* const> jobs, Progress& progress) override;
+  std::vector<SampleResult> denoise(std::span<const Job* const> jobs, TogetherLimit& limit,
+                                    Progress& progress) override;
   std::string decode(const Job& job, const at::Tensor& latents, FrameWriter& writer, Progress& progress) override;
 
  private:
   using TextKey = std::pair<int64_t, std::string>;  // length, prompt
 
   at::Tensor text(const std::string& prompt, int64_t length) const;
-  Conditioning conditioning(const Job& job) const;
+  SampleTask task(const Job& job) const;
   const Loaded<WanTransformer>& transformer();
 
   WanModel model_;

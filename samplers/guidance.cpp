@@ -53,32 +53,36 @@ at::Tensor zero_star_factor(const at::Tensor& cond, const at::Tensor& uncond) {
   return sample_sum(cond * uncond) / (sample_sum(uncond.square()) + kSmallest);
 }
 
-GuidedModel::GuidedModel(const GuidanceConfig& config, ConditionalModel model, at::Tensor positive, at::Tensor negative)
-    : config_(config), model_(std::move(model)), positive_(std::move(positive)) {
+Guidance::Guidance(const GuidanceConfig& config, at::Tensor positive, at::Tensor negative)
+    : config_(config), positive_(std::move(positive)) {
   if (config.scale <= 1) return;
   TORCH_CHECK(negative.defined() && negative.sizes() == positive_.sizes(),
-              "GuidedModel: both conditions must have one shape, got ", positive_.sizes(), " and ",
+              "Guidance: both conditions must have one shape, got ", positive_.sizes(), " and ",
               negative.defined() ? negative.sizes() : at::IntArrayRef());
   both_ = at::cat({positive_, negative});
 }
 
-at::Tensor GuidedModel::operator()(const at::Tensor& x, double timestep, int64_t call, int64_t calls) {
+NetworkInput Guidance::ask(const at::Tensor& x, double timestep, int64_t call, int64_t calls) {
   if (call == 0) momentum_.reset();
   const auto boundary = [&](double fraction) { return static_cast<int64_t>(fraction * static_cast<double>(calls)); };
-  const bool guided = config_.scale > 1 && call >= boundary(config_.start) && call < boundary(config_.stop);
-  const int64_t batch = x.size(0);
-  const at::Tensor timesteps = at::full({guided ? 2 * batch : batch}, timestep, x.options().dtype(at::kFloat));
-  if (!guided) return model_(x, timesteps, positive_).to(at::kFloat);
-  if (config_.kind == GuidanceKind::kZeroStar && call < config_.zero_calls) return at::zeros_like(x);
-  const at::Tensor output = model_(at::cat({x, x}), timesteps, both_).to(at::kFloat);
-  TORCH_CHECK(output.size(0) == 2 * batch, "GuidedModel: the model made ", output.size(0), " predictions of ",
-              2 * batch);
-  const at::Tensor cond = output.narrow(0, 0, batch);
-  const at::Tensor out = combine(cond, output.narrow(0, batch, batch));
+  guided_ = config_.scale > 1 && call >= boundary(config_.start) && call < boundary(config_.stop);
+  if (guided_ && config_.kind == GuidanceKind::kZeroStar && call < config_.zero_calls) return {};
+  const int64_t rows = guided_ ? 2 * x.size(0) : x.size(0);
+  const at::Tensor timesteps = at::full({rows}, timestep, x.options().dtype(at::kFloat));
+  return guided_ ? NetworkInput{at::cat({x, x}), timesteps, both_} : NetworkInput{x, timesteps, positive_};
+}
+
+at::Tensor Guidance::answer(const at::Tensor& output) {
+  const at::Tensor wide = output.to(at::kFloat);
+  if (!guided_) return wide;
+  const int64_t batch = positive_.size(0);
+  TORCH_CHECK(wide.size(0) == 2 * batch, "Guidance: the model made ", wide.size(0), " predictions of ", 2 * batch);
+  const at::Tensor cond = wide.narrow(0, 0, batch);
+  const at::Tensor out = combine(cond, wide.narrow(0, batch, batch));
   return config_.rescale > 0 ? rescale_guidance(out, cond, config_.rescale) : out;
 }
 
-at::Tensor GuidedModel::combine(const at::Tensor& cond, const at::Tensor& uncond) {
+at::Tensor Guidance::combine(const at::Tensor& cond, const at::Tensor& uncond) {
   switch (config_.kind) {
     case GuidanceKind::kPlain:
       return combine_guidance(cond, uncond, config_.scale);
@@ -94,7 +98,16 @@ at::Tensor GuidedModel::combine(const at::Tensor& cond, const at::Tensor& uncond
              config_.scale * project_difference(difference, cond, config_.projected_norm, config_.projected_parallel);
     }
   }
-  TORCH_CHECK(false, "GuidedModel: unknown guidance");
+  TORCH_CHECK(false, "Guidance: unknown guidance");
+}
+
+GuidedModel::GuidedModel(const GuidanceConfig& config, ConditionalModel model, at::Tensor positive, at::Tensor negative)
+    : guidance_(config, std::move(positive), std::move(negative)), model_(std::move(model)) {}
+
+at::Tensor GuidedModel::operator()(const at::Tensor& x, double timestep, int64_t call, int64_t calls) {
+  const NetworkInput input = guidance_.ask(x, timestep, call, calls);
+  if (!input.x.defined()) return at::zeros_like(x);
+  return guidance_.answer(model_(input.x, input.timesteps, input.condition));
 }
 
 }  // namespace tessera

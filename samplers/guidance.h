@@ -46,23 +46,45 @@ at::Tensor zero_star_factor(const at::Tensor& cond, const at::Tensor& uncond);
 using ConditionalModel =
     std::function<at::Tensor(const at::Tensor& x, const at::Tensor& timesteps, const at::Tensor& condition)>;
 
-/// A conditional network made into one of the sample alone: both branches go through it in one batch, conditional
-/// first, and their predictions are combined in float32.
-class GuidedModel {
+/// What a network is asked: x [R, C, ...] float32, timesteps [R] float32, condition [R, ...].
+struct NetworkInput {
+  at::Tensor x, timesteps, condition;
+};
+
+/// Guidance as the two halves around a call of the network, for those who make that call themselves. Both branches of
+/// a sample are rows of one input, conditional first; their predictions are combined in float32.
+class Guidance {
  public:
   /// `negative` is unused, and may be undefined, where scale <= 1. Both conditions have the batch size of the sample.
+  Guidance(const GuidanceConfig& config, at::Tensor positive, at::Tensor negative);
+
+  /// What the network is asked for call `call` of `calls` at `timestep`; its x is undefined where the prediction is
+  /// zero whatever the network says. Momentum starts anew at call 0.
+  NetworkInput ask(const at::Tensor& x, double timestep, int64_t call, int64_t calls);
+  /// The prediction, float32, from the network's output for what the last ask() gave.
+  at::Tensor answer(const at::Tensor& output);
+
+ private:
+  at::Tensor combine(const at::Tensor& cond, const at::Tensor& uncond);
+
+  GuidanceConfig config_;
+  at::Tensor positive_, both_;
+  at::Tensor momentum_;
+  bool guided_ = false;  // the last ask()
+};
+
+/// A conditional network made into one of the sample alone.
+class GuidedModel {
+ public:
+  /// As Guidance.
   GuidedModel(const GuidanceConfig& config, ConditionalModel model, at::Tensor positive, at::Tensor negative);
 
   /// The prediction for call `call` of `calls` at `timestep`. Momentum starts anew at call 0.
   at::Tensor operator()(const at::Tensor& x, double timestep, int64_t call, int64_t calls);
 
  private:
-  at::Tensor combine(const at::Tensor& cond, const at::Tensor& uncond);
-
-  GuidanceConfig config_;
+  Guidance guidance_;
   ConditionalModel model_;
-  at::Tensor positive_, both_;
-  at::Tensor momentum_;
 };
 
 }  // namespace tessera

@@ -26,20 +26,25 @@ void check_finite(const at::Tensor& values, const char* what, int64_t call, cons
 
 }  // namespace
 
+Trajectory::Trajectory(Sampler& sampler, const at::Tensor& noise)
+    : sampler_(sampler), sample_(noise.to(at::kFloat) * sampler.schedule().init_noise_sigma) {}
+
+void Trajectory::advance(const at::Tensor& prediction) {
+  check_finite(prediction, "the model's prediction", call_, sampler_);
+  sample_ = sampler_.step(prediction, sample_, call_);
+  check_finite(sample_, "the sample", call_, sampler_);
+  ++call_;
+}
+
 at::Tensor run_sampler(Sampler& sampler, const at::Tensor& noise, const Denoiser& denoiser, const OnStep& on_step) {
   const c10::NoGradGuard no_gradients;
-  const int64_t calls = sampler.calls();
-  at::Tensor sample = noise.to(at::kFloat) * sampler.schedule().init_noise_sigma;
-  for (int64_t call = 0; call < calls; ++call) {
+  Trajectory trajectory(sampler, noise);
+  while (!trajectory.finished()) {
     throw_if_cancelled();
-    const double timestep = sampler.schedule().timesteps[static_cast<size_t>(call)];
-    const at::Tensor prediction = denoiser(sampler.scale_input(sample, call), timestep, call, calls);
-    check_finite(prediction, "the model's prediction", call, sampler);
-    sample = sampler.step(prediction, sample, call);
-    check_finite(sample, "the sample", call, sampler);
-    if (on_step) on_step(call + 1, calls, sample);
+    trajectory.advance(denoiser(trajectory.input(), trajectory.timestep(), trajectory.call(), trajectory.calls()));
+    if (on_step) on_step(trajectory.call(), trajectory.calls(), trajectory.sample());
   }
-  return sample;
+  return trajectory.sample();
 }
 
 }  // namespace tessera

@@ -3,6 +3,7 @@
 #include <ATen/ATen.h>
 
 #include <algorithm>
+#include <cmath>
 
 namespace tessera {
 namespace {
@@ -15,6 +16,15 @@ double relative_change(const at::Tensor& x, const at::Tensor& from) {
 
 }  // namespace
 
+std::string step_cache_text(const StepCacheReport& report) {
+  const auto percent = [](double part) { return c10::str(std::round(1000 * part) / 10, "%"); };
+  const std::string text =
+      "step cache: " + std::to_string(report.reused) + " of " + std::to_string(report.calls) + " network calls spared";
+  if (report.reused == 0) return text;
+  return text + "; their input had moved by " + percent(report.mean_change) + " on average, " +
+         percent(report.largest_change) + " at most";
+}
+
 StepCache::StepCache(double threshold) : threshold_(threshold) {
   TORCH_CHECK(threshold >= 0, "StepCache: the threshold must not be negative, got ", threshold);
 }
@@ -22,12 +32,22 @@ StepCache::StepCache(double threshold) : threshold_(threshold) {
 ConditionalModel StepCache::wrap(ConditionalModel model) {
   return
       [this, model = std::move(model)](const at::Tensor& x, const at::Tensor& timesteps, const at::Tensor& condition) {
-        ++report_.calls;
-        if (reuse(x)) return output_;
-        output_ = model(x, timesteps, condition);
-        input_ = x;
-        return output_;
+        if (const at::Tensor kept = recall(x); kept.defined()) return kept;
+        const at::Tensor output = model(x, timesteps, condition);
+        keep(x, output);
+        return output;
       };
+}
+
+at::Tensor StepCache::recall(const at::Tensor& x) {
+  ++report_.calls;
+  return reuse(x) ? output_ : at::Tensor();
+}
+
+void StepCache::keep(const at::Tensor& x, const at::Tensor& output) {
+  if (threshold_ == 0) return;
+  input_ = x;
+  output_ = output;
 }
 
 StepCacheReport StepCache::report() const {
