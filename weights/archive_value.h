@@ -17,7 +17,7 @@ namespace tessera {
 /// at most ten million values, shared ones counted wherever they occur.
 class ArchiveValue {
  public:
-  enum class Kind { kNone, kBool, kInteger, kNumber, kText, kBytes, kList, kTuple, kDict, kTensor, kObject };
+  enum class Kind { kNone, kBool, kInteger, kNumber, kText, kBytes, kList, kTuple, kDict, kTensor, kStorage, kObject };
   using Entry = std::pair<ArchiveValue, ArchiveValue>;
 
   /// A list or tuple.
@@ -32,15 +32,16 @@ class ArchiveValue {
   /// A Python object that was not made: an argparse.Namespace, an optimiser, a class or function by its name alone.
   struct Object {
     std::string class_name;               ///< with its module, e.g. "argparse.Namespace"
+    bool is_class = false;                ///< the class or function itself, not an object made from it
     std::vector<ArchiveValue> arguments;  ///< what it would have been made from
     Dict fields;                          ///< its attributes, or its entries when it is a kind of dict
     at::Tensor tensor;                    ///< of a numpy array: its numbers; undefined otherwise
   };
   /// Bytes that tensors are cut from; tensors of one storage share memory.
   struct Storage {
-    at::Tensor bytes;                     ///< uint8, 1-D
-    std::optional<at::ScalarType> dtype;  ///< empty: the tensors say it
-    std::string name;                     ///< of the storage in the archive, for messages
+    c10::Storage bytes;
+    std::optional<at::ScalarType> dtype;  ///< empty: each of its tensors names its own
+    std::string name;                     ///< its key in the archive, for messages
   };
 
   ArchiveValue() = default;

@@ -1,14 +1,9 @@
 #include "weights/safetensors.h"
 
 #include <ATen/ATen.h>
-#include <fcntl.h>
-#include <sys/mman.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <bit>
-#include <cerrno>
 #include <cstring>
 #include <memory>
 #include <nlohmann/json.hpp>
@@ -16,6 +11,7 @@
 
 #include "core/atomic_file.h"
 #include "core/error.h"
+#include "weights/file_map.h"
 
 namespace tessera {
 namespace {
@@ -62,44 +58,6 @@ std::string shown(const json& value) {
   if (text.size() > 120) text = text.substr(0, 117) + "...";
   return text;
 }
-
-/// A whole file mapped copy-on-write: writing to a tensor never reaches the file.
-class FileMap {
- public:
-  explicit FileMap(const std::filesystem::path& path) {
-    std::error_code problem;
-    const auto status = std::filesystem::status(path, problem);
-    if (!std::filesystem::exists(status)) throw Error(path.string() + ": no such file; want a safetensors file");
-    if (!std::filesystem::is_regular_file(status))
-      throw Error(path.string() + " is not a regular file; want a safetensors file");
-    const int file = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
-    if (file < 0) throw Error("cannot open " + path.string() + ": " + std::strerror(errno));
-    struct stat info {};
-    if (::fstat(file, &info) == 0 && info.st_size > 0) {
-      size_ = static_cast<uint64_t>(info.st_size);
-      // NORESERVE: a map larger than the machine's memory is fine, only touched pages are loaded.
-      data_ = ::mmap(nullptr, size_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_NORESERVE, file, 0);
-    }
-    const int mapping_error = errno;
-    ::close(file);
-    if (data_ == MAP_FAILED) throw Error("cannot map " + path.string() + ": " + std::strerror(mapping_error));
-  }
-  ~FileMap() {
-    if (size_ > 0) ::munmap(data_, size_);
-  }
-  FileMap(const FileMap&) = delete;
-  FileMap& operator=(const FileMap&) = delete;
-
-  uint8_t* data() const { return static_cast<uint8_t*>(data_); }
-  uint64_t size() const { return size_; }
-  bool begins_with(std::string_view text) const {
-    return size_ >= text.size() && std::memcmp(data_, text.data(), text.size()) == 0;
-  }
-
- private:
-  void* data_ = nullptr;
-  uint64_t size_ = 0;
-};
 
 /// One entry of the header; begin and end are bytes from the end of the header.
 struct Entry {
@@ -279,7 +237,7 @@ std::vector<std::string> TensorFile::names() const {
 
 TensorFile read_safetensors(const std::filesystem::path& path) {
   const std::string where = path.string();
-  const auto map = std::make_shared<FileMap>(path);
+  const auto map = std::make_shared<FileMap>(path, "a safetensors file");
   const uint64_t length = header_length(*map, where);
   const uint64_t data_begin = kLengthBytes + length, data_bytes = map->size() - data_begin;
   const json header = parse_header(reinterpret_cast<const char*>(map->data()) + kLengthBytes, length, where);

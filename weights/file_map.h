@@ -1,0 +1,33 @@
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <span>
+#include <string_view>
+
+namespace tessera {
+
+/// A whole file mapped copy-on-write: writing to its memory never reaches the file. A map larger than the machine's
+/// memory is fine, only touched pages are loaded. A program that shortens the file in place takes its bytes away, and
+/// reading them then ends this process (SIGBUS).
+class FileMap {
+ public:
+  /// Throws Error when there is no such regular file or it cannot be mapped; `wanted` says in such a message what was
+  /// expected, e.g. "a safetensors file".
+  FileMap(const std::filesystem::path& path, std::string_view wanted);
+  ~FileMap();
+  FileMap(const FileMap&) = delete;
+  FileMap& operator=(const FileMap&) = delete;
+
+  uint8_t* data() const { return static_cast<uint8_t*>(data_); }
+  uint64_t size() const { return size_; }
+  std::span<const uint8_t> bytes() const { return {data(), size_}; }
+  bool begins_with(std::string_view text) const;
+
+ private:
+  void* data_ = nullptr;
+  uint64_t size_ = 0;
+};
+
+}  // namespace tessera
