@@ -4,6 +4,8 @@
 
 #include <cmath>
 
+#include "models/convolution.h"
+
 namespace tessera {
 namespace {
 
@@ -22,17 +24,6 @@ Init last_tap_copies(int64_t in, int64_t out) {
       weight.slice(0, o, o + in).select(2, 2).squeeze(-1).squeeze(-1).fill_diagonal_(1);
     return weight;
   });
-}
-
-/// 2D or 3D convolution of channels-last views; x [N, C, (T,) H, W]. Weights are cast to x's dtype.
-at::Tensor convolution(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias, at::IntArrayRef stride,
-                       at::IntArrayRef padding) {
-  const at::Tensor w = weight.to(x.scalar_type()), b = bias.to(x.scalar_type());
-  const std::vector<int64_t> dilation(stride.size(), 1), output_padding(stride.size(), 0);
-  // ATen gives small float32 batches of one to a plain loop, several times slower than oneDNN.
-  if (x.is_cpu() && x.scalar_type() == at::kFloat && at::hasMKLDNN() && at::globalContext().userEnabledMkldnn())
-    return at::mkldnn_convolution(x, w, b, padding, stride, dilation, /*groups=*/1);
-  return at::convolution(x, w, b, stride, padding, dilation, /*transposed=*/false, output_padding, /*groups=*/1);
 }
 
 /// A 2D convolution of every frame: x [B, T, H, W, C] -> [B, T, H', W', C'].

@@ -34,7 +34,8 @@ Extent3 extent(const JsonConfig& json, const std::string& key) {
 std::vector<std::string> keys_of(AttentionKind kind) {
   switch (kind) {
     case AttentionKind::kMhla:
-      return {"kind", "block_layout", "block_tokens", "gated", "lepe", "normalizer", "transform", "qk_norm", "softmax_layers"};
+      return {"kind",       "block_layout", "block_tokens", "gated",         "lepe",
+              "normalizer", "transform",    "qk_norm",      "softmax_layers"};
     case AttentionKind::kLinear:
       return {"kind", "softmax_layers"};
     case AttentionKind::kFocused:
@@ -83,6 +84,28 @@ AttentionConfig AttentionConfig::from_json(const JsonConfig& json) {
   if (config.kind == AttentionKind::kMhla) read_mhla(json, config);
   if (config.kind == AttentionKind::kFocused) read_focused(json, config);
   return config;
+}
+
+nlohmann::ordered_json AttentionConfig::to_json() const {
+  constexpr const char* kKinds[] = {"softmax", "mhla", "linear", "focused"};
+  constexpr const char* kNormalizers[] = {"products", "sums", "none"};
+  constexpr const char* kTransforms[] = {"linear", "cos", "exp", "gaussian", "local"};
+  nlohmann::ordered_json json = {{"kind", kKinds[static_cast<size_t>(kind)]}};
+  if (kind == AttentionKind::kFocused) {
+    json["focusing_factor"] = focusing_factor;
+    json["kernel_size"] = kernel_size;
+  }
+  if (kind == AttentionKind::kMhla) {
+    json["block_layout"] = block_layout;
+    if (block_tokens) json["block_tokens"] = *block_tokens;
+    json["gated"] = gated;
+    json["lepe"] = lepe;
+    json["qk_norm"] = qk_norm;
+    json["normalizer"] = kNormalizers[static_cast<size_t>(normalizer)];
+    json["transform"] = kTransforms[static_cast<size_t>(transform)];
+  }
+  if (kind != AttentionKind::kSoftmax && !softmax_layers.empty()) json["softmax_layers"] = softmax_layers;
+  return json;
 }
 
 AttentionKind AttentionConfig::kind_of_layer(int64_t layer) const {

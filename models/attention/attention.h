@@ -44,10 +44,13 @@ struct AttentionConfig {
   bool qk_norm = false;        ///< image form of MHLA: RMS norm of q and k over all channels
   double focusing_factor = 3;  ///< power of FLatten's map
   int64_t kernel_size = 5;     ///< of FLatten's convolution of v, odd
+  int64_t lepe_kernel = 3;     ///< of the image form's convolution of v, odd; the classifiers have 5
   std::vector<int64_t> softmax_layers;
 
   /// Throws Error naming the file and key for unknown keys, wrong types and values.
   static AttentionConfig from_json(const JsonConfig& json);
+  /// What from_json reads back.
+  nlohmann::ordered_json to_json() const;
   AttentionKind kind_of_layer(int64_t layer) const;
 };
 

@@ -133,7 +133,6 @@ BlockFeatures block_features_composite(const at::Tensor& x, const RmsNorm& norm,
 at::Tensor ungroup_normed_composite(const at::Tensor& x, const RmsNorm& norm, const BlockGrid& cut,
                                     at::ScalarType dtype) {
   return ungroup_blocks(rms_norm_composite(x, norm.weight, norm.eps, dtype), cut);
-});
 }
 
 }  // namespace tessera

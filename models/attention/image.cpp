@@ -25,10 +25,10 @@ void add_projections(ParamList& out, const std::string& prefix, int64_t channels
   to_out.params(out, prefix + "to_out.0.", channels, channels, true, xavier);
 }
 
-/// A depthwise 3x3 kernel that copies.
-at::Tensor centre_tap(int64_t channels) {
-  at::Tensor weight = at::zeros({channels, 1, 3, 3});
-  weight.select(3, 1).select(2, 1).fill_(1);
+/// A depthwise k x k kernel that copies.
+at::Tensor centre_tap(int64_t channels, int64_t k) {
+  at::Tensor weight = at::zeros({channels, 1, k, k});
+  weight.select(3, k / 2).select(2, k / 2).fill_(1);
   return weight;
 }
 
@@ -80,7 +80,8 @@ void ImageMhla::params(ParamList& out, const std::string& prefix) {
                   return initial_mixing(layout, transform).view({M, M, 1, 1});
                 }));
   if (config_.lepe) {
-    out.add(prefix + "lepe.weight", lepe_weight_, {C, 1, 3, 3}, Init::of([C] { return centre_tap(C); }));
+    const int64_t k = config_.lepe_kernel;
+    out.add(prefix + "lepe.weight", lepe_weight_, {C, 1, k, k}, Init::of([C, k] { return centre_tap(C, k); }));
     out.add(prefix + "lepe.bias", lepe_bias_, {C}, Init::zeros());
   }
 }
@@ -95,8 +96,7 @@ at::Tensor ImageMhla::operator()(const at::Tensor& x, const AttentionInput& inpu
   const BlockGrid cut = cut_into_blocks(config_, input.grid);
   const at::Tensor mixing = mixing_for_blocks(mixing_.to(wide_type(x)).flatten(1), config_.block_layout, cut.blocks);
   const at::Tensor q = features(to_q_(h), norm_q_, cut);
-  at::Tensor k = features(to_k_(h), norm_k_, cut);
-  if (cut.ragged()) k = k * block_mask(cut, k.options());
+  const at::Tensor k = features(to_k_(h), norm_k_, cut);
   const at::Tensor v = to_v_(h);
 
   const at::Tensor summaries = at::matmul(k.mT(), group_blocks(v.to(wide_type(v)), heads_, cut));  // [M, B, H, D, D]

@@ -1,6 +1,7 @@
 #pragma once
 
 #include "models/attention/attention.h"
+#include "models/attention/blocks.h"
 #include "models/attention/linear.h"
 
 namespace tessera {
@@ -28,10 +29,10 @@ class ImageAttention : public SelfAttention {
 
 /// Multi-head linear attention, image form (arXiv:2601.07832, MHLA4DiT): LayerNorm of the input, projections, optional
 /// RMS norm of q and k over all channels (config.qk_norm), relu + 1e-6, block summaries mixed by a learned [M, M]
-/// matrix, the normaliser, the optional depthwise 3x3 convolution of v (config.lepe) added before the output
+/// matrix, the normaliser, the optional depthwise convolution of v (config.lepe) added before the output
 /// projection. Sums are float32. Tokens come and go in raster order; blocks and grids of other sizes as in
 /// MhlaAttention. Names besides the projections': norm.weight, norm.bias, norm_q.weight, norm_k.weight (qk_norm),
-/// block_attn.conv.weight [M, M, 1, 1], lepe.weight [C, 1, 3, 3], lepe.bias.
+/// block_attn.conv.weight [M, M, 1, 1], lepe.weight [C, 1, k, k], lepe.bias.
 class ImageMhla : public SelfAttention {
  public:
   ImageMhla(const AttentionConfig& config, int64_t heads, int64_t head_dim, bool bias);
