@@ -62,7 +62,7 @@ std::string remake_command(const nlohmann::json& recipe, const std::string& outp
     else
       line += " " + (value.is_boolean() ? "--" + option.name : with_value("--" + option.name, text));
   }
-  return line + " " + with_value("-o", output);
+  return line + " -o " + shell_quoted(output[0] == '-' ? "./" + output : output);
 }
 
 }  // namespace tessera
