@@ -1,0 +1,66 @@
+#include "metrics/frechet.h"
+
+#include <ATen/ATen.h>
+
+#include <algorithm>
+#include <limits>
+
+#include "core/error.h"
+
+namespace tessera {
+namespace {
+
+constexpr double kFloat32Noise = 1e-5;  // of the largest eigenvalue; covariances that were stored in float32 reach 1e-6
+
+at::Tensor checked_covariance(const Gaussian& gaussian, const std::string& what) {
+  const at::Tensor& covariance = gaussian.covariance;
+  const int64_t D = gaussian.mean.numel();
+  if (gaussian.mean.dim() != 1 || covariance.sizes() != at::IntArrayRef{D, D}) {
+    throw Error(c10::str(what, ": want a mean [D] and a covariance [D, D], got ", gaussian.mean.sizes(), " and ",
+                         covariance.sizes()));
+  }
+  if (!gaussian.mean.isfinite().all().item<bool>() || !covariance.isfinite().all().item<bool>())
+    throw Error(what + ": its mean or covariance holds NaN or infinity, so no distance can be computed; remake it");
+  const at::Tensor wide = covariance.to(at::kCPU, at::kDouble);
+  const double largest = wide.abs().max().item<double>();
+  if ((wide - wide.t()).abs().max().item<double>() > kFloat32Noise * largest)
+    throw Error(what + ": its covariance is not symmetric, so it is no covariance; remake it");
+  return (wide + wide.t()) / 2;
+}
+
+}  // namespace
+
+FrechetSide frechet_side(const Gaussian& gaussian, const std::string& what) {
+  const at::Tensor covariance = checked_covariance(gaussian, what);
+  const int64_t D = covariance.size(0);
+  const auto [values, vectors] = at::linalg_eigh(covariance);  // ascending
+  const double largest = std::max(values[D - 1].item<double>(), 0.0), smallest = values[0].item<double>();
+  if (smallest < -kFloat32Noise * std::max(largest, -smallest * 1e-3)) {
+    throw Error(c10::str(what, ": its covariance has the eigenvalue ", smallest, " beside ", largest,
+                         ", and a covariance has none below 0; remake it"));
+  }
+  const double floor = largest * static_cast<double>(D) * std::numeric_limits<double>::epsilon();
+  int64_t rank = (values > floor).sum().item<int64_t>();
+  if (gaussian.count) rank = std::min(rank, std::max<int64_t>(*gaussian.count - 1, 0));
+  const at::Tensor root = vectors.slice(1, D - rank) * values.slice(0, D - rank).sqrt();
+  return {gaussian.mean.to(at::kCPU, at::kDouble), root, covariance.diagonal().sum().item<double>()};
+}
+
+double frechet_distance(const FrechetSide& a, const FrechetSide& b) {
+  if (a.mean.numel() != b.mean.numel()) {
+    throw Error(c10::str("the two sets have ", a.mean.numel(), " and ", b.mean.numel(),
+                         " features: they come from different networks or --dims and cannot be compared"));
+  }
+  double overlap = 0;
+  if (a.root.size(1) > 0 && b.root.size(1) > 0)
+    overlap = at::linalg_svdvals(a.root.t().matmul(b.root)).sum().item<double>();
+  const double distance = (a.mean - b.mean).square().sum().item<double>() + a.trace + b.trace - 2 * overlap;
+  TORCH_CHECK(distance == distance, "frechet_distance: NaN from finite statistics");
+  return std::max(distance, 0.0);  // rounding leaves -1e-14 of the traces where the truth is 0
+}
+
+double frechet_distance(const Gaussian& a, const Gaussian& b) {
+  return frechet_distance(frechet_side(a, "the first set"), frechet_side(b, "the second set"));
+}
+
+}  // namespace tessera
