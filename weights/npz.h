@@ -1,0 +1,74 @@
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <filesystem>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "weights/npy.h"
+
+namespace tessera {
+
+/// The arrays of a NumPy archive (.npz, as np.savez and np.savez_compressed write it: stored or deflated, zip64 too).
+/// Nothing in it is ever run: pickled objects are an error. Every error is one line that names the file and the array.
+class NpzFile {
+ public:
+  /// Maps the file and reads its directory. Throws Error when it is absent, no zip archive, or damaged.
+  explicit NpzFile(const std::filesystem::path& path);
+
+  const std::string& where() const;
+  /// Names of the arrays, without ".npy".
+  std::vector<std::string> names() const;
+  bool has(const std::string& name) const;
+
+  /// Type and shape of an array, read without its data. Throws Error when there is none of that name, or when the
+  /// header's claims do not fit the bytes that are there.
+  NpyHeader header(const std::string& name) const;
+
+  /// A whole array of numbers, contiguous, in C order. Check header() first where a large array would be a surprise.
+  /// Throws Error as header() does, and when the data are damaged (CRC-32).
+  at::Tensor read(const std::string& name) const;
+
+  /// A text array without dimensions, as np.array("...") makes it; letters beyond ASCII become "?". Nothing when there
+  /// is no such array.
+  std::optional<std::string> text(const std::string& name) const;
+
+  struct Archive;
+  class Stream;
+
+ private:
+  std::shared_ptr<const Archive> archive_;
+  friend class NpzRows;
+};
+
+/// The rows (first axis) of one array, in order, a few at a time: arrays larger than memory, such as ADM's arr_0 of
+/// uint8 pictures [N, H, W, 3], are read at the cost of a chunk.
+class NpzRows {
+ public:
+  /// Throws Error as NpzFile::header does, for arrays in Fortran order, and for those without dimensions.
+  NpzRows(const NpzFile& file, const std::string& name);
+  ~NpzRows();
+  NpzRows(const NpzRows&) = delete;
+  NpzRows& operator=(const NpzRows&) = delete;
+
+  const NpyHeader& header() const { return header_; }
+  /// The next `count` rows, fewer at the end, none ([0, ...]) after it. Throws Error when the data are damaged.
+  at::Tensor next(int64_t count);
+
+ private:
+  NpyHeader header_;
+  std::string where_;
+  std::unique_ptr<NpzFile::Stream> stream_;
+  int64_t read_ = 0;
+};
+
+/// Writes arrays and texts (ASCII) as np.savez would, atomically; equal input gives equal bytes. Readable by numpy.load
+/// and by NpzFile. Throws Error when the file would have 4 GiB or more, or cannot be written.
+void write_npz(const std::filesystem::path& path, const std::map<std::string, at::Tensor>& arrays,
+               const std::map<std::string, std::string>& texts = {});
+
+}  // namespace tessera
