@@ -12,8 +12,16 @@ namespace tessera {
 /// What the network's output means: the noise, the data, v = alpha noise - sigma data, or the flow's noise - data.
 enum class Prediction { kEpsilon, kSample, kV, kFlow };
 enum class BetaCurve { kLinear, kScaledLinear, kCosine };
-/// Which training timesteps are visited; Table 2 of arXiv:2305.08891.
-enum class Spacing { kLinspace, kLeading, kTrailing };
+/// Which training timesteps are visited: Table 2 of arXiv:2305.08891, and the two forms of OpenAI's respacing, which
+/// DiT's own code uses ("250" and "ddim250"). With these, a step of ddim goes to the next timestep visited, not one
+/// stride down.
+enum class Spacing {
+  kLinspace,
+  kLeading,
+  kTrailing,
+  kRespaced,  ///< as linspace, by repeated addition: rounding may differ at halves
+  kStride     ///< 0, s, 2 s, ... with the smallest whole stride that gives the number of steps
+};
 /// How noise levels lie between the largest and the smallest: as the timesteps give them, rho = 7 of arXiv:2206.00364,
 /// or geometrically.
 enum class SigmaCurve { kPlain, kKarras, kExponential };
@@ -31,6 +39,7 @@ struct SamplerConfig {
   double beta_start = 0.0001, beta_end = 0.02;
   std::vector<double> trained_betas;  ///< replaces the curve unless empty
   bool zero_terminal_snr = false;     ///< rescale_betas_zero_snr
+  bool exact_tables = false;          ///< noise levels in float64, as DiT's own code has them; diffusers has float32
   Spacing spacing = Spacing::kLinspace;
   int64_t steps_offset = 0;
 

@@ -17,9 +17,7 @@ class Ddim final : public Sampler {
 
  protected:
   at::Tensor advance(const at::Tensor& output, const at::Tensor& sample, int64_t i) override {
-    const int64_t t = static_cast<int64_t>(schedule_.timesteps[static_cast<size_t>(i)]), to = t - stride_;
-    const double alpha = alphas_[static_cast<size_t>(t)];
-    const double next = to >= 0 ? alphas_[static_cast<size_t>(to)] : config_.set_alpha_to_one ? 1.0 : alphas_[0];
+    const double alpha = alphas_[static_cast<size_t>(timestep(i))], next = next_alpha(i);
     const NoiseLevel level{std::sqrt(alpha), std::sqrt(1 - alpha)};
     at::Tensor data = predicted_data(config_.prediction, output, sample, level);
     const at::Tensor noise = predicted_noise(output, sample, level);
@@ -30,6 +28,17 @@ class Ddim final : public Sampler {
   }
 
  private:
+  int64_t timestep(int64_t i) const { return static_cast<int64_t>(schedule_.timesteps[static_cast<size_t>(i)]); }
+
+  /// alpha-bar where step i ends.
+  double next_alpha(int64_t i) const {
+    const bool respaced = config_.spacing == Spacing::kRespaced || config_.spacing == Spacing::kStride;
+    int64_t to = timestep(i) - stride_;
+    if (respaced) to = i + 1 < calls() ? timestep(i + 1) : -1;
+    if (to >= 0) return alphas_[static_cast<size_t>(to)];
+    return config_.set_alpha_to_one ? 1.0 : alphas_[0];
+  }
+
   /// The noise in the sample by the output itself: the data are not clamped first.
   at::Tensor predicted_noise(const at::Tensor& output, const at::Tensor& sample, const NoiseLevel& level) const {
     if (config_.prediction == Prediction::kEpsilon) return output;
@@ -39,7 +48,7 @@ class Ddim final : public Sampler {
 
   SamplerConfig config_;
   std::vector<double> alphas_;
-  int64_t stride_;  // timesteps from one call to the next, whatever the spacing
+  int64_t stride_;  // timesteps from one call to the next in diffusers, whatever the spacing
 };
 
 }  // namespace

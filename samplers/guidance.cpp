@@ -77,9 +77,11 @@ at::Tensor Guidance::answer(const at::Tensor& output) {
   if (!guided_) return wide;
   const int64_t batch = positive_.size(0);
   TORCH_CHECK(wide.size(0) == 2 * batch, "Guidance: the model made ", wide.size(0), " predictions of ", 2 * batch);
-  const at::Tensor cond = wide.narrow(0, 0, batch);
-  const at::Tensor out = combine(cond, wide.narrow(0, batch, batch));
-  return config_.rescale > 0 ? rescale_guidance(out, cond, config_.rescale) : out;
+  const int64_t all = wide.size(1), guided = config_.channels > 0 ? std::min(config_.channels, all) : all;
+  const at::Tensor cond = wide.narrow(0, 0, batch), steered = cond.narrow(1, 0, guided);
+  at::Tensor out = combine(steered, wide.narrow(0, batch, batch).narrow(1, 0, guided));
+  if (config_.rescale > 0) out = rescale_guidance(out, steered, config_.rescale);
+  return guided < all ? at::cat({out, cond.narrow(1, guided, all - guided)}, 1) : out;
 }
 
 at::Tensor Guidance::combine(const at::Tensor& cond, const at::Tensor& uncond) {

@@ -23,6 +23,7 @@ struct GuidanceConfig {
   double projected_norm = 15.0;     ///< kProjected: largest norm of the difference, 0 for no limit
   double projected_momentum = 0.0;  ///< kProjected: of the difference over calls, usually negative; 0 for none
   int64_t zero_calls = 1;           ///< kZeroStar: calls at the beginning whose prediction is zero
+  int64_t channels = 0;  ///< guidance changes the first of them, the rest is the conditional branch's; 0: all
 };
 
 /// uncond + scale * (cond - uncond). Source: arXiv:2207.12598, in the form of diffusers.

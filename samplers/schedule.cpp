@@ -31,15 +31,16 @@ std::vector<double> cosine_betas(int64_t steps) {
 }
 
 at::Tensor training_betas(const SamplerConfig& config) {
-  if (!config.trained_betas.empty()) return to_floats(config.trained_betas);
+  const auto dtype = config.exact_tables ? at::kDouble : at::kFloat;
+  if (!config.trained_betas.empty())
+    return at::tensor(config.trained_betas, at::TensorOptions().dtype(at::kDouble)).to(dtype);
   switch (config.beta_curve) {
     case BetaCurve::kLinear:
-      return at::linspace(config.beta_start, config.beta_end, config.train_steps, at::kFloat);
+      return at::linspace(config.beta_start, config.beta_end, config.train_steps, dtype);
     case BetaCurve::kScaledLinear:
-      return at::linspace(std::sqrt(config.beta_start), std::sqrt(config.beta_end), config.train_steps, at::kFloat)
-          .square();
+      return at::linspace(std::sqrt(config.beta_start), std::sqrt(config.beta_end), config.train_steps, dtype).square();
     case BetaCurve::kCosine:
-      return to_floats(cosine_betas(config.train_steps));
+      return at::tensor(cosine_betas(config.train_steps), at::TensorOptions().dtype(at::kDouble)).to(dtype);
   }
   TORCH_CHECK(false, "training_betas: unknown curve");
 }
@@ -51,6 +52,27 @@ at::Tensor end_at_zero_snr(const at::Tensor& betas) {
   const at::Tensor bar = ((root - last) * (first / (first - last))).square();
   const int64_t count = bar.size(0);
   return 1 - at::cat({bar.narrow(0, 0, 1), bar.narrow(0, 1, count - 1) / bar.narrow(0, 0, count - 1)});
+}
+
+/// OpenAI's respacing of `train` timesteps into one section of `count`, rising.
+std::vector<double> evenly_respaced(int64_t train, int64_t count) {
+  const double stride = count > 1 ? static_cast<double>(train - 1) / static_cast<double>(count - 1) : 1.0;
+  std::vector<double> out;
+  double place = 0;
+  for (int64_t i = 0; i < count; ++i, place += stride) out.push_back(std::nearbyint(place));
+  return out;
+}
+
+/// 0, s, 2 s, ... below `train` with the smallest whole stride s that gives `count` of them.
+std::vector<double> strided(int64_t train, int64_t count) {
+  for (int64_t stride = 1; stride <= train; ++stride) {
+    if ((train + stride - 1) / stride != count) continue;
+    std::vector<double> out;
+    for (int64_t i = 0; i < count; ++i) out.push_back(static_cast<double>(i * stride));
+    return out;
+  }
+  throw Error("no whole stride divides " + std::to_string(train) + " timesteps into " + std::to_string(count) +
+              " steps: ask for another number of steps");
 }
 
 /// shift_flow_times in one precision.
@@ -122,6 +144,11 @@ std::vector<double> spaced_timesteps(const SamplerConfig& config, int64_t steps,
         const double stride = static_cast<double>(train) / static_cast<double>(steps);
         out.push_back(std::nearbyint(static_cast<double>(train) - static_cast<double>(i) * stride) - 1);
       }
+      break;
+    case Spacing::kRespaced:
+    case Spacing::kStride:
+      out = config.spacing == Spacing::kStride ? strided(train, grid) : evenly_respaced(train, grid);
+      std::reverse(out.begin(), out.end());
       break;
   }
   out.resize(static_cast<size_t>(steps));

@@ -29,8 +29,9 @@ std::vector<double> evenly_spaced(double first, double last, int64_t count);
 /// The nearest float32, as a double.
 double to_float32(double value);
 
-/// Cumulative product of 1 - beta for every training timestep, float32 values. With zero_terminal_snr the curve is
-/// moved to end at 0 (arXiv:2305.08891, algorithm 1), or at 2^-24 with `avoid_zero` for solvers that divide by it.
+/// Cumulative product of 1 - beta for every training timestep, float32 values (float64 with exact_tables). With
+/// zero_terminal_snr the curve is moved to end at 0 (arXiv:2305.08891, algorithm 1), or at 2^-24 with `avoid_zero` for
+/// solvers that divide by it.
 std::vector<double> alphas_cumprod(const SamplerConfig& config, bool avoid_zero);
 
 /// sqrt((1 - a) / a) for every training timestep: noise over signal, rising, float32 values.

@@ -1,0 +1,58 @@
+// MHLA's DiT from both of its training checkpoints: the network, and guidance over all channels.
+#include "models/attention/blocks.h"
+#include "models/dit.h"
+#include "samplers/guidance.h"
+#include "tests/support/dit.h"
+#include "weights/torch_archive.h"
+
+namespace tessera {
+namespace {
+
+constexpr double kTolerance = 2e-5;
+
+DitConfig config_of(const nlohmann::json& model) {
+  DitConfig config = test::original_dit_config(model);
+  const nlohmann::json& kwargs = model.at("block_kwargs");
+  const auto piece = static_cast<int64_t>(std::lround(std::sqrt(kwargs.at("block_size").get<double>())));
+  config.attention.kind = AttentionKind::kMhla;
+  config.attention.block_layout = {1, config.grid() / piece, config.grid() / piece};
+  config.attention.lepe = true;
+  config.attention.qk_norm = kwargs.value("qk_norm", false);
+  config.attention.normalizer = Normalizer::kProducts;
+  return config;
+}
+
+struct DitMhla : testing::TestWithParam<const char*> {
+  test::Fixture fixture{"dit_mhla"};
+  Dit model{test::bound_dit(config_of(fixture.config.at("model")),
+                            original_dit_tensors(read_torch_archive(fixture.folder / GetParam())))};
+};
+
+TEST_P(DitMhla, TheNetworkEqualsTheReference) {
+  EXPECT_CLOSE(model(fixture["x"], fixture["t"], fixture["y"]), fixture["out"], kTolerance);
+}
+
+TEST_P(DitMhla, GuidanceChangesAllChannelsOfTheNoise) {
+  const at::Tensor x = fixture["cfg_x"], classes = fixture["cfg_y"], want = fixture["cfg_out"];
+  const int64_t batch = x.size(0) / 2;
+  const GuidanceConfig guidance{.scale = fixture.config.at("cfg_scale"), .channels = x.size(1)};
+  GuidedModel guided(
+      guidance,
+      [&](const at::Tensor& z, const at::Tensor&, const at::Tensor& y) { return model(z, fixture["cfg_t"], y); },
+      classes.narrow(0, 0, batch), classes.narrow(0, batch, batch));
+  EXPECT_CLOSE(guided(x.narrow(0, 0, batch), 0, 0, 1), want.narrow(0, 0, batch), kTolerance);
+}
+
+TEST_P(DitMhla, BlocksAreTheReferencesTokenOrder) {
+  const DitConfig& config = model.config();
+  const int64_t grid = config.grid();
+  const BlockGrid cut = cut_into_blocks(config.attention, {1, grid, grid});
+  const at::Tensor raster = at::arange(grid * grid, at::kFloat).view({1, -1, 1});
+  EXPECT_TRUE(at::equal(group_blocks(raster, 1, cut).flatten().to(at::kLong), fixture["token_order"]));
+}
+
+INSTANTIATE_TEST_SUITE_P(Checkpoints, DitMhla, testing::Values("checkpoint.pt", "checkpoint_train.pt"),
+                         [](const auto& test) { return test.index == 0 ? "ModelAndEma" : "Training"; });
+
+}  // namespace
+}  // namespace tessera
