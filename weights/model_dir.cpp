@@ -7,6 +7,7 @@
 
 #include "core/atomic_file.h"
 #include "core/error.h"
+#include "weights/torch_archive.h"
 
 namespace tessera {
 namespace {
@@ -16,7 +17,8 @@ using nlohmann::json;
 
 constexpr const char* kIndexName = "model_index.json";
 constexpr const char* kConfigNames[] = {"config.json", "scheduler_config.json", "tokenizer_config.json"};
-constexpr const char* kStems[] = {"diffusion_pytorch_model", "model"};
+constexpr const char* kStems[] = {"diffusion_pytorch_model", "model"};             // of .safetensors
+constexpr const char* kOldStems[] = {"diffusion_pytorch_model", "pytorch_model"};  // of .bin
 constexpr const char* kVariants[] = {"fp32", "bf16", "fp16"};
 
 bool is_file(const fs::path& path) {
@@ -106,32 +108,39 @@ struct WeightFiles {
 };
 
 /// The single file or index of one variant ("" for none), if the folder has it.
-std::vector<WeightFiles> files_of_variant(const fs::path& folder, const std::string& variant) {
+std::vector<WeightFiles> files_of_variant(const fs::path& folder, bool safetensors, const std::string& variant) {
   const std::string dotted = variant.empty() ? "" : "." + variant;
+  const std::string extension = safetensors ? ".safetensors" : ".bin";
   std::vector<WeightFiles> found;
-  for (const std::string stem : kStems) {
-    const fs::path single = folder / (stem + dotted + ".safetensors");
-    const fs::path index = folder / (stem + ".safetensors.index" + dotted + ".json");
+  for (const std::string stem : safetensors ? kStems : kOldStems) {
+    const fs::path single = folder / (stem + dotted + extension);
+    const fs::path index = folder / (stem + extension + ".index" + dotted + ".json");
     if (is_file(single)) found.push_back({single, false});
     if (is_file(index)) found.push_back({index, true});
   }
   return found;
 }
 
-WeightFiles find_weights(const fs::path& folder) {
-  const auto plain = files_of_variant(folder, "");
+/// The weights of one file format, if the folder has such.
+std::optional<WeightFiles> find_weights(const fs::path& folder, bool safetensors) {
+  const auto plain = files_of_variant(folder, safetensors, "");
   if (!plain.empty()) return plain.front();
   std::vector<WeightFiles> variants;
   for (const std::string variant : kVariants) {
-    const auto found = files_of_variant(folder, variant);
+    const auto found = files_of_variant(folder, safetensors, variant);
     if (!found.empty()) variants.push_back(found.front());
   }
+  if (variants.empty()) return std::nullopt;
   if (variants.size() == 1) return variants.front();
-  if (variants.empty())
-    throw Error(folder.string() + " has no weights: want diffusion_pytorch_model.safetensors, model.safetensors or " +
-                "their .safetensors.index.json (" + holdings(folder) + ")");
   throw Error(folder.string() + " has several variants of its weights, " + variants[0].path.filename().string() +
               " and " + variants[1].path.filename().string() + ": keep one, or name one without its variant");
+}
+
+WeightFiles find_weights(const fs::path& folder) {
+  for (const bool safetensors : {true, false})
+    if (const auto found = find_weights(folder, safetensors)) return *found;
+  throw Error(folder.string() + " has no weights: want diffusion_pytorch_model.safetensors, model.safetensors, the " +
+              "same as .bin (pytorch_model.bin), or their .index.json (" + holdings(folder) + ")");
 }
 
 /// Shard file name -> the tensors that the index promises it holds.
@@ -156,7 +165,7 @@ TensorFile read_shards(const fs::path& index_path) {
       throw Error("missing shard " + path.string() + ": " + index_path.string() + " expects " +
                   std::to_string(promised.size()) + " tensors in it, such as " + promised.front() +
                   "; download the model again");
-    const TensorFile file = read_safetensors(path);
+    const TensorFile file = read_tensors(path);
     for (const auto& name : promised)
       if (!file.find(name))
         throw Error(path.string() + " has no tensor " + name + ", which " + index_path.string() +
@@ -170,6 +179,16 @@ TensorFile read_shards(const fs::path& index_path) {
     }
   }
   return {std::move(tensors), index_path.string()};
+}
+
+TensorFile read_files(const std::vector<fs::path>& files) {
+  if (files.size() == 1) return read_tensors(files.front());
+  std::map<std::string, at::Tensor> tensors;
+  for (const fs::path& path : files)
+    for (const auto& [name, tensor] : read_tensors(path).tensors())
+      if (!tensors.emplace(name, tensor).second)
+        throw Error(path.string() + ": tensor " + name + " is in another file of " + files.front().string() + ", too");
+  return {std::move(tensors), files.front().string() + " and " + std::to_string(files.size() - 1) + " more"};
 }
 
 std::string indented(const json& value) {
@@ -186,6 +205,7 @@ void make_folder(const fs::path& folder) {
 }  // namespace
 
 JsonConfig Component::config() const {
+  if (settings) return *settings;
   for (const std::string name_of_config : kConfigNames) {
     const fs::path path = folder / name_of_config;
     if (!is_file(path)) continue;
@@ -239,9 +259,14 @@ Component open_component(const fs::path& folder) {
   return {named.filename().string(), config.has("_class_name") ? "diffusers" : "transformers", class_name, folder};
 }
 
+TensorFile read_tensors(const fs::path& path) {
+  return is_torch_archive(path) ? read_torch_archive(path) : read_safetensors(path);
+}
+
 TensorFile read_weights(const Component& component) {
+  if (!component.files.empty()) return read_files(component.files);
   const WeightFiles files = find_weights(component.folder);
-  return files.sharded ? read_shards(files.path) : read_safetensors(files.path);
+  return files.sharded ? read_shards(files.path) : read_tensors(files.path);
 }
 
 void write_component(const Component& component, json config, const std::map<std::string, at::Tensor>& tensors,

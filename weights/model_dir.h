@@ -3,6 +3,7 @@
 #include <filesystem>
 #include <map>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -11,15 +12,18 @@
 
 namespace tessera {
 
-/// One part of a pipeline directory: a folder with a config and, for networks, weights.
+/// One part of a model: in a pipeline directory a folder with a config and, for networks, weights. Parts of other
+/// layouts (see pipelines/model_layout.h) name their files and bring their config.
 struct Component {
   std::string name;        ///< folder name and key of model_index.json, e.g. "transformer"
   std::string library;     ///< "diffusers" or "transformers": decides the names of its files
   std::string class_name;  ///< e.g. "WanTransformer3DModel"
   std::filesystem::path folder;
+  std::vector<std::filesystem::path> files = {};  ///< its weights; empty: those that diffusers' names find in `folder`
+  std::optional<JsonConfig> settings = {};        ///< its config in `library`'s keys; empty: the file in `folder`
 
-  /// Reads config.json, scheduler_config.json or tokenizer_config.json, whichever the folder holds. Throws Error naming
-  /// the folder when it holds none, and when the config names another class than `class_name`.
+  /// `settings`, or else config.json, scheduler_config.json or tokenizer_config.json, whichever the folder holds.
+  /// Throws Error naming the folder when it holds none, and when the config names another class than `class_name`.
   JsonConfig config() const;
   /// The path of a file in the folder, e.g. "spiece.model". Throws Error naming it when it is not there.
   std::filesystem::path file(const std::string& file_name) const;
@@ -46,8 +50,13 @@ ModelDir open_model_dir(const std::filesystem::path& path);
 /// (`_class_name` of diffusers, `architectures` of transformers).
 Component open_component(const std::filesystem::path& folder);
 
-/// The component's tensors, mapped: a single file or the shards of an index, named diffusion_pytorch_model or model.
-/// Files without a variant are taken first (single before index), then the one variant present of fp32, bf16, fp16.
+/// The tensors of one file, mapped: safetensors, or by its content an archive of torch.save (see read_torch_archive).
+TensorFile read_tensors(const std::filesystem::path& path);
+
+/// The component's tensors, mapped: its `files`, or a single file or the shards of an index, named
+/// diffusion_pytorch_model or model.
+/// .safetensors are taken before .bin (pytorch_model.bin), files without a variant first (single before index), then
+/// the one variant present of fp32, bf16, fp16.
 /// Throws Error when there are no weights (saying what is there), several variants and none plain, a shard that is
 /// missing or damaged or lacks a tensor which the index promises, or a tensor that two shards hold.
 TensorFile read_weights(const Component& component);

@@ -15,7 +15,7 @@ namespace {
 
 using Values = std::vector<ArchiveValue>;
 
-constexpr int64_t kMostWork = 10'000'000;  // values pushed and remembered: bounds memory
+constexpr int64_t kMostWork = 6'000'000;  // values pushed and remembered: bounds memory
 constexpr int64_t kWorkOfContainer = 4, kWorkOfCall = 16;
 constexpr int64_t kBytesOfWork = 16;  // what a copy of so many bytes costs
 constexpr size_t kLongestName = 1000;

@@ -31,8 +31,8 @@ struct Unpickled {
 
 /// Interprets the pickle at the beginning of `bytes` (the binary opcodes of protocols 2 to 5). Throws Error naming
 /// `where` when it is damaged or truncated, names a function with side effects (os.system, builtins.eval, ...), holds
-/// a cycle, is nested more than 100 deep, or holds more values than ten million, counted where they occur: whatever
-/// its length, memory stays within about 2 GB beyond the pickle itself.
+/// a cycle, is nested more than 100 deep, or holds more than about six million values (ten million when shared ones
+/// count wherever they occur): whatever its length, memory stays within 1.5 GB.
 Unpickled unpickle(std::span<const uint8_t> bytes, const std::string& where, const PickleHooks& hooks);
 
 }  // namespace tessera

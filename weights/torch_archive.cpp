@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <fstream>
 #include <map>
 #include <memory>
 #include <set>
@@ -258,6 +259,16 @@ std::string other_format_hint(const FileMap& map) {
 
 }  // namespace
 
+bool is_torch_archive(const std::filesystem::path& path) {
+  char magic[kLegacyMagic.size()] = {};
+  std::ifstream in(path, std::ios::binary);
+  in.read(magic, sizeof magic);
+  const std::string_view begins(magic, static_cast<size_t>(in.gcount()));
+  const std::string extension = path.extension();
+  return begins.starts_with(kZipMagic) || begins.starts_with(kLegacyMagic) || extension == ".pt" ||
+         extension == ".pth" || extension == ".bin" || extension == ".ckpt";
+}
+
 TorchArchive load_torch_archive(const std::filesystem::path& path) {
   const std::string where = path.string();
   const auto map = std::make_shared<FileMap>(path, "a file of torch.save (.pt, .pth or .bin)");
@@ -293,7 +304,8 @@ TensorFile tensors_of(const TorchArchive& archive, const std::string& key) {
 TensorFile read_torch_archive(const std::filesystem::path& path, const std::vector<std::string>& keys) {
   const TorchArchive archive = load_torch_archive(path);
   for (const auto& key : keys)
-    if (archive.root.find(key)) return tensors_of(archive, key);
+    if (const ArchiveValue* found = archive.root.find(key); found && found->dict_part())
+      return tensors_of(archive, key);
   return tensors_of(archive);
 }
 

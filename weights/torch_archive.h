@@ -9,6 +9,10 @@
 
 namespace tessera {
 
+/// True when the file begins as one of torch.save (or any zip archive) does, or its name ends in .pt, .pth, .bin or
+/// .ckpt; false for a file that cannot be read.
+bool is_torch_archive(const std::filesystem::path& path);
+
 /// What a file of torch.save holds.
 struct TorchArchive {
   ArchiveValue root;
@@ -30,8 +34,8 @@ TorchArchive load_torch_archive(const std::filesystem::path& path);
 /// Error naming the file when there is no such dict (listing what there is), or when an entry is no tensor.
 TensorFile tensors_of(const TorchArchive& archive, const std::string& key = "");
 
-/// load_torch_archive and tensors_of under the first of `keys` that the root has; the root itself when it has none
-/// of them.
+/// load_torch_archive and tensors_of under the first of `keys` that is a dict in the root; the root itself when none
+/// is.
 TensorFile read_torch_archive(const std::filesystem::path& path,
                               const std::vector<std::string>& keys = {"ema", "state_dict", "model"});
 

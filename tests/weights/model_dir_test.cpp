@@ -140,9 +140,28 @@ TEST_F(ModelFolder, MissingAndTruncatedWeights) {
   std::filesystem::resize_file(file, std::filesystem::file_size(file) - 1);
   EXPECT_ERROR(read_weights(part("vae")), file.string(), "tensor \"y\"", "truncated");
   std::filesystem::remove(file);
-  write_bytes(folder_ / "vae/diffusion_pytorch_model.bin", "x");
+  write_bytes(folder_ / "vae/weights.bin", "x");
   EXPECT_ERROR(read_weights(part("vae")), path("vae") + " has no weights", "diffusion_pytorch_model.safetensors",
-               "it holds config.json, diffusion_pytorch_model.bin");
+               "it holds config.json, weights.bin");
+}
+
+TEST_F(ModelFolder, WeightsOfTorchSaveAreReadWhereThereAreNoSafetensors) {
+  const std::filesystem::path archives = TESSERA_SOURCE_DIR "/tests/data/torch_archives";
+  std::filesystem::copy_file(archives / "views.pt", folder_ / "vae/diffusion_pytorch_model.bin");
+  EXPECT_EQ(read_weights(part("vae")).names(), std::vector<std::string>{"y"});
+  std::filesystem::remove(folder_ / "vae/diffusion_pytorch_model.safetensors");
+  EXPECT_EQ(read_weights(part("vae")).at("base").sizes(), at::IntArrayRef({4, 6}));
+  // transformers' names, sharded and in the older format.
+  std::filesystem::remove(folder_ / "text_encoder/model.safetensors");
+  const std::string first = "pytorch_model-00001-of-00002.bin", second = "pytorch_model-00002-of-00002.bin";
+  std::filesystem::copy_file(archives / "views_legacy.pt", folder_ / ("text_encoder/" + first));
+  std::filesystem::copy_file(archives / "dtypes.pt", folder_ / ("text_encoder/" + second));
+  write_json("text_encoder/pytorch_model.bin.index.json", {{"weight_map", {{"row", first}, {"bool", second}}}});
+  const TensorFile sharded = read_weights(part("text_encoder"));
+  EXPECT_EQ(sharded.at("row").numel(), 6);
+  EXPECT_EQ(sharded.at("bool").scalar_type(), at::kBool);
+  write_bytes(folder_ / ("text_encoder/" + second), "x");
+  EXPECT_ERROR(read_weights(part("text_encoder")), second, "not a file of torch.save");
 }
 
 TEST_F(ModelFolder, Variants) {
