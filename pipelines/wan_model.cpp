@@ -4,6 +4,7 @@
 #include <map>
 
 #include "core/error.h"
+#include "pipelines/model_layout.h"
 #include "weights/names.h"
 
 namespace tessera {
@@ -38,7 +39,8 @@ void check_classes(const ModelDir& folder) {
 
 void check_fit(const WanModel& model) {
   const auto& transformer = model.transformer;
-  const std::string where = model.folder.component("transformer").folder.string() + "/config.json: ";
+  const auto where_of = [&](const std::string& part) { return model.folder.component(part).config().where() + ": "; };
+  const std::string where = where_of("transformer");
   if (transformer.in_channels != model.vae.z_dim || transformer.out_channels != model.vae.z_dim)
     throw Error(where + "in_channels and out_channels must be the autoencoder's z_dim, " +
                 std::to_string(model.vae.z_dim) + ", got " + std::to_string(transformer.in_channels) + " and " +
@@ -47,11 +49,20 @@ void check_fit(const WanModel& model) {
     throw Error(where + "text_dim must be the text encoder's d_model, " + std::to_string(model.text_encoder.d_model) +
                 ", got " + std::to_string(transformer.text_dim));
   if (!model.scheduler.flow())
-    throw Error(model.folder.component("scheduler").folder.string() +
-                "/scheduler_config.json: want a flow-matching scheduler (prediction_type flow_prediction)");
+    throw Error(where_of("scheduler") + "want a flow-matching scheduler (prediction_type flow_prediction)");
   if (model.vae.image_channels() != 3)
-    throw Error(model.folder.component("vae").folder.string() + "/config.json: out_channels must make 3 colours, got " +
+    throw Error(where_of("vae") + "out_channels must make 3 colours, got " +
                 std::to_string(model.vae.image_channels()));
+}
+
+std::filesystem::path spiece_model(const Component& tokenizer) {
+  std::error_code ignored;
+  const bool other_form = !std::filesystem::exists(tokenizer.folder / "spiece.model", ignored) &&
+                          std::filesystem::exists(tokenizer.folder / "tokenizer.json", ignored);
+  if (other_form)
+    throw Error(tokenizer.folder.string() +
+                " has tokenizer.json alone, which is not read: put spiece.model of google/umt5-xxl beside it");
+  return tokenizer.file("spiece.model");
 }
 
 /// The dtype that holds most of the file's numbers.
@@ -92,7 +103,9 @@ int64_t WanModel::latent_frames_in(int64_t frames) const {
 }
 
 WanModel open_wan_model(const std::filesystem::path& path) {
-  ModelDir folder = open_model_dir(path);
+  const ModelLayout layout = recognise_layout(path);
+  layout.require_complete();
+  ModelDir folder = layout.model;
   check_classes(folder);
   const SamplerConfig scheduler = read_scheduler_config(folder.component("scheduler").config());
   const Umt5Config text_encoder = Umt5Config::from_json(folder.component("text_encoder").config());
@@ -121,7 +134,7 @@ Loaded<WanVae> load_vae(const WanModel& model, const std::string& dtype, at::Dev
 }
 
 Tokenizer load_tokenizer(const WanModel& model) {
-  const std::filesystem::path file = model.folder.component("tokenizer").file("spiece.model");
+  const std::filesystem::path file = spiece_model(model.folder.component("tokenizer"));
   Tokenizer tokenizer(file);
   if (tokenizer.vocab_size() > model.text_encoder.vocab_size)
     throw Error(file.string() + " has " + std::to_string(tokenizer.vocab_size()) +
@@ -131,13 +144,7 @@ Tokenizer load_tokenizer(const WanModel& model) {
 }
 
 TensorFile read_component(const Component& part) {
-  const TensorFile file = read_weights(part);
-  if (part.class_name == "UMT5EncoderModel") return renamed(file, t5_encoder_names());
-  if (part.class_name == "WanTransformer3DModel" && has_original_wan_names(file)) {
-    const JsonConfig config = part.config();
-    return renamed(file, wan_transformer_names(config.integer("num_layers")));
-  }
-  return file;
+  return with_our_names(read_weights(part), part.class_name);
 }
 
 }  // namespace tessera

@@ -14,7 +14,7 @@
 
 namespace tessera {
 
-/// A text-to-video model directory (WanPipeline), opened and checked; its weights are still on the disk.
+/// A text-to-video model (WanPipeline) in any of its layouts, opened and checked; its weights are still on the disk.
 struct WanModel {
   ModelDir folder;
   SamplerConfig scheduler;
@@ -31,8 +31,9 @@ struct WanModel {
   int64_t latent_frames_in(int64_t frames) const;
 };
 
-/// Opens the folder and reads every config. Throws Error naming file and key for what is missing, of an unknown class
-/// (saying which are supported), of the wrong type, or does not fit the other parts.
+/// Opens a model in a layout that recognise_layout knows and reads every config. Throws Error naming file and key for
+/// what is missing, of an unknown class (saying which are supported), of the wrong type, or does not fit the other
+/// parts.
 WanModel open_wan_model(const std::filesystem::path& path);
 
 /// Checks names, shapes and finiteness of the transformer's and the autoencoder's weights, so that a damaged file is

@@ -2,9 +2,13 @@
 
 #include <ATen/ATen.h>
 
+#include <algorithm>
+#include <charconv>
 #include <utility>
 
 #include "core/error.h"
+#include "weights/dit_names.h"
+#include "weights/kl_names.h"
 
 namespace tessera {
 namespace {
@@ -48,6 +52,72 @@ constexpr NamePair kOutsideBlocks[] = {
     {"head.modulation", "scale_shift_table"},
 };
 
+constexpr NamePair kTextBlock[] = {
+    {"norm1.weight", "layer.0.layer_norm.weight"},
+    {"attn.q.weight", "layer.0.SelfAttention.q.weight"},
+    {"attn.k.weight", "layer.0.SelfAttention.k.weight"},
+    {"attn.v.weight", "layer.0.SelfAttention.v.weight"},
+    {"attn.o.weight", "layer.0.SelfAttention.o.weight"},
+    {"pos_embedding.embedding.weight", "layer.0.SelfAttention.relative_attention_bias.weight"},
+    {"norm2.weight", "layer.1.layer_norm.weight"},
+    {"ffn.gate.0.weight", "layer.1.DenseReluDense.wi_0.weight"},
+    {"ffn.fc1.weight", "layer.1.DenseReluDense.wi_1.weight"},
+    {"ffn.fc2.weight", "layer.1.DenseReluDense.wo.weight"},
+};
+
+constexpr NamePair kVaeResidual[] = {
+    {"residual.0.gamma", "norm1.gamma"},         {"residual.2.weight", "conv1.weight"},
+    {"residual.2.bias", "conv1.bias"},           {"residual.3.gamma", "norm2.gamma"},
+    {"residual.6.weight", "conv2.weight"},       {"residual.6.bias", "conv2.bias"},
+    {"shortcut.weight", "conv_shortcut.weight"}, {"shortcut.bias", "conv_shortcut.bias"},
+};
+
+constexpr const char* kVaeAttention[] = {"norm.gamma", "to_qkv.weight", "to_qkv.bias", "proj.weight", "proj.bias"};
+constexpr const char* kVaeResample[] = {"resample.1.weight", "resample.1.bias", "time_conv.weight", "time_conv.bias"};
+constexpr const char* kWeightAndBias[] = {"weight", "bias"};
+
+constexpr int64_t kMostBlocks = 1024;  // a larger number in a name is not one of a block
+constexpr const char* kSingleFilePrefix = "model.diffusion_model.";
+constexpr const char* kWrappers[] = {"model.", "module.", "diffusion_model.", "transformer.", "_orig_mod."};
+
+template <size_t N>
+void add_pairs(NameTable& table, const NamePair (&pairs)[N], const std::string& from, const std::string& into) {
+  for (const auto& [theirs, ours] : pairs) table[from + theirs] = into + ours;
+}
+
+template <size_t N>
+void add_same(NameTable& table, const char* const (&names)[N], const std::string& from, const std::string& into) {
+  for (const char* name : names) table[from + name] = into + name;
+}
+
+std::string numbered(const std::string& prefix, int64_t number) {
+  return prefix + std::to_string(number) + ".";
+}
+
+/// What encoder and decoder share: the first and last convolution and the middle.
+void add_vae_half(NameTable& table, const std::string& half) {
+  add_same(table, kWeightAndBias, half + "conv1.", half + "conv_in.");
+  add_pairs(table, kVaeResidual, half + "middle.0.", half + "mid_block.resnets.0.");
+  add_same(table, kVaeAttention, half + "middle.1.", half + "mid_block.attentions.0.");
+  add_pairs(table, kVaeResidual, half + "middle.2.", half + "mid_block.resnets.1.");
+  table[half + "head.0.gamma"] = half + "norm_out.gamma";
+  add_same(table, kWeightAndBias, half + "head.2.", half + "conv_out.");
+}
+
+/// The tensors whose names begin with `prefix`, without it.
+TensorFile under(const TensorFile& file, const std::string& prefix) {
+  std::map<std::string, at::Tensor> tensors;
+  for (const auto& [name, tensor] : file.tensors())
+    if (name.starts_with(prefix)) tensors.emplace(name.substr(prefix.size()), tensor);
+  return {std::move(tensors), file.where(), file.metadata()};
+}
+
+bool all_begin_with(const TensorFile& file, const std::string& prefix) {
+  for (const auto& [name, tensor] : file.tensors())
+    if (!name.starts_with(prefix)) return false;
+  return !file.tensors().empty();
+}
+
 }  // namespace
 
 NameTable wan_attention_names(const std::string& from, const std::string& into) {
@@ -70,6 +140,94 @@ NameTable wan_transformer_names(int64_t layers) {
 
 NameTable t5_encoder_names() {
   return {{"encoder.embed_tokens.weight", "shared.weight"}};
+}
+
+NameTable wan_text_encoder_names(int64_t layers) {
+  NameTable table{{"token_embedding.weight", "shared.weight"}, {"norm.weight", "encoder.final_layer_norm.weight"}};
+  for (int64_t layer = 0; layer < layers; ++layer)
+    add_pairs(table, kTextBlock, numbered("blocks.", layer), numbered("encoder.block.", layer));
+  return table;
+}
+
+NameTable wan_vae_names(int64_t levels, int64_t res_blocks) {
+  NameTable table;
+  add_same(table, kWeightAndBias, "conv1.", "quant_conv.");
+  add_same(table, kWeightAndBias, "conv2.", "post_quant_conv.");
+  add_vae_half(table, "encoder.");
+  add_vae_half(table, "decoder.");
+  // Both number the encoder's layers through; diffusers nests the decoder's in levels.
+  for (int64_t level = 0, i = 0; level < levels; ++level) {
+    for (int64_t block = 0; block < res_blocks; ++block, ++i)
+      add_pairs(table, kVaeResidual, numbered("encoder.downsamples.", i), numbered("encoder.down_blocks.", i));
+    if (level + 1 < levels) {
+      add_same(table, kVaeResample, numbered("encoder.downsamples.", i), numbered("encoder.down_blocks.", i));
+      ++i;
+    }
+  }
+  for (int64_t level = 0, i = 0; level < levels; ++level) {
+    const std::string into = numbered("decoder.up_blocks.", level);
+    for (int64_t block = 0; block <= res_blocks; ++block, ++i)
+      add_pairs(table, kVaeResidual, numbered("decoder.upsamples.", i), numbered(into + "resnets.", block));
+    if (level + 1 < levels) add_same(table, kVaeResample, numbered("decoder.upsamples.", i++), into + "upsamplers.0.");
+  }
+  return table;
+}
+
+int64_t count_numbered(const TensorFile& file, const std::string& prefix) {
+  int64_t count = 0;
+  for (const auto& [name, tensor] : file.tensors()) {
+    int64_t number = 0;
+    if (!name.starts_with(prefix)) continue;
+    const char* end = name.data() + name.size();
+    const auto [rest, failure] = std::from_chars(name.data() + prefix.size(), end, number);
+    const bool good = failure == std::errc() && rest != end && *rest == '.' && number >= 0 && number < kMostBlocks;
+    if (good) count = std::max(count, number + 1);
+  }
+  return count;
+}
+
+TensorFile unwrapped(const TensorFile& file) {
+  TensorFile inner = under(file, kSingleFilePrefix);
+  if (inner.tensors().empty()) inner = file;
+  for (const char* const* wrapper = std::begin(kWrappers); wrapper != std::end(kWrappers);) {
+    const bool wraps = all_begin_with(inner, *wrapper);
+    if (wraps) inner = under(inner, *wrapper);
+    wrapper = wraps ? std::begin(kWrappers) : wrapper + 1;
+  }
+  return inner;
+}
+
+namespace {
+
+TensorFile vae_with_our_names(const TensorFile& file) {
+  // Levels are parted by resampling layers, which the last lacks.
+  int64_t resampling = 0, residual = 0;
+  for (const auto& [name, tensor] : file.tensors()) {
+    if (!name.starts_with("encoder.downsamples.")) continue;
+    resampling += name.ends_with(".resample.1.weight");
+    residual += name.ends_with(".residual.2.weight");
+  }
+  return renamed(file, wan_vae_names(resampling + 1, residual / (resampling + 1)));
+}
+
+}  // namespace
+
+TensorFile with_our_names(const TensorFile& file, const std::string& class_name) {
+  if (class_name == "WanTransformer3DModel") {
+    const TensorFile inner = unwrapped(file);
+    if (!has_original_wan_names(inner)) return inner;
+    return renamed(inner, wan_transformer_names(count_numbered(inner, "blocks.")));
+  }
+  if (class_name == "UMT5EncoderModel")
+    return file.find("token_embedding.weight") ? renamed(file, wan_text_encoder_names(count_numbered(file, "blocks.")))
+                                               : renamed(file, t5_encoder_names());
+  if (class_name == "DiTTransformer2DModel") {
+    const TensorFile inner = unwrapped(file);
+    return has_original_dit_names(inner) ? original_dit_tensors(inner) : inner;
+  }
+  if (class_name == "AutoencoderKL") return autoencoder_kl_tensors(file);
+  if (class_name == "AutoencoderKLWan" && file.find("decoder.head.0.gamma")) return vae_with_our_names(file);
+  return file;
 }
 
 bool has_original_wan_names(const TensorFile& file) {

@@ -22,6 +22,25 @@ NameTable wan_transformer_names(int64_t layers);
 /// under both names; ours is shared.weight.
 NameTable t5_encoder_names();
 
+/// The encoder of UMT5 as Wan 2.1's own code names it (models_t5_umt5-xxl-enc-bf16.pth), with blocks 0 to layers - 1.
+NameTable wan_text_encoder_names(int64_t layers);
+
+/// The autoencoder of Wan 2.1's own code (Wan2.1_VAE.pth): `levels` sizes, the encoder with `res_blocks` residual
+/// blocks at each, the decoder with one more.
+NameTable wan_vae_names(int64_t levels, int64_t res_blocks);
+
+/// 1 + the largest N below 1024 of all names that begin with `prefix`N and a dot; 0 when there is none.
+int64_t count_numbered(const TensorFile& file, const std::string& prefix);
+
+/// The tensors without a wrapper that training code or single-file checkpoints put around a network's names: those
+/// under model.diffusion_model. when there are any (the rest belongs to other networks), else all of them without the
+/// one of model., module., diffusion_model., transformer. and _orig_mod. that every name has, again and again.
+TensorFile unwrapped(const TensorFile& file);
+
+/// The tensors of a network of class WanTransformer3DModel, UMT5EncoderModel, AutoencoderKLWan, DiTTransformer2DModel or
+/// AutoencoderKL under our names, whichever of its known layouts the file has; other classes' tensors as they are.
+TensorFile with_our_names(const TensorFile& file, const std::string& class_name);
+
 /// True when the transformer in `file` has the names of Wan's own code, which differ in every block from ours.
 bool has_original_wan_names(const TensorFile& file);
 

@@ -1,0 +1,20 @@
+#include "pipelines/model_layout.h"
+
+#include "core/error.h"
+#include "pipelines/wan_layouts.h"
+
+namespace tessera {
+
+void ModelLayout::require_complete() const {
+  if (missing.empty()) return;
+  std::string text = model.path.string() + " is not complete: ";
+  for (size_t i = 0; i < missing.size(); ++i) text += (i ? "; " : "") + missing[i];
+  throw Error(text);
+}
+
+ModelLayout recognise_layout(const std::filesystem::path& path) {
+  if (auto wan = recognise_wan_layout(path)) return *std::move(wan);
+  return {"diffusers", open_model_dir(path), {}};
+}
+
+}  // namespace tessera

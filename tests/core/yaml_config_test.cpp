@@ -1,0 +1,87 @@
+#include "core/yaml_config.h"
+
+#include <gtest/gtest.h>
+
+#include <fstream>
+
+#include "core/error.h"
+
+namespace tessera {
+namespace {
+
+using nlohmann::json;
+
+struct YamlConfig : testing::Test {
+  std::filesystem::path path =
+      testing::TempDir() + "tessera-yaml-" + testing::UnitTest::GetInstance()->current_test_info()->name() + ".yaml";
+
+  json read(const std::string& text) {
+    std::ofstream(path, std::ios::binary) << text;
+    return read_yaml_object(path);
+  }
+  std::string problem(const std::string& text) {
+    try {
+      read(text);
+    } catch (const Error& e) {
+      EXPECT_NE(std::string(e.what()).find(path.string()), std::string::npos) << e.what();
+      EXPECT_EQ(std::string(e.what()).find('\n'), std::string::npos) << e.what();
+      return e.what();
+    }
+    return "no error";
+  }
+  ~YamlConfig() override { std::filesystem::remove(path); }
+};
+
+TEST_F(YamlConfig, MapsListsAndScalars) {
+  const json value = read(
+      "# a training config\n"
+      "model:\n"
+      "  name: Wan_T2V_1300M\n"
+      "  width: 800 # pixels\n"
+      "  from_pretrained: null\n"
+      "  cache_dir: \n"
+      "  layers: [1, 2, 4]\n"
+      "  patch:\n"
+      "    - 1\n"
+      "    - 2\n"
+      "  gated: true\n"
+      "  lr: 2.0e-5\n"
+      "  shift: -3.5\n"
+      "quoted: \"12\"\n"
+      "single: 'true'\n"
+      "text: soft light, a view:the end #1\n");
+  EXPECT_EQ(value["model"], (json{{"name", "Wan_T2V_1300M"},
+                                  {"width", 800},
+                                  {"from_pretrained", nullptr},
+                                  {"cache_dir", nullptr},
+                                  {"layers", {1, 2, 4}},
+                                  {"patch", {1, 2}},
+                                  {"gated", true},
+                                  {"lr", 2.0e-5},
+                                  {"shift", -3.5}}));
+  EXPECT_EQ(value["quoted"], "12");
+  EXPECT_EQ(value["single"], "true");
+  EXPECT_EQ(value["text"], "soft light, a view:the end");
+}
+
+TEST_F(YamlConfig, TextsThatLookLikeNumbersStayTexts) {
+  const json value = read("a: 1.2.3\nb: inf\nc: 0x10\nd: 12px\ne: +7\nf: nan\ng: 1e999\n");
+  EXPECT_EQ(value,
+            (json{{"a", "1.2.3"}, {"b", "inf"}, {"c", "0x10"}, {"d", "12px"}, {"e", 7}, {"f", "nan"}, {"g", "1e999"}}));
+}
+
+TEST_F(YamlConfig, WhatIsWrongAndWhere) {
+  EXPECT_NE(problem("a: [1, 2\nb: 3\n").find("not valid YAML: line "), std::string::npos);
+  EXPECT_NE(problem("- 1\n- 2\n").find("holds array, want a YAML map"), std::string::npos);
+  EXPECT_NE(problem("").find("is empty"), std::string::npos);
+  EXPECT_NE(problem("a: 1\na: 2\n").find("line 2 names a twice"), std::string::npos);
+  EXPECT_NE(problem("a: &x 1\nb: *x\n").find("line 2 has an alias"), std::string::npos);
+  EXPECT_NE(problem("a: 1\n---\nb: 2\n").find("more than one document"), std::string::npos);
+  EXPECT_NE(problem("[1]: 2\n").find("key that is not a text"), std::string::npos);
+  EXPECT_NE(problem("a: " + std::string(500, '[') + std::string(500, ']')).find("nested too deeply"),
+            std::string::npos);
+  EXPECT_THROW(read_yaml_object(path.string() + ".nowhere"), Error);
+}
+
+}  // namespace
+}  // namespace tessera
