@@ -1,0 +1,86 @@
+#include <cstdio>
+#include <cstring>
+#include <vector>
+
+// The headers of libjpeg need <cstdio> before them.
+#include <jerror.h>
+#include <jpeglib.h>
+
+#include "media/picture.h"
+
+namespace tessera::pictures {
+namespace {
+
+/// libjpeg reports by callbacks that must not return; an exception leaves through its C frames, which hold no memory
+/// that jpeg_destroy_decompress does not free.
+struct Failure {
+  std::string reason;
+};
+
+[[noreturn]] void on_error(j_common_ptr info) {
+  char text[JMSG_LENGTH_MAX];
+  info->err->format_message(info, text);
+  throw Failure{text};
+}
+
+void on_message(j_common_ptr info, int level) {
+  // Only the end of the data coming too early is an error, as for Pillow; it decodes past other blemishes.
+  if (level < 0 && info->err->msg_code == JWRN_JPEG_EOF) throw Failure{"it is cut short"};
+}
+
+struct Decoder {
+  jpeg_decompress_struct info{};
+  jpeg_error_mgr errors{};
+
+  Decoder() {
+    info.err = jpeg_std_error(&errors);
+    errors.error_exit = on_error;
+    errors.emit_message = on_message;
+    jpeg_create_decompress(&info);
+  }
+  ~Decoder() { jpeg_destroy_decompress(&info); }
+  Decoder(const Decoder&) = delete;
+  Decoder& operator=(const Decoder&) = delete;
+};
+
+uint8_t product(int a, int b) {  // a * b / 255, rounded
+  const int value = a * b + 128;
+  return static_cast<uint8_t>(((value >> 8) + value) >> 8);
+}
+
+// Stored inverted, as Adobe's programs write them and Pillow takes every four-channel JPEG to be.
+void from_inverted_cmyk(const uint8_t* row, int64_t width, uint8_t* to) {
+  for (int64_t x = 0; x < width; ++x) {
+    const int light = row[4 * x + 3];
+    for (int64_t c = 0; c < 3; ++c) to[3 * x + c] = static_cast<uint8_t>(light - product(255 - row[4 * x + c], light));
+  }
+}
+
+}  // namespace
+
+at::Tensor decode_jpeg(std::string_view bytes, const std::filesystem::path& path) {
+  Decoder decoder;
+  jpeg_decompress_struct& info = decoder.info;
+  try {
+    jpeg_mem_src(&info, reinterpret_cast<const unsigned char*>(bytes.data()), bytes.size());
+    jpeg_read_header(&info, TRUE);
+    if (info.num_components != 1 && info.num_components != 3 && info.num_components != 4)
+      throw Failure{"it has " + std::to_string(info.num_components) + " channels"};
+    info.out_color_space = info.num_components == 4 ? JCS_CMYK : JCS_RGB;
+    const at::Tensor picture = make_picture(info.image_height, info.image_width, path);
+    jpeg_start_decompress(&info);
+    const int64_t width = info.output_width;
+    std::vector<uint8_t> four(info.num_components == 4 ? static_cast<size_t>(4 * width) : 0);
+    while (info.output_scanline < info.output_height) {
+      uint8_t* to = picture.data_ptr<uint8_t>() + static_cast<int64_t>(info.output_scanline) * width * 3;
+      JSAMPROW row = four.empty() ? to : four.data();
+      jpeg_read_scanlines(&info, &row, 1);
+      if (!four.empty()) from_inverted_cmyk(four.data(), width, to);
+    }
+    return picture;
+  } catch (const Failure& failure) {
+    fail(path, "JPEG", failure.reason);
+  }
+}
+
+}  // namespace tessera::pictures

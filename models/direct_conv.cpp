@@ -1,0 +1,273 @@
+#include "models/direct_conv.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "models/simd.h"
+
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
+
+namespace tessera {
+namespace {
+
+uint16_t round_to_bfloat16(float value) {
+  uint32_t bits;
+  std::memcpy(&bits, &value, sizeof(bits));
+  return static_cast<uint16_t>((bits + 0x7fff + ((bits >> 16) & 1)) >> 16);
+}
+
+/// How many vectors of 16 channels one pass computes, given how many are left.
+int64_t block_vectors(int64_t left) {
+  if (left == 5 || left == 6 || left == 3) return 3;
+  return std::min<int64_t>(left, 4);
+}
+
+}  // namespace
+
+int64_t packed_weight_count(int64_t rows, int64_t run, int64_t channels) {
+  return rows * run * channels;
+}
+
+void pack_direct_weights(DirectType type, const float* weights, int64_t rows, int64_t run, int64_t channels,
+                         void* packed) {
+  const int64_t group = type == DirectType::kFloat ? 1 : 2;  // neighbouring inputs that one instruction multiplies
+  int64_t at = 0;
+  for (int64_t first = 0; first < channels;) {
+    const int64_t width = block_vectors((channels - first) / 16) * 16;
+    for (int64_t k = 0; k < rows * run; k += group)
+      for (int64_t channel = first; channel < first + width; ++channel)
+        for (int64_t i = 0; i < group; ++i, ++at) {
+          const float value = weights[channel * rows * run + k + i];
+          if (type == DirectType::kFloat)
+            static_cast<float*>(packed)[at] = value;
+          else
+            static_cast<uint16_t*>(packed)[at] = round_to_bfloat16(value);
+        }
+    first += width;
+  }
+}
+
+#if defined(__x86_64__)
+
+bool has_direct_conv(DirectType type) {
+  return simd::has_avx512() && (type == DirectType::kFloat || __builtin_cpu_supports("avx512bf16"));
+}
+
+namespace {
+
+#define TESSERA_FLOAT_CODE [[gnu::target("avx512f,avx512bw,avx512dq,avx512vl,fma")]]
+#define TESSERA_BFLOAT16_CODE [[gnu::target("avx512f,avx512bw,avx512dq,avx512vl,fma,avx512bf16")]]
+
+// The two number types differ in how 16 sums grow by one step and in how 16 results are stored; the loops are the
+// same. A template cannot take its instruction set from an argument, so the loops are written once as macros' bodies.
+struct FloatLanes {
+  using Value = float;
+  static constexpr int64_t kStep = 1;
+  using Vector = __m512;
+  TESSERA_FLOAT_CODE static Vector weights(const Value* from) { return _mm512_loadu_ps(from); }
+  TESSERA_FLOAT_CODE static Vector spread(const Value* from) { return _mm512_set1_ps(*from); }
+  TESSERA_FLOAT_CODE static __m512 grow(__m512 sum, Vector a, Vector b) { return _mm512_fmadd_ps(a, b, sum); }
+  TESSERA_FLOAT_CODE static void put(Value* to, __m512 value) { _mm512_storeu_ps(to, value); }
+};
+
+struct Bfloat16Lanes {
+  using Value = uint16_t;
+  static constexpr int64_t kStep = 2;
+  using Vector = __m512bh;
+  TESSERA_BFLOAT16_CODE static Vector weights(const Value* from) {
+    return reinterpret_cast<Vector>(_mm512_loadu_si512(from));
+  }
+  TESSERA_BFLOAT16_CODE static Vector spread(const Value* from) {
+    int pair;
+    std::memcpy(&pair, from, sizeof(pair));
+    return reinterpret_cast<Vector>(_mm512_set1_epi32(pair));
+  }
+  TESSERA_BFLOAT16_CODE static __m512 grow(__m512 sum, Vector a, Vector b) { return _mm512_dpbf16_ps(sum, a, b); }
+  TESSERA_BFLOAT16_CODE static void put(Value* to, __m512 value) {
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), reinterpret_cast<__m256i>(_mm512_cvtneps_pbh(value)));
+  }
+};
+
+#define TESSERA_UNROLL _Pragma("GCC unroll 16")
+
+#define TESSERA_DIRECT_KERNELS(LANES, CODE)                                                                          \
+  template <int kPixels, int kVectors>                                                                               \
+  CODE void tile_##LANES(const DirectConv& conv, const LANES::Value* from, const LANES::Value* weights,              \
+                         const float* bias, int64_t pixel, int64_t channel, void* to) {                              \
+    const LANES::Value* taps[kPixels];                                                                               \
+    TESSERA_UNROLL for (int p = 0; p < kPixels; ++p) taps[p] = from + conv.from[static_cast<size_t>(pixel + p)];     \
+    __m512 sums[kPixels][kVectors];                                                                                  \
+    TESSERA_UNROLL for (int p = 0; p < kPixels; ++p) TESSERA_UNROLL for (int v = 0; v < kVectors; ++v) sums[p][v] =  \
+        _mm512_setzero_ps();                                                                                         \
+    for (int64_t row = 0; row < conv.rows; ++row) {                                                                  \
+      _Pragma("GCC unroll 2") for (int64_t k = 0; k < conv.run; k += LANES::kStep) {                                 \
+        LANES::Vector b[kVectors];                                                                                   \
+        TESSERA_UNROLL for (int v = 0; v < kVectors; ++v) b[v] = LANES::weights(weights + v * 16 * LANES::kStep);    \
+        weights += kVectors * 16 * LANES::kStep;                                                                     \
+        TESSERA_UNROLL for (int p = 0; p < kPixels; ++p) {                                                           \
+          const LANES::Vector a = LANES::spread(taps[p] + k);                                                        \
+          TESSERA_UNROLL for (int v = 0; v < kVectors; ++v) sums[p][v] = LANES::grow(sums[p][v], a, b[v]);           \
+        }                                                                                                            \
+      }                                                                                                              \
+      TESSERA_UNROLL for (int p = 0; p < kPixels; ++p) taps[p] += conv.row_pitch;                                    \
+    }                                                                                                                \
+    TESSERA_UNROLL for (int p = 0; p < kPixels; ++p) {                                                               \
+      const int64_t at = conv.to[static_cast<size_t>(pixel + p)] + channel;                                          \
+      TESSERA_UNROLL for (int v = 0; v < kVectors; ++v) {                                                            \
+        if (conv.store == DirectStore::kRawFloat) {                                                                  \
+          _mm512_storeu_ps(static_cast<float*>(to) + at + v * 16, sums[p][v]);                                       \
+          continue;                                                                                                  \
+        }                                                                                                            \
+        const __m512 value =                                                                                         \
+            _mm512_max_ps(_mm512_add_ps(sums[p][v], _mm512_loadu_ps(bias + v * 16)), _mm512_setzero_ps());           \
+        if (conv.store == DirectStore::kReluFloat)                                                                   \
+          _mm512_storeu_ps(static_cast<float*>(to) + at + v * 16, value);                                            \
+        else                                                                                                         \
+          LANES::put(static_cast<LANES::Value*>(to) + at + v * 16, value);                                           \
+      }                                                                                                              \
+    }                                                                                                                \
+  }                                                                                                                  \
+                                                                                                                     \
+  template <int kPixels, int kVectors>                                                                               \
+  void block_##LANES(const DirectConv& conv, const LANES::Value* from, const LANES::Value* weights, int64_t channel, \
+                     void* to) {                                                                                     \
+    const int64_t pixels = static_cast<int64_t>(conv.from.size());                                                   \
+    const float* bias = conv.bias ? conv.bias + channel : nullptr;                                                   \
+    int64_t pixel = 0;                                                                                               \
+    for (; pixel + kPixels <= pixels; pixel += kPixels)                                                              \
+      tile_##LANES<kPixels, kVectors>(conv, from, weights, bias, pixel, channel, to);                                \
+    for (; pixel < pixels; ++pixel) tile_##LANES<1, kVectors>(conv, from, weights, bias, pixel, channel, to);        \
+  }                                                                                                                  \
+                                                                                                                     \
+  void conv_##LANES(const DirectConv& conv, const LANES::Value* from, void* to) {                                    \
+    const auto* weights = static_cast<const LANES::Value*>(conv.weights);                                            \
+    for (int64_t channel = 0; channel < conv.channels;) {                                                            \
+      const int64_t vectors = block_vectors((conv.channels - channel) / 16);                                         \
+      if (vectors == 4)                                                                                              \
+        block_##LANES<6, 4>(conv, from, weights, channel, to);                                                       \
+      else if (vectors == 3)                                                                                         \
+        block_##LANES<8, 3>(conv, from, weights, channel, to);                                                       \
+      else if (vectors == 2)                                                                                         \
+        block_##LANES<10, 2>(conv, from, weights, channel, to);                                                      \
+      else                                                                                                           \
+        block_##LANES<8, 1>(conv, from, weights, channel, to);                                                       \
+      weights += conv.rows * conv.run * vectors * 16;                                                                \
+      channel += vectors * 16;                                                                                       \
+    }                                                                                                                \
+  }
+
+TESSERA_DIRECT_KERNELS(FloatLanes, TESSERA_FLOAT_CODE)
+TESSERA_DIRECT_KERNELS(Bfloat16Lanes, TESSERA_BFLOAT16_CODE)
+
+TESSERA_FLOAT_CODE void max_pool_float(const DirectPool& pool, const float* from, float* to) {
+  for (size_t pixel = 0; pixel < pool.from.size(); ++pixel) {
+    const float* window = from + pool.from[pixel];
+    for (int64_t channel = 0; channel < pool.channels; channel += 16) {
+      __m512 best = _mm512_setzero_ps();
+      for (int64_t row = 0; row < 3; ++row)
+        for (int64_t column = 0; column < 3; ++column)
+          best = _mm512_max_ps(best, _mm512_loadu_ps(window + row * pool.row_pitch + column * pool.channels + channel));
+      _mm512_storeu_ps(to + pool.to[pixel] + channel, best);
+    }
+  }
+}
+
+// The bits of numbers that are not negative are ordered as the numbers are.
+TESSERA_FLOAT_CODE void max_pool_bfloat16(const DirectPool& pool, const uint16_t* from, uint16_t* to) {
+  for (size_t pixel = 0; pixel < pool.from.size(); ++pixel) {
+    const uint16_t* window = from + pool.from[pixel];
+    for (int64_t channel = 0; channel < pool.channels; channel += 16) {
+      __m256i best = _mm256_setzero_si256();
+      for (int64_t row = 0; row < 3; ++row)
+        for (int64_t column = 0; column < 3; ++column)
+          best = _mm256_max_epu16(best, _mm256_loadu_si256(reinterpret_cast<const __m256i*>(
+                                            window + row * pool.row_pitch + column * pool.channels + channel)));
+      _mm256_storeu_si256(reinterpret_cast<__m256i*>(to + pool.to[pixel] + channel), best);
+    }
+  }
+}
+
+TESSERA_FLOAT_CODE __m512 window_mean(const DirectPool& pool, const float* from, size_t pixel, int64_t channel) {
+  const float* window = from + pool.from[pixel] + channel;
+  __m512 sum = _mm512_setzero_ps();
+  for (int64_t row = 0; row < 3; ++row)
+    for (int64_t column = 0; column < 3; ++column)
+      sum = _mm512_add_ps(sum, _mm512_loadu_ps(window + row * pool.row_pitch + column * pool.channels));
+  const __m512 mean = _mm512_mul_ps(sum, _mm512_set1_ps(pool.scale[pixel]));
+  return _mm512_max_ps(_mm512_add_ps(mean, _mm512_loadu_ps(pool.bias + channel)), _mm512_setzero_ps());
+}
+
+TESSERA_FLOAT_CODE void average_pool_float(const DirectPool& pool, const float* from, float* to) {
+  for (size_t pixel = 0; pixel < pool.from.size(); ++pixel)
+    for (int64_t channel = 0; channel < pool.channels; channel += 16)
+      FloatLanes::put(to + pool.to[pixel] + channel, window_mean(pool, from, pixel, channel));
+}
+
+TESSERA_BFLOAT16_CODE void average_pool_bfloat16(const DirectPool& pool, const float* from, uint16_t* to) {
+  for (size_t pixel = 0; pixel < pool.from.size(); ++pixel)
+    for (int64_t channel = 0; channel < pool.channels; channel += 16)
+      Bfloat16Lanes::put(to + pool.to[pixel] + channel, window_mean(pool, from, pixel, channel));
+}
+
+}  // namespace
+
+void direct_conv(DirectType type, const DirectConv& conv, const void* from, void* to) {
+  if (type == DirectType::kFloat)
+    conv_FloatLanes(conv, static_cast<const float*>(from), to);
+  else
+    conv_Bfloat16Lanes(conv, static_cast<const uint16_t*>(from), to);
+}
+
+void direct_max_pool(DirectType type, const DirectPool& pool, const void* from, void* to) {
+  if (type == DirectType::kFloat)
+    max_pool_float(pool, static_cast<const float*>(from), static_cast<float*>(to));
+  else
+    max_pool_bfloat16(pool, static_cast<const uint16_t*>(from), static_cast<uint16_t*>(to));
+}
+
+void direct_average_pool(DirectType type, const DirectPool& pool, const float* from, void* to, bool to_float) {
+  if (type == DirectType::kFloat || to_float)
+    average_pool_float(pool, from, static_cast<float*>(to));
+  else
+    average_pool_bfloat16(pool, from, static_cast<uint16_t*>(to));
+}
+
+#else
+
+bool has_direct_conv(DirectType) {
+  return false;
+}
+void direct_conv(DirectType, const DirectConv&, const void*, void*) {}
+void direct_max_pool(DirectType, const DirectPool&, const void*, void*) {}
+void direct_average_pool(DirectType, const DirectPool&, const float*, void*, bool) {}
+
+#endif
+
+void direct_sum(DirectType type, const int32_t* from, int64_t count, int64_t channels, const void* source,
+                float* sums) {
+  for (int64_t i = 0; i < count; ++i)
+    for (int64_t channel = 0; channel < channels; channel += simd::kLanes) {
+      const int64_t at = from[i] + channel;
+      const simd::Floats value = type == DirectType::kFloat
+                                     ? simd::load(static_cast<const float*>(source) + at, simd::kLanes)
+                                     : simd::load(static_cast<const Bfloat16Bits*>(source) + at, simd::kLanes);
+      simd::store(simd::load(sums + channel, simd::kLanes) + value, sums + channel, simd::kLanes);
+    }
+}
+
+void direct_input(DirectType type, const float* planes, int64_t height, int64_t width, float scale, float shift,
+                  void* to) {
+  const int64_t pixels = height * width;
+  for (int64_t pixel = 0; pixel < pixels; ++pixel)
+    for (int64_t channel = 0; channel < 4; ++channel) {
+      const float value = channel < 3 ? planes[channel * pixels + pixel] * scale + shift : 0.0f;
+      if (type == DirectType::kFloat)
+        static_cast<float*>(to)[pixel * 4 + channel] = value;
+      else
+        static_cast<uint16_t*>(to)[pixel * 4 + channel] = round_to_bfloat16(value);
+    }
+}
+
+}  // namespace tessera
