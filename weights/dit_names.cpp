@@ -2,7 +2,6 @@
 
 #include <ATen/ATen.h>
 
-#include <array>
 #include <utility>
 
 #include "weights/fused_qkv.h"
@@ -54,13 +53,6 @@ constexpr NamePair kBlock[] = {
 // The one rule of a fused tensor: a third of the rows each.
 constexpr const char* kFused[] = {"attn.qkv.weight", "attn.qkv.bias", "attn.to_qkv.weight", "attn.to_qkv.bias"};
 
-constexpr NamePair kOldAttention[] = {
-    {"query.weight", "to_q.weight"},         {"query.bias", "to_q.bias"},
-    {"key.weight", "to_k.weight"},           {"key.bias", "to_k.bias"},
-    {"value.weight", "to_v.weight"},         {"value.bias", "to_v.bias"},
-    {"proj_attn.weight", "to_out.0.weight"}, {"proj_attn.bias", "to_out.0.bias"},
-};
-
 std::string block_prefix(int64_t layer) {
   return "blocks." + std::to_string(layer) + ".";
 }
@@ -99,16 +91,6 @@ TensorFile original_dit_tensors(const TensorFile& file) {
     for (const char* fused : kFused)
       split_qkv(tensors, file.where(), block_prefix(layer) + fused, our_prefix(layer) + "attn1.");
   return {std::move(tensors), file.where(), file.metadata()};
-}
-
-TensorFile autoencoder_kl_tensors(const TensorFile& file) {
-  NameTable table;
-  for (const char* half : {"encoder.", "decoder."})
-    for (const auto& [theirs, ours] : kOldAttention) {
-      const std::string attention = std::string(half) + "mid_block.attentions.0.";
-      table[attention + theirs] = attention + ours;
-    }
-  return renamed(file, table);
 }
 
 }  // namespace tessera

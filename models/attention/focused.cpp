@@ -39,9 +39,10 @@ at::Tensor FocusedAttention::reduced(const at::Tensor& x) const {
   return norm_(out.flatten(2).mT());  // [B, N / r^2, C]
 }
 
-at::Tensor FocusedAttention::operator()(const at::Tensor& x) const {
-  TORCH_CHECK(x.dim() == 3 && x.size(1) == volume(config_.grid), "FocusedAttention: want [B, ", volume(config_.grid),
-              ", C], got ", x.sizes());
+at::Tensor FocusedAttention::operator()(const at::Tensor& x, const AttentionInput& input) const {
+  TORCH_CHECK(input.grid == config_.grid && x.size(1) == volume(config_.grid),
+              "FocusedAttention: the position table is ", "for ", at::IntArrayRef(config_.grid), " tokens, got ",
+              at::IntArrayRef(input.grid), " and x ", x.sizes());
   const auto parts = config_.separate_queries ? kv_(reduced(x)).chunk(2, -1) : qkv_(x).chunk(3, -1);
   const at::Tensor q = config_.separate_queries ? q_(x) : parts[0];
   const at::Tensor& k = parts[parts.size() - 2];

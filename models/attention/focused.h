@@ -24,11 +24,11 @@ struct FocusedConfig {
 /// (then LayerNorm), and v is stretched linearly along the tokens for the convolution.
 /// x [B, N, C] in raster order -> [B, N, C] in x's dtype. Names: qkv (or q and kv), proj, positional_encoding, scale,
 /// dwc, sr, norm. Source: FLatten (arXiv:2308.00442), FocusedLinearAttention of its Swin and PVT.
-class FocusedAttention {
+class FocusedAttention : public SelfAttention {
  public:
   explicit FocusedAttention(const FocusedConfig& config);
-  void params(ParamList& out, const std::string& prefix);
-  at::Tensor operator()(const at::Tensor& x) const;
+  void params(ParamList& out, const std::string& prefix) override;
+  at::Tensor operator()(const at::Tensor& x, const AttentionInput& input) const override;
 
  private:
   at::Tensor reduced(const at::Tensor& x) const;

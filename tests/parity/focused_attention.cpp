@@ -30,7 +30,7 @@ TEST(FocusedAttentionParity, EveryCase) {
     for (const auto& [key, tensor] : weights.tensors())
       if (key.starts_with(name + ".")) own[key] = tensor;
     bind(params, TensorFile(own, weights.where()), at::kFloat, at::kCPU);
-    EXPECT_CLOSE(attention(fixture[name + ".x"]), fixture[name + ".out"], 1e-5);
+    EXPECT_CLOSE(attention(fixture[name + ".x"], {config.grid, {}}), fixture[name + ".out"], 1e-5);
   }
 }
 

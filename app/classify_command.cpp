@@ -1,0 +1,90 @@
+#include <CLI/CLI.hpp>
+#include <cstdio>
+#include <iostream>
+
+#include "app/command_line.h"
+#include "app/commands.h"
+#include "app/help.h"
+#include "core/error.h"
+#include "media/image_io.h"
+#include "pipelines/classifier.h"
+
+namespace tessera {
+namespace {
+
+struct ClassifyOptions {
+  ClassifierOptions model;
+  std::vector<std::string> images;
+  int64_t top = 5;
+  bool json = false;
+};
+
+nlohmann::ordered_json to_json(const std::string& image, const std::vector<ClassScore>& scores) {
+  nlohmann::ordered_json classes = nlohmann::ordered_json::array();
+  for (const ClassScore& score : scores)
+    classes.push_back({{"class", score.index}, {"name", score.name}, {"probability", score.probability}});
+  return {{"image", image}, {"classes", classes}};
+}
+
+void print(const std::string& image, const std::vector<ClassScore>& scores) {
+  std::cout << image << "\n";
+  for (const ClassScore& score : scores) {
+    char percent[16];
+    std::snprintf(percent, sizeof percent, "%6.2f%%", 100 * score.probability);
+    const std::string number = "class " + std::to_string(score.index);
+    std::cout << "  " << percent << "  " << (score.name.empty() ? number : score.name + " (" + number + ")") << "\n";
+  }
+}
+
+void classify(const ClassifyOptions& options) {
+  const Classifier classifier(options.model);
+  for (const std::string& image : options.images) {
+    const auto scores = classifier.classify(read_image(image).pixels, options.top);
+    if (options.json)
+      std::cout << to_json(image, scores).dump(-1, ' ', false, nlohmann::json::error_handler_t::replace) << "\n";
+    else
+      print(image, scores);
+  }
+}
+
+}  // namespace
+
+void add_classify_command(CLI::App& root) {
+  auto options = std::make_shared<ClassifyOptions>();
+  CLI::App* command = root.add_subcommand("classify", "Say what pictures show, with a linear-attention classifier");
+  command->add_option("IMAGE", options->images, "Pictures")->required()->group("What to classify");
+  command
+      ->add_option("--weights", options->model.weights, "MHLA's or FLatten's DeiT: .safetensors or a PyTorch archive")
+      ->required()
+      ->type_name("FILE")
+      ->group("Model");
+  command->add_option("--labels", options->model.labels, "Class names, one a line; ImageNet's for 1,000 classes")
+      ->type_name("FILE")
+      ->group("Model");
+  command->add_option("--heads", options->model.heads, "Attention heads, for an MHLA model of none of DeiT's widths")
+      ->type_name("N")
+      ->check(CLI::Range(1, 1024))
+      ->group("Model");
+  command->add_option("--focusing-factor", options->model.power, "Power of FLatten's map; 3 unless said otherwise")
+      ->type_name("X")
+      ->check(CLI::Range(0.1, 64.0))
+      ->group("Model");
+  command->add_option("--dtype", options->model.dtype, "fp32, bf16, fp16 (GPU) or auto")
+      ->type_name("NAME")
+      ->capture_default_str()
+      ->group("Model");
+  command->add_option("--device", options->model.device, "cpu, cuda, cuda:N or auto")
+      ->type_name("NAME")
+      ->capture_default_str()
+      ->group("Model");
+  command->add_option("--top", options->top, "How many classes to name")
+      ->type_name("N")
+      ->check(CLI::Range(1, 1000000))
+      ->capture_default_str()
+      ->group("Output");
+  command->add_flag("--json", options->json, "Print one JSON object a picture")->group("Output");
+  put_help_last(*command, "Output");
+  command->callback([options] { classify(*options); });
+}
+
+}  // namespace tessera

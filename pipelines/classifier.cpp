@@ -1,0 +1,155 @@
+#include "pipelines/classifier.h"
+
+#include <ATen/ATen.h>
+#include <c10/core/InferenceMode.h>
+
+#include <cmath>
+#include <fstream>
+
+#include "core/device.h"
+#include "core/error.h"
+#include "weights/bind.h"
+#include "weights/names.h"
+#include "weights/torch_archive.h"
+#include "weights/vit_names.h"
+
+namespace tessera {
+namespace {
+
+constexpr int64_t kHeadDim = 64;     // of every DeiT
+constexpr double kCropPart = 0.875;  // of the resized picture's shorter side
+constexpr float kMean[] = {0.485f, 0.456f, 0.406f}, kDeviation[] = {0.229f, 0.224f, 0.225f};
+
+TensorFile read_classifier(const std::filesystem::path& path) {
+  const bool archive = path.extension() != ".safetensors";
+  const TensorFile file = archive
+                              ? read_torch_archive(path, {"state_dict_ema", "model_ema", "ema", "state_dict", "model"})
+                              : read_safetensors(path);
+  if (!has_vit_names(file))
+    throw Error(path.string() +
+                ": not a classifier that is known: want patch_embed.proj.weight, pos_embed, "
+                "fc_norm.weight and head.weight of MHLA's or FLatten's DeiT");
+  return vit_tensors(file);
+}
+
+int64_t root_of(int64_t square, const TensorFile& file, const std::string& what) {
+  const int64_t side = std::llround(std::sqrt(static_cast<double>(square)));
+  if (side * side != square)
+    throw Error(file.where() + ": " + what + " must be the square of a whole number, got " + std::to_string(square));
+  return side;
+}
+
+int64_t size_of(const TensorFile& file, const std::string& name, int64_t axis, int64_t dims) {
+  const at::Tensor& tensor = file.at(name);
+  if (tensor.dim() != dims)
+    throw Error(c10::str(file.where(), ": ", name, " must have ", dims, " axes, got ", tensor.sizes()));
+  return tensor.size(axis);
+}
+
+void read_mhla(const TensorFile& file, const ClassifierOptions& options, VitConfig& config) {
+  if (options.power) throw Error("--focusing-factor is for FLatten's classifiers; " + file.where() + " is MHLA's");
+  const int64_t blocks = size_of(file, "blocks.0.attn.block_attn.conv.weight", 0, 4);
+  config.attention = AttentionKind::kMhla;
+  config.block = config.grid / root_of(blocks, file, "the number of blocks");
+  config.kernel = size_of(file, "blocks.0.attn.lepe.weight", 3, 4);
+  config.image = config.grid * config.patch * 7 / 8;  // 224 of 256: the rest is a frame of zeros
+  const bool deit = config.channels == 192 || config.channels == 384 || config.channels == 768;
+  if (!options.heads && !deit)
+    throw Error(file.where() + ": --heads must say the number of heads; a width of " + std::to_string(config.channels) +
+                " is none of DeiT's");
+  config.heads = options.heads.value_or(config.channels / kHeadDim);
+}
+
+void read_focused(const TensorFile& file, const ClassifierOptions& options, VitConfig& config) {
+  const int64_t head_dim = size_of(file, "blocks.0.attn.dwc.weight", 0, 4);
+  config.attention = AttentionKind::kFocused;
+  config.kernel = size_of(file, "blocks.0.attn.dwc.weight", 3, 4);
+  config.image = config.grid * config.patch;
+  config.power = options.power.value_or(config.power);
+  config.heads = head_dim > 0 ? config.channels / head_dim : 0;
+  if (options.heads && *options.heads != config.heads)
+    throw Error(file.where() + " has " + std::to_string(config.heads) + " heads, --heads says " +
+                std::to_string(*options.heads));
+}
+
+ClassNames read_names(const std::filesystem::path& path, int64_t classes) {
+  if (path.empty() && classes == ClassNames::imagenet().size()) return ClassNames::imagenet();
+  std::vector<std::string> names;
+  if (path.empty()) return ClassNames(std::vector<std::string>(static_cast<size_t>(classes)));
+  std::ifstream in(path);
+  for (std::string line; std::getline(in, line);)
+    if (!line.empty()) names.push_back(line);
+  if (static_cast<int64_t>(names.size()) != classes)
+    throw Error(path.string() + ": the model has " + std::to_string(classes) +
+                " classes, so as many lines are wanted; " +
+                (in.eof() ? "got " + std::to_string(names.size()) : "the file cannot be read"));
+  return ClassNames(std::move(names));
+}
+
+Vit bound(const VitConfig& config, const TensorFile& file, const std::string& dtype, at::Device device) {
+  Vit model(config);
+  ParamList params;
+  model.params(params);
+  const auto stored = file.at("head.weight").scalar_type();
+  bind(params, file, choose_dtype(dtype, device, stored, params.count()), device);
+  return model;
+}
+
+}  // namespace
+
+VitConfig classifier_config(const TensorFile& file, const ClassifierOptions& options) {
+  VitConfig config;
+  config.channels = size_of(file, "patch_embed.proj.weight", 0, 4);
+  config.patch = size_of(file, "patch_embed.proj.weight", 3, 4);
+  config.depth = count_numbered(file, "blocks.");
+  config.classes = size_of(file, "head.weight", 0, 2);
+  config.hidden = size_of(file, "blocks.0.mlp.fc1.weight", 0, 2);
+  config.grid = root_of(size_of(file, "pos_embed", 1, 3), file, "the number of positions in pos_embed");
+  if (file.find("blocks.0.attn.dwc.weight"))
+    read_focused(file, options, config);
+  else
+    read_mhla(file, options, config);
+  if (config.heads < 1 || config.channels % config.heads != 0)
+    throw Error(file.where() + ": " + std::to_string(config.channels) + " channels do not divide into " +
+                std::to_string(config.heads) + " heads");
+  return config;
+}
+
+at::Tensor classifier_input(const at::Tensor& pixels, int64_t size) {
+  const int64_t height = pixels.size(0), width = pixels.size(1), shorter = std::min(height, width);
+  const auto wanted = static_cast<int64_t>(std::floor(static_cast<double>(size) / kCropPart));
+  const int64_t H = height * wanted / shorter, W = width * wanted / shorter;
+  const at::Tensor planes = pixels.permute({2, 0, 1}).unsqueeze(0).to(at::kFloat);
+  // Rounded to bytes again, as pictures are that Pillow resizes.
+  const at::Tensor resized = at::_upsample_bicubic2d_aa(planes, {H, W}, /*align_corners=*/false).round().clamp(0, 255);
+  const auto first = [&](int64_t all) { return std::lround(static_cast<double>(all - size) / 2.0); };
+  const at::Tensor square = resized.narrow(2, first(H), size).narrow(3, first(W), size) / 255.0;
+  const auto constants = [&](const float* values) {
+    return at::tensor({values[0], values[1], values[2]}).view({3, 1, 1});
+  };
+  return (square - constants(kMean)) / constants(kDeviation);
+}
+
+Classifier::Classifier(const ClassifierOptions& options)
+    : device_(open_device(options.device)), model_(VitConfig{}), names_({}) {
+  const TensorFile file = read_classifier(options.weights);
+  config_ = classifier_config(file, options);
+  names_ = read_names(options.labels, config_.classes);
+  model_ = bound(config_, file, options.dtype, device_);
+}
+
+std::vector<ClassScore> Classifier::classify(const at::Tensor& pixels, int64_t top) const {
+  const c10::InferenceMode inference;
+  const at::Tensor logits = model_(classifier_input(pixels, config_.image).to(device_));
+  const auto [best, places] = logits.to(at::kDouble).softmax(-1).topk(std::min(top, config_.classes), -1);
+  if (!best.isfinite().all().item<bool>())
+    throw Error("the classifier's output is not finite; try --dtype fp32", ExitCode::kFailed);
+  std::vector<ClassScore> scores;
+  for (int64_t i = 0; i < best.size(1); ++i) {
+    const auto index = places[0][i].item<int64_t>();
+    scores.push_back({index, names_.name(index), best[0][i].item<double>()});
+  }
+  return scores;
+}
+
+}  // namespace tessera
