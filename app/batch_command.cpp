@@ -1,12 +1,17 @@
+#include <unistd.h>
+
 #include <iostream>
 #include <set>
 
+#include "app/batch_workers.h"
 #include "app/command_line.h"
 #include "app/commands.h"
 #include "app/help.h"
 #include "core/cancel.h"
 #include "core/error.h"
+#include "core/ranks.h"
 #include "pipelines/batch.h"
+#include "pipelines/batch_ranks.h"
 
 namespace tessera {
 namespace {
@@ -17,6 +22,8 @@ struct CommandOptions {
   BatchOptions batch;
   std::string folder;
   bool dry_run = false, schema = false;
+  int workers = 1;
+  SharedBatch shared;
 };
 
 /// Options of generate that mean something else, or nothing, for a whole file.
@@ -61,9 +68,22 @@ void print_plan(const BatchPlan& plan, const BatchEstimate& estimate, bool json)
             << ", decoding comes on top\n";
 }
 
+/// "rank 2: ", "worker 2: " or "".
+std::string speaker(const Ranks& ranks) {
+  if (ranks.launcher == "tessera") return "worker " + std::to_string(ranks.rank) + ": ";
+  return ranks.size > 1 ? "rank " + std::to_string(ranks.rank) + ": " : "";
+}
+
+/// Several processes may share a terminal: a line is written at once, over a progress bar that stands there.
+void say(const std::string& text, const CommandOptions& options) {
+  const std::string who = speaker(options.shared.ranks);
+  const bool over_a_bar = (!who.empty() || options.workers > 1) && isatty(STDERR_FILENO);
+  std::cerr << (over_a_bar ? "\r\033[K" : "") + ("tessera: " + who + text + "\n") << std::flush;
+}
+
 void print_finished(const ManifestEntry& entry, const CommandOptions& options) {
   if (entry.status != "done") {
-    std::cerr << "tessera: " << entry.id << " failed: " << entry.error << std::endl;
+    say(entry.id + " failed: " + entry.error, options);
     return;
   }
   const std::string path = (options.batch.folder / entry.output).string();
@@ -82,23 +102,44 @@ void print_finished(const ManifestEntry& entry, const CommandOptions& options) {
     std::cout << path << std::endl;
 }
 
+/// Whether this process is one of those that render the same batch.
+bool is_one_of_several(const Ranks& ranks) {
+  return ranks.size > 1 || ranks.launcher == "tessera";
+}
+
+/// Whether another process speaks for the whole run.
+bool is_member(const Ranks& ranks) {
+  return ranks.rank > 0 || ranks.launcher == "tessera";
+}
+
+BatchSummary render_alone_or_together(const BatchPlan& plan, Renderer& renderer, const CommandOptions& options,
+                                      const BatchListener& listener) {
+  if (is_one_of_several(options.shared.ranks))
+    return run_batch_rank(plan, renderer, options.batch, options.shared, listener);
+  if (options.workers > 1)
+    return run_batch_workers(plan, options.batch, options.workers, options.shared.lease, listener);
+  return run_batch(plan, renderer, options.batch, listener);
+}
+
 void render(const BatchPlan& plan, Renderer& renderer, const CommandOptions& options) {
   BatchSummary so_far;
-  const BatchListener listener = {[](const std::string& text) { std::cerr << "tessera: " << text << std::endl; },
+  const BatchListener listener = {[&](const std::string& text) { say(text, options); },
                                   [&](const ManifestEntry& entry, const BatchSummary& summary) {
                                     so_far = summary;
                                     print_finished(entry, options);
                                   }};
   try {
-    so_far = run_batch(plan, renderer, options.batch, listener);
+    so_far = render_alone_or_together(plan, renderer, options, listener);
   } catch (const Error& error) {
-    if (static_cast<int>(error.code()) < 128) throw;
+    if (static_cast<int>(error.code()) < 128 || options.workers > 1 || is_member(options.shared.ranks)) throw;
     throw Error("stopped by a signal; " + std::to_string(so_far.done + so_far.skipped) + " of " +
                     std::to_string(plan.jobs.size()) + " outputs are done; go on with --resume",
                 error.code());
   }
-  std::cerr << "tessera: " << so_far.done << " rendered, " << so_far.skipped << " done already, " << so_far.failed
-            << " failed" << std::endl;
+  if (is_member(options.shared.ranks)) return;
+  say(std::to_string(so_far.done) + " rendered, " + std::to_string(so_far.skipped) + " done already, " +
+          std::to_string(so_far.failed) + " failed",
+      options);
   if (so_far.failed > 0)
     throw Error(std::to_string(so_far.failed) + " of " + std::to_string(so_far.total) + " jobs failed; see " +
                     (options.batch.folder / "manifest.jsonl").string() + ", try again with --resume",
@@ -114,13 +155,20 @@ void run(CommandOptions& options, const CLI::App& command) {
   if (options.folder.empty()) throw Error("batch needs a folder for its outputs: -o DIR");
   if (options.batch.resume && options.batch.overwrite) throw Error("--resume and --overwrite exclude each other");
   options.batch.folder = options.folder;
-  options.batch.progress = stderr_progress_style(options.job.quiet);
+  options.shared.ranks = find_ranks(environment_variables());
+  const Ranks& ranks = options.shared.ranks;
+  if (options.workers > 1 && ranks.size > 1 && ranks.launcher != "tessera")
+    throw Error("--workers starts processes of its own, and " + ranks.launcher + " has started " +
+                std::to_string(ranks.size) + "; choose one of the two");
+  if (options.dry_run && is_member(ranks)) return;
+  options.batch.progress = stderr_progress_style(options.job.quiet || is_member(ranks));
   const PromptFile prompts = read_prompt_file(options.prompts, batch_flags(command));
   const std::unique_ptr<Renderer> renderer = open_renderer(prompts.jobs.front().job);
   renderer->check_weights();
   const BatchPlan plan = plan_batch(prompts, *renderer, options.prompts, options.batch.folder, options.format,
                                     model_hash(renderer->folder()));
-  for (const std::string& note : plan.notes) std::cerr << "tessera: " << note << std::endl;
+  if (!is_member(ranks))
+    for (const std::string& note : plan.notes) say(note, options);
   if (options.dry_run)
     print_plan(plan, estimate_batch(plan, *renderer, options.batch), options.job.json);
   else
@@ -151,6 +199,25 @@ void add_batch_options(CLI::App& command, CommandOptions& options) {
   command
       .add_flag("--dry-run", options.dry_run, "Check everything, print the plan and a time estimate, render nothing")
       ->group("Running");
+  command
+      .add_option("--workers", options.workers,
+                  "Render with N processes on this machine, which share its cores; ranks that torchrun, mpirun or srun "
+                  "start share the work by themselves (docs/batch.md)")
+      ->type_name("N")
+      ->check(CLI::Range(1, 1024))
+      ->default_str("1")
+      ->group("Running");
+  command
+      .add_option_function<double>(
+          "--lease",
+          [&options](double seconds) {
+            options.shared.lease = std::chrono::milliseconds(static_cast<int64_t>(seconds * 1000));
+          },
+          "With several processes: one that gives no sign of life for so long has its jobs done by the others")
+      ->type_name("SECONDS")
+      ->check(CLI::Range(0.1, 86400.0))
+      ->default_str("60")
+      ->group("Running");
   command.add_flag("--schema", options.schema, "Print the JSON Schema of prompt files")->group("Running");
 }
 
@@ -172,7 +239,11 @@ void add_batch_command(CLI::App& root) {
       "  tessera batch prompts.json -o out --resume");
   command->callback([options, command] {
     install_signal_handlers();
-    run(*options, *command);
+    try {
+      run(*options, *command);
+    } catch (const Error& error) {
+      throw Error(speaker(options->shared.ranks) + error.what(), error.code());
+    }
   });
 }
 

@@ -3,25 +3,28 @@
 #include <c10/core/InferenceMode.h>
 #include <malloc.h>
 
+#include <algorithm>
 #include <chrono>
 #include <new>
 #include <optional>
+#include <set>
 
 #include "core/cancel.h"
 #include "core/error.h"
-#include "pipelines/batch_folder.h"
 #include "pipelines/batch_outputs.h"
+#include "pipelines/batch_record.h"
 #include "pipelines/disk_space.h"
 #include "pipelines/output.h"
+#include "pipelines/work_source.h"
 
 namespace tessera {
 namespace {
 
 namespace fs = std::filesystem;
 
-constexpr int64_t kWindow = 256;  // jobs whose prompts are encoded together
 constexpr int64_t kManifestRoom = 65536;
 constexpr int64_t kTrimEvery = 16;  // jobs
+constexpr int kMostDeaths = 2;      // processes that may die over a job before it is given up
 
 class Stopwatch {
  public:
@@ -57,66 +60,38 @@ std::optional<Failure> failure_of(const Work& work) {
 /// A batch on its way.
 class Batch {
  public:
-  Batch(const BatchPlan& plan, Renderer& renderer, const BatchOptions& options, const BatchListener& listener)
-      : plan_(plan),
-        renderer_(renderer),
-        options_(options),
-        listener_(listener),
-        lock_(options.folder),
-        manifest_(open_manifest()) {
-    summary_.total = static_cast<int64_t>(plan.jobs.size());
-  }
+  Batch(WorkSource& source, const BatchSummary& before, Renderer& renderer, const BatchOptions& options,
+        const BatchListener& listener)
+      : source_(source), renderer_(renderer), options_(options), listener_(listener), summary_(before) {}
 
   BatchSummary run() {
-    if (!options_.resume && !options_.overwrite) refuse_earlier_work(plan_, options_.folder, manifest_);
-    remove_unfinished_files(options_.folder);
-    if (manifest_.repaired()) listener_.note("cut off the torn last line of manifest.jsonl");
-    if (manifest_.unreadable() > 0)
-      listener_.note(std::to_string(manifest_.unreadable()) + " lines of manifest.jsonl cannot be read; passed over");
-    find_pending();
-    if (summary_.skipped > 0) listener_.note(std::to_string(summary_.skipped) + " jobs are done already");
-    const auto source = options_.share ? options_.share(pending_) : std::make_unique<ListSource>(pending_);
-    for (auto jobs = source->next(1); !jobs.empty(); jobs = source->next(1)) {
-      for (const BatchJob* job : jobs) {
-        prepare(*job);
-        run_job(*job);
-        source->recorded(*job);
-      }
+    for (auto jobs = source_.next(1); !jobs.empty(); jobs = source_.next(1)) {
+      prepare(jobs);
+      for (const BatchJob* job : jobs) run_job(*job);
     }
+    update_summary();
     return summary_;
   }
 
  private:
-  Manifest open_manifest() const {
-    const fs::path path = options_.folder / "manifest.jsonl";
-    std::error_code ignored;
-    if (options_.overwrite) fs::remove(path, ignored);
-    return Manifest(path);
-  }
-
-  void find_pending() {
-    for (const BatchJob& job : plan_.jobs) {
-      if (options_.resume && is_done(job, manifest_)) {
-        KeptLatents(options_.folder, job).remove();
-        ++summary_.skipped;
-      } else {
-        pending_.push_back(&job);
-      }
-    }
-  }
-
-  /// Encodes what the renderer is told of this job together with that of its neighbours in the plan.
-  void prepare(const BatchJob& job) {
-    const auto window_of = [&](const BatchJob* other) { return (other - plan_.jobs.data()) / kWindow; };
-    const int64_t window = window_of(&job);
-    if (window == prepared_) return;
-    std::vector<const Job*> jobs;
-    for (const BatchJob* other : pending_)
-      if (window_of(other) == window) jobs.push_back(&other->job);
+  /// Encodes what the renderer is told of these jobs together with that of the next ones.
+  void prepare(const std::vector<const BatchJob*>& jobs) {
+    const auto is_prepared = [&](const BatchJob* job) { return prepared_.count(job) > 0; };
+    if (std::all_of(jobs.begin(), jobs.end(), is_prepared)) return;
+    std::vector<const BatchJob*> together = jobs;
+    for (const BatchJob* job : source_.ahead()) together.push_back(job);
+    std::vector<const Job*> wanted;
+    for (const BatchJob* job : together) wanted.push_back(&job->job);
     const Stopwatch watch;
-    renderer_.prepare(jobs, listener_.note);
-    prepare_seconds_ = watch.seconds() / static_cast<double>(jobs.size());
-    prepared_ = window;
+    renderer_.prepare(wanted, listener_.note);
+    prepare_seconds_ = watch.seconds() / static_cast<double>(wanted.size());
+    prepared_ = {together.begin(), together.end()};
+  }
+
+  void update_summary() {
+    const WorkSource::Counts counts = source_.counts();
+    summary_.done = counts.done;
+    summary_.failed = counts.failed;
   }
 
   std::string label() const {
@@ -149,11 +124,11 @@ class Batch {
       entry.error = failure->text;
       entry.latents = kept.name();
     }
-    manifest_.append(entry);
+    if (!source_.record(job, entry)) return;
     if (entry.status == "done") kept.remove();
-    ++(entry.status == "done" ? summary_.done : summary_.failed);
+    update_summary();
     // What is kept of each job lands between large freed blocks, which the allocator then never returns.
-    if ((summary_.done + summary_.failed) % kTrimEvery == 0) malloc_trim(0);
+    if (++recorded_ % kTrimEvery == 0) malloc_trim(0);
     listener_.finished(entry, summary_);
     if (options_.max_failures > 0 && summary_.failed >= options_.max_failures)
       throw Error("stopped after " + std::to_string(summary_.failed) +
@@ -162,9 +137,13 @@ class Batch {
   }
 
   void render(const BatchJob& job, const KeptLatents& kept, ManifestEntry& entry) {
+    const int deaths = source_.deaths(job);
+    if (deaths >= kMostDeaths)
+      throw Error(std::to_string(deaths) + " processes died while they rendered this; it was not tried again",
+                  ExitCode::kFailed);
     const auto writer = open_output(job.job, 0);  // before the sampling: what cannot be written fails here
     at::Tensor latents;
-    if (options_.resume) latents = kept.read();
+    if (options_.resume || deaths > 0) latents = kept.read();
     if (!latents.defined()) {
       const Stopwatch watch;
       const Job* const one[] = {&job.job};
@@ -195,25 +174,30 @@ class Batch {
     entry.decode_seconds = watch.seconds();
   }
 
-  const BatchPlan& plan_;
+  WorkSource& source_;
   Renderer& renderer_;
   const BatchOptions& options_;
   const BatchListener& listener_;
-  FolderLock lock_;
-  Manifest manifest_;
-  std::vector<const BatchJob*> pending_;
-  int64_t prepared_ = -1;  // window of the plan
+  std::set<const BatchJob*> prepared_;
   double prepare_seconds_ = 0;
   BatchSummary summary_;
+  int64_t recorded_ = 0;
   Stopwatch watch_;
 };
 
 }  // namespace
 
+BatchSummary render_jobs(WorkSource& source, const BatchSummary& before, Renderer& renderer,
+                         const BatchOptions& options, const BatchListener& listener) {
+  const c10::InferenceMode inference;
+  return Batch(source, before, renderer, options, listener).run();
+}
+
 BatchSummary run_batch(const BatchPlan& plan, Renderer& renderer, const BatchOptions& options,
                        const BatchListener& listener) {
-  const c10::InferenceMode inference;
-  return Batch(plan, renderer, options, listener).run();
+  BatchRecord record(plan, options, listener.note);
+  ListSource source(record.left(), record.manifest());
+  return render_jobs(source, record.summary(), renderer, options, listener);
 }
 
 }  // namespace tessera

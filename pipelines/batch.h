@@ -18,8 +18,6 @@ struct BatchOptions {
   bool overwrite = false;    ///< begin anew over what an earlier run left
   int64_t max_failures = 0;  ///< stop after so many failed jobs; 0: never
   ProgressStyle progress = ProgressStyle::kNone;
-  /// Makes the source of work from the jobs that are left, in their order; unset: this program does them all.
-  std::function<std::unique_ptr<WorkSource>(std::vector<const BatchJob*> left)> share;
 };
 
 struct BatchSummary {
@@ -44,6 +42,10 @@ struct BatchListener {
 /// written (1).
 BatchSummary run_batch(const BatchPlan& plan, Renderer& renderer, const BatchOptions& options,
                        const BatchListener& listener);
+
+/// The rendering part of run_batch: what `source` hands out, recorded there. `before` is the summary to begin with.
+BatchSummary render_jobs(WorkSource& source, const BatchSummary& before, Renderer& renderer,
+                         const BatchOptions& options, const BatchListener& listener);
 
 /// What a run would do.
 struct BatchEstimate {

@@ -16,7 +16,7 @@ BatchEstimate estimate_batch(const BatchPlan& plan, Renderer& renderer, const Ba
   std::error_code failed;
   std::optional<Manifest> manifest;
   const std::filesystem::path path = options.folder / "manifest.jsonl";
-  if (options.resume && std::filesystem::exists(path, failed)) manifest.emplace(path);
+  if (options.resume && std::filesystem::exists(path, failed)) manifest.emplace(path, Manifest::Access::kRead);
   std::map<std::pair<std::string, bool>, double> seconds;  // shape, guidance -> of one call
   for (const BatchJob& job : plan.jobs) {
     if (manifest && is_done(job, *manifest)) {

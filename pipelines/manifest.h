@@ -1,10 +1,14 @@
 #pragma once
 
+#include <sys/types.h>
+
+#include <chrono>
 #include <cstdint>
 #include <filesystem>
 #include <map>
 #include <nlohmann/json.hpp>
 #include <string>
+#include <vector>
 
 namespace tessera {
 
@@ -24,10 +28,15 @@ struct ManifestEntry {
 /// The record of a batch: one JSON object a line, each flushed to the disk before the next job begins.
 class Manifest {
  public:
-  /// Opens or creates `path` and reads what it holds. A last line without its end (the program was killed while
-  /// writing it) is cut off; other lines that cannot be read are kept but count for nothing. Throws Error when the file
-  /// cannot be opened, read or written.
-  explicit Manifest(const std::filesystem::path& path);
+  enum class Access {
+    kRead,  ///< of a file that exists and that another process may be writing: it is left as it is
+    kWrite  ///< by this process alone, which keeps others from writing it
+  };
+
+  /// Opens `path` (kWrite creates it) and reads what it holds. A last line without its end (the program was killed
+  /// while writing it) is cut off, or only passed over by kRead; other lines that cannot be read are kept but count for
+  /// nothing. Throws Error when the file cannot be opened, read or written, or another process writes it.
+  explicit Manifest(const std::filesystem::path& path, Access access = Access::kWrite);
   ~Manifest();
   Manifest(const Manifest&) = delete;
   Manifest& operator=(const Manifest&) = delete;
@@ -37,18 +46,30 @@ class Manifest {
   /// The last line about a job, nullptr when there is none.
   const ManifestEntry* find(const std::string& id) const;
   bool empty() const { return entries_.empty(); }
+  /// Appends the lines of another record that are not here yet, and removes that file. False, and nothing is done,
+  /// when another process still writes it after `patience`. Killed in between, it can be done again.
+  bool merge(const std::filesystem::path& shard, std::chrono::milliseconds patience);
   /// Lines that could not be read, and whether a torn one was cut off: for a message.
   int64_t unreadable() const { return unreadable_; }
   bool repaired() const { return repaired_; }
 
  private:
   void read();
+  void write(const std::string& lines);
+  void remember(const std::string& line);
 
   std::filesystem::path path_;
   int descriptor_ = -1;
+  off_t whole_ = 0;  // bytes of whole lines when it was read
   std::map<std::string, ManifestEntry> entries_;
   int64_t unreadable_ = 0;
   bool repaired_ = false;
 };
+
+/// The record of a folder, and that of one rank among several, which rank 0 merges into it in the end.
+std::filesystem::path manifest_path(const std::filesystem::path& folder);
+std::filesystem::path shard_path(const std::filesystem::path& folder, int rank);
+/// The ranks' records in a folder, sorted.
+std::vector<std::filesystem::path> find_shards(const std::filesystem::path& folder);
 
 }  // namespace tessera

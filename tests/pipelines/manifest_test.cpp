@@ -74,5 +74,54 @@ TEST(Manifest, AFolderInItsPlaceIsSaidSo) {
   EXPECT_THROW(Manifest(folder / "m"), Error);
 }
 
+TEST(Manifest, ReadingLeavesTheFileOfARunningProgramAsItIs) {
+  const test::TemporaryFolder folder;
+  Manifest writer(folder / "m");
+  writer.append(entry("a", "1"));
+  std::ofstream(folder / "m", std::ios::app) << "{\"id\": \"half";
+  const std::string before = test::read_text(folder / "m");
+  EXPECT_NE(Manifest(folder / "m", Manifest::Access::kRead).find("a"), nullptr);
+  EXPECT_EQ(test::read_text(folder / "m"), before);
+  EXPECT_THROW(Manifest(folder / "m"), Error) << "two writers";
+  EXPECT_THROW(Manifest(folder / "none", Manifest::Access::kRead), Error);
+}
+
+TEST(Manifest, ShardsAreMergedOnceHoweverOftenItIsTried) {
+  const test::TemporaryFolder folder;
+  const auto shard = shard_path(folder.path(), 2);
+  {
+    Manifest other(shard);
+    other.append(entry("b", "2"));
+    other.append(entry("c", "3"));
+  }
+  std::ofstream(shard, std::ios::app) << "{\"id\": \"torn";
+  const std::string lines = test::read_text(shard);
+  Manifest whole(manifest_path(folder.path()));
+  whole.append(entry("a", "1"));
+  EXPECT_EQ(find_shards(folder.path()), std::vector{shard});
+  EXPECT_TRUE(whole.merge(shard, std::chrono::milliseconds(0)));
+  EXPECT_EQ(whole.find("c")->hash, "3");
+  EXPECT_FALSE(std::filesystem::exists(shard));
+  const std::string merged = test::read_text(folder / "manifest.jsonl");
+  EXPECT_EQ(std::count(merged.begin(), merged.end(), '\n'), 3);
+  // Killed after the lines were written and before the shard was removed.
+  std::ofstream(shard) << lines;
+  EXPECT_TRUE(Manifest(folder / "other").merge(shard, std::chrono::milliseconds(0)));
+  std::ofstream(shard) << lines;
+  EXPECT_TRUE(whole.merge(shard, std::chrono::milliseconds(0)));
+  EXPECT_EQ(test::read_text(folder / "manifest.jsonl"), merged);
+}
+
+TEST(Manifest, AShardThatIsStillWrittenIsLeftAlone) {
+  const test::TemporaryFolder folder;
+  const auto shard = shard_path(folder.path(), 1);
+  Manifest writer(shard);
+  writer.append(entry("b", "2"));
+  Manifest whole(manifest_path(folder.path()));
+  EXPECT_FALSE(whole.merge(shard, std::chrono::milliseconds(30)));
+  EXPECT_TRUE(whole.empty());
+  EXPECT_TRUE(std::filesystem::exists(shard));
+}
+
 }  // namespace
 }  // namespace tessera
