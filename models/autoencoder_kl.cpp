@@ -72,13 +72,6 @@ AutoencoderKlConfig AutoencoderKlConfig::from_json(const JsonConfig& json) {
   return config;
 }
 
-AutoencoderKlConfig AutoencoderKlConfig::stable_diffusion() {
-  AutoencoderKlConfig config;
-  config.block_out_channels = {128, 256, 512, 512};
-  config.layers_per_block = 2;
-  return config;
-}
-
 void Conv2d::params(ParamList& out, const std::string& prefix, int64_t in, int64_t out_channels, int64_t kernel) {
   const double bound = 1.0 / std::sqrt(static_cast<double>(in * kernel * kernel));
   out.add(prefix + "weight", weight, {out_channels, in, kernel, kernel}, Init::uniform(bound));

@@ -29,8 +29,6 @@ struct AutoencoderKlConfig {
   /// Throws Error naming file and key for a value of the wrong type or out of range, and for block types, activations
   /// and latent statistics that this autoencoder does not have.
   static AutoencoderKlConfig from_json(const JsonConfig& json);
-  /// Stable Diffusion's (sd-vae-ft-mse and -ema): 128, 256, 512, 512 channels, two layers a block.
-  static AutoencoderKlConfig stable_diffusion();
 
   int64_t stride() const { return int64_t{1} << (block_out_channels.size() - 1); }  ///< pixels of a latent cell
 };

@@ -39,6 +39,11 @@ BatchJob complete(const PromptJob& prompt, const Renderer& renderer, const fs::p
 }  // namespace
 
 std::string model_hash(const fs::path& folder) {
+  if (fs::is_regular_file(folder)) {
+    Sha256 hash;
+    hash.update_file(folder);
+    return hash.hex();
+  }
   std::vector<fs::path> files;
   for (const auto& entry : fs::recursive_directory_iterator(folder, fs::directory_options::follow_directory_symlink))
     if (entry.is_regular_file() && entry.path().filename().string()[0] != '.')

@@ -22,7 +22,8 @@ struct BatchPlan {
   std::vector<std::string> notes;  ///< for the user, each once
 };
 
-/// SHA-256 of every file of a model folder, names and sizes included; where the folder lies does not matter.
+/// SHA-256 of every file of a model folder, names and sizes included, or of a model in one file; where it lies does not
+/// matter.
 std::string model_hash(const std::filesystem::path& folder);
 
 /// SHA-256 of what makes the bytes of a job's output: its recipe without the model's path, the output's name, the

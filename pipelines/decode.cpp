@@ -5,6 +5,7 @@
 #include "core/error.h"
 #include "core/job.h"
 #include "pipelines/bundled_model.h"
+#include "pipelines/class_to_image.h"
 #include "pipelines/disk_space.h"
 #include "pipelines/latents.h"
 #include "pipelines/output.h"
@@ -35,6 +36,9 @@ std::vector<std::string> decode_file(const DecodeRequest& request, ProgressStyle
   Job job = recipe_of(request.latents);
   if (!request.model.empty()) job.model = request.model;
   job.output = request.output;
+  job.device = request.device;
+  job.dtype = request.dtype;
+  if (!job.model.empty() && is_dit_model(job.model)) return decode_class_latents(job, request.latents, progress, note);
   const WanModel model = open_wan_model(job.model.empty() ? find_bundled_model() : std::filesystem::path(job.model));
   const at::Tensor latents = read_latents(request.latents, model);
   std::vector<std::string> notes;

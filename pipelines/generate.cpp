@@ -9,6 +9,7 @@
 #include "core/cancel.h"
 #include "core/error.h"
 #include "pipelines/bundled_model.h"
+#include "pipelines/class_to_image.h"
 #include "pipelines/disk_space.h"
 #include "pipelines/latents.h"
 #include "pipelines/output.h"
@@ -134,6 +135,8 @@ class Generation {
 }  // namespace
 
 void generate(const Job& job, const GenerateListener& listener) {
+  open_device(job.device);  // before the first tensor
+  if (!job.model.empty() && is_dit_model(job.model)) return generate_classes(job, listener);
   const c10::InferenceMode inference;
   Generation(job, listener).run();
 }

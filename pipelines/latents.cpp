@@ -26,6 +26,10 @@ at::Tensor pick(const TensorFile& file, const std::string& name) {
 }  // namespace
 
 at::Tensor read_latents(const std::string& argument, const WanModel& model) {
+  return read_latents(argument, model.vae.z_dim, 5);
+}
+
+at::Tensor read_latents(const std::string& argument, int64_t channels, int64_t axes) {
   std::string path = argument, name;
   const size_t colon = argument.rfind(':');
   if (colon != std::string::npos && !std::filesystem::exists(argument)) {
@@ -34,10 +38,11 @@ at::Tensor read_latents(const std::string& argument, const WanModel& model) {
   }
   const TensorFile file = read_safetensors(path);
   at::Tensor latents = pick(file, name);
-  if (latents.dim() == 4) latents = latents.unsqueeze(0);
-  if (latents.dim() != 5 || latents.size(1) != model.vae.z_dim || latents.numel() == 0 || !latents.is_floating_point())
-    throw Error(c10::str("--latents ", argument, ": want floating-point numbers [N, ", model.vae.z_dim,
-                         ", frames, height, width], got ", c10::toString(latents.scalar_type()), " ", latents.sizes()));
+  if (latents.dim() == axes - 1) latents = latents.unsqueeze(0);
+  if (latents.dim() != axes || latents.size(1) != channels || latents.numel() == 0 || !latents.is_floating_point())
+    throw Error(c10::str("--latents ", argument, ": want floating-point numbers [N, ", channels,
+                         axes == 5 ? ", frames" : "", ", height, width], got ", c10::toString(latents.scalar_type()),
+                         " ", latents.sizes()));
   if (!latents.isfinite().all().item<bool>()) throw Error("--latents " + argument + ": holds NaN or infinity");
   return latents.to(at::kFloat);
 }

@@ -16,6 +16,9 @@ namespace tessera {
 /// the file and its tensors when there is no such tensor, or its shape, dtype or numbers cannot be latents.
 at::Tensor read_latents(const std::string& argument, const WanModel& model);
 
+/// The same for latents of `channels` channels on the second of `axes` axes.
+at::Tensor read_latents(const std::string& argument, int64_t channels, int64_t axes);
+
 /// Standard normal float32 noise on the CPU, one draw after another from a generator seeded with `seed` alone:
 /// torch.Generator("cpu").manual_seed(seed) handed to torch.randn again and again.
 std::function<at::Tensor(at::IntArrayRef shape)> noise_source(uint64_t seed);

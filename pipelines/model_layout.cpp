@@ -1,6 +1,7 @@
 #include "pipelines/model_layout.h"
 
 #include "core/error.h"
+#include "pipelines/dit_layout.h"
 #include "pipelines/wan_layouts.h"
 
 namespace tessera {
@@ -13,6 +14,7 @@ void ModelLayout::require_complete() const {
 }
 
 ModelLayout recognise_layout(const std::filesystem::path& path) {
+  if (auto dit = recognise_dit_layout(path)) return *std::move(dit);
   if (auto wan = recognise_wan_layout(path)) return *std::move(wan);
   return {"diffusers", open_model_dir(path), {}};
 }

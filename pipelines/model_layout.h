@@ -11,9 +11,11 @@ namespace tessera {
 /// How the files of a model lie on the disk, and the model seen as a pipeline directory whatever that is: its
 /// components carry their files and their configs in the keys of diffusers and transformers.
 struct ModelLayout {
-  std::string name;  ///< "diffusers", "wan" (Wan 2.1's own release) or "wan-mhla" (DAGroup-PKU's checkpoints)
+  std::string name;  ///< "diffusers", "wan" (Wan 2.1's own release), "wan-mhla" (DAGroup-PKU's checkpoints), or "dit"
+                     ///< and "dit-mhla" (checkpoints of facebookresearch's and MHLA's DiT)
   ModelDir model;    ///< the parts that were found
-  std::vector<std::string> missing;  ///< what is still needed to render, a sentence each; empty: nothing
+  std::vector<std::string> missing;     ///< what is still needed to render, a sentence each; empty: nothing
+  std::vector<std::string> notes = {};  ///< for the user
 
   /// Throws one Error that lists everything missing.
   void require_complete() const;

@@ -11,7 +11,7 @@ std::unique_ptr<FrameWriter> open_output(const Job& job, int64_t i) {
   OutputOptions options;
   options.width = *job.width;
   options.height = *job.height;
-  options.fps = {*job.fps, 1};
+  options.fps = {job.fps.value_or(1), 1};
   options.comment = output_recipe(job, i).dump();
   options.text = {{"parameters", recipe_text(job, i)}, {"tessera", options.comment}};
   return open_frame_writer(output_name(job, i), options);

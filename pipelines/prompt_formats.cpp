@@ -5,6 +5,7 @@
 
 #include "core/error.h"
 #include "pipelines/located_json.h"
+#include "pipelines/located_yaml.h"
 #include "pipelines/prompt_settings.h"
 
 namespace tessera {
@@ -34,8 +35,11 @@ void for_each_line(std::string_view text, const Visit& visit) {
   }
 }
 
+/// A class is what class-conditional models have for a prompt.
 bool has_prompt(const PromptSettings& settings) {
-  const auto is_prompt = [](const auto& setting) { return setting.option->name == "prompt"; };
+  const auto is_prompt = [](const auto& setting) {
+    return setting.option->name == "prompt" || setting.option->name == "class";
+  };
   return std::any_of(settings.settings.begin(), settings.settings.end(), is_prompt) ||
          std::any_of(settings.axes.begin(), settings.axes.end(), is_prompt);
 }
@@ -52,6 +56,7 @@ class FormatReader {
     if (!root.is_object()) return mistakes_.add(root.line, "want an object or a list of prompts, got " + root.shown());
     if (root.find("prompts")) return ours(root);
     if (root.find("samples")) return samples(root);
+    if (root.find("request")) return fast_video(root);
     if (root.find("version") || root.find("defaults"))
       return mistakes_.add(root.line, "the list \"prompts\" is missing");
     const bool all_text =
@@ -90,7 +95,11 @@ class FormatReader {
   /// Keeps an entry unless a mistake was found since there were `before` of them.
   void add(PromptEntry entry, size_t before) {
     if (mistakes_.size() != before) return;
-    if (!has_prompt(entry.own) && !has_prompt(source_.defaults)) return mistakes_.add(entry.line, "no \"prompt\" here");
+    if (source_.entries.size() == kMostEntries)
+      mistakes_.add(entry.line, "more than " + std::to_string(kMostEntries) + " prompts; split the file");
+    if (source_.entries.size() >= kMostEntries) return;
+    if (!has_prompt(entry.own) && !has_prompt(source_.defaults))
+      return mistakes_.add(entry.line, "no \"prompt\" (or \"class\") here");
     source_.entries.push_back(std::move(entry));
   }
 
@@ -132,6 +141,58 @@ class FormatReader {
     reader_.set_all(source_.defaults, defaults, nullptr, true);
     if (!list.is_array()) return mistakes_.add(list.line, "\"samples\" wants a list, got " + list.shown());
     items(list);
+  }
+
+  /// FastVideo: how its generator is set up, and one request with a prompt or a list of them.
+  void fast_video(const LocatedJson& root) {
+    for (size_t i = 0; i < root.keys.size(); ++i) {
+      if (root.keys[i] == "generator")
+        generator(root.values[i]);
+      else if (root.keys[i] != "request")
+        mistakes_.add(root.values[i].line, "unknown key \"" + root.keys[i] + "\" beside \"generator\" and \"request\"");
+    }
+    const LocatedJson& request = *root.find("request");
+    if (!request.is_object())
+      return mistakes_.add(request.line, "\"request\" wants an object, got " + request.shown());
+    for (size_t i = 0; i < request.keys.size(); ++i) request_member(request.keys[i], request.values[i]);
+    const LocatedJson* prompt = request.find("prompt");
+    if (!prompt || prompt->is_null())
+      return mistakes_.add(request.line, "no \"prompt\" in \"request\"");
+    if (!prompt->is_array()) return item(*prompt);
+    items(*prompt);
+  }
+
+  void generator(const LocatedJson& setup) {
+    if (!setup.is_object()) return mistakes_.add(setup.line, "\"generator\" wants an object, got " + setup.shown());
+    for (size_t i = 0; i < setup.keys.size(); ++i) {
+      const LocatedJson& value = setup.values[i];
+      if (setup.keys[i] == "model_path" && value.is_string())
+        reader_.set(source_.defaults, "model", value.scalar.get<std::string>(), value.line, true);
+      else
+        reader_.ignore("generator." + setup.keys[i]);
+    }
+  }
+
+  void request_member(const std::string& key, const LocatedJson& value) {
+    if (key == "prompt" || value.is_null()) return;
+    if (key == "negative_prompt" && value.is_string())
+      reader_.set(source_.defaults, key, value.scalar.get<std::string>(), value.line, true);
+    else if (key == "sampling" && value.is_object())
+      reader_.set_all(source_.defaults, value, nullptr, true);
+    else if (key == "inputs" && value.is_object())
+      request_inputs(value);
+    else
+      reader_.ignore("request." + key);
+  }
+
+  void request_inputs(const LocatedJson& inputs) {
+    for (size_t i = 0; i < inputs.keys.size(); ++i) {
+      if (inputs.values[i].is_null()) continue;
+      const std::string& key = inputs.keys[i];
+      mistakes_.add(inputs.values[i].line, key == "prompt_path"
+                                               ? "\"prompt_path\": give that file itself to tessera batch"
+                                               : "\"" + key + "\": making videos from other inputs is not supported");
+    }
   }
 
   /// MHLA's and Sana's {"name": "prompt"}.
@@ -266,19 +327,22 @@ PromptSource read_prompt_source(std::string_view text, const std::string& extens
   FormatReader reader(mistakes);
   const std::string start = trimmed(text.substr(0, 4096)).substr(0, 1);
   const bool lines = extension == ".jsonl" || extension == ".ndjson";
-  const bool is_json = lines || extension == ".json" || (extension != ".txt" && (start == "{" || start == "["));
+  const bool yaml = extension == ".yaml" || extension == ".yml";
+  const bool is_json = lines || yaml || extension == ".json" || (extension != ".txt" && (start == "{" || start == "["));
   if (!is_json) {
     for_each_line(text, [&](const std::string& line, int64_t number) { reader.text_line(line, number); });
     return reader.take();
   }
   const auto parse = [&](std::string_view part, int64_t line, auto&& use) {
     try {
-      use(parse_located_json(part, line));
+      use(yaml ? parse_located_yaml(part) : parse_located_json(part, line));
     } catch (const JsonSyntaxError& error) {
-      mistakes.add(error.line, "not valid JSON: " + error.text);
+      mistakes.add(error.line, (yaml ? "not valid YAML: " : "not valid JSON: ") + error.text);
     }
   };
-  if (lines || looks_like_json_lines(text))
+  if (yaml)
+    parse(text, 1, [&](const LocatedJson& root) { reader.json(root); });
+  else if (lines || looks_like_json_lines(text))
     for_each_line(text, [&](const std::string& line, int64_t number) {
       parse(line, number, [&](const LocatedJson& value) { reader.item(value); });
     });

@@ -94,12 +94,14 @@ void check_allowed_defaults(const nlohmann::json& object, const std::string& whe
     if (!is_model_default(find_job_option(key))) throw Error(where + ": " + key + " is not for the model to decide");
 }
 
-/// Shift, schedule and guidance where they differ from plain ones: ", Flow shift: 3.0, Guidance rescale: 0.7".
+/// Shift (of flow models), schedule and guidance where they differ from plain ones: ", Flow shift: 3.0, Guidance
+/// rescale: 0.7".
 std::string sampling_text(const Job& job) {
-  std::string text = ", Flow shift: " + (job.flow_shift ? nlohmann::json(*job.flow_shift).dump() : "dynamic");
+  std::string text;
+  if (!job.class_label) text = ", Flow shift: " + (job.flow_shift ? nlohmann::json(*job.flow_shift).dump() : "dynamic");
   const nlohmann::ordered_json recipe = recipe_json(job);
   for (std::string key : {"scheduler", "sigmas", "step_cache", "guidance_rescale", "guidance_interval", "apg_eta",
-                          "apg_norm", "apg_momentum", "cfg_zero", "cfg_zero_steps"}) {
+                          "apg_norm", "apg_momentum", "cfg_zero", "cfg_zero_steps", "eta", "cfg_channels"}) {
     if (!recipe.contains(key) || recipe[key] == "plain" || recipe[key] == false) continue;
     const bool bare = key == "scheduler" || !recipe[key].is_string();
     const std::string value = bare && recipe[key].is_string() ? recipe[key].get<std::string>() : recipe[key].dump();
@@ -171,12 +173,13 @@ nlohmann::ordered_json output_recipe(const Job& job, int64_t i) {
 std::string recipe_text(const Job& job, int64_t i) {
   const auto number = [](const auto& value) { return nlohmann::json(value).dump(); };
   const std::string model = job.model.empty() ? "bundled" : std::filesystem::path(job.model).filename().string();
-  std::string text = job.prompt;
+  std::string text = job.class_label ? "class " + *job.class_label : job.prompt;
+  const std::string clip = job.class_label ? "" : ", Frames: " + number(*job.frames) + ", FPS: " + number(*job.fps);
   if (!job.negative_prompt.empty()) text += "\nNegative prompt: " + job.negative_prompt;
   return text + "\nSteps: " + number(*job.steps) + ", Sampler: " + *job.sampler +
          ", CFG scale: " + number(*job.cfg_scale) + ", Seed: " + number(job.seed + i) +
-         ", Size: " + size_text(*job.width, *job.height) + ", Model: " + model + ", Frames: " + number(*job.frames) +
-         ", FPS: " + number(*job.fps) + sampling_text(job) + ", Version: tessera " TESSERA_VERSION;
+         ", Size: " + size_text(*job.width, *job.height) + ", Model: " + model + clip + sampling_text(job) +
+         ", Version: tessera " TESSERA_VERSION;
 }
 
 }  // namespace tessera

@@ -3,12 +3,14 @@
 #include <chrono>
 
 #include "pipelines/bundled_model.h"
+#include "pipelines/class_to_image.h"
 #include "pipelines/wan_renderer.h"
 
 namespace tessera {
 
 std::unique_ptr<Renderer> open_renderer(const Job& like) {
   const at::Device device = open_device(like.device);
+  if (!like.model.empty() && is_dit_model(like.model)) return std::make_unique<DitRenderer>(like);
   const std::filesystem::path folder = like.model.empty() ? find_bundled_model() : std::filesystem::path(like.model);
   return std::make_unique<WanRenderer>(folder, like.dtype, device);
 }

@@ -4,6 +4,7 @@
 #include <map>
 
 #include "core/error.h"
+#include "pipelines/load_part.h"
 #include "pipelines/model_layout.h"
 #include "weights/names.h"
 
@@ -65,35 +66,6 @@ std::filesystem::path spiece_model(const Component& tokenizer) {
   return tokenizer.file("spiece.model");
 }
 
-/// The dtype that holds most of the file's numbers.
-at::ScalarType stored_dtype(const TensorFile& file) {
-  std::map<at::ScalarType, int64_t> numbers;
-  for (const auto& [name, tensor] : file.tensors()) numbers[tensor.scalar_type()] += tensor.numel();
-  const auto most = std::max_element(numbers.begin(), numbers.end(),
-                                     [](const auto& a, const auto& b) { return a.second < b.second; });
-  return most == numbers.end() ? at::kFloat : most->first;
-}
-
-template <class Part, class Config>
-Loaded<Part> load(const Component& component, const Config& config, const std::string& dtype, at::Device device) {
-  Loaded<Part> loaded{Part(config), at::kFloat};
-  ParamList params;
-  loaded.part.params(params);
-  const TensorFile file = read_component(component);
-  loaded.dtype = choose_dtype(dtype, device, stored_dtype(file), params.count());
-  bind(params, file, loaded.dtype, device);
-  return loaded;
-}
-
-template <class Part, class Config>
-void check_part(const Component& component, const Config& config) {
-  Part part(config);
-  ParamList params;
-  part.params(params);
-  const TensorFile file = read_component(component);
-  bind(params, file, stored_dtype(file), at::kCPU);
-}
-
 }  // namespace
 
 int64_t WanModel::latent_frames_in(int64_t frames) const {
@@ -117,20 +89,23 @@ WanModel open_wan_model(const std::filesystem::path& path) {
 }
 
 void check_weights(const WanModel& model) {
-  check_part<WanTransformer>(model.folder.component("transformer"), model.transformer);
-  check_part<WanVae>(model.folder.component("vae"), model.vae);
+  check_part<WanTransformer>(read_component(model.folder.component("transformer")), model.transformer);
+  check_part<WanVae>(read_component(model.folder.component("vae")), model.vae);
 }
 
 Loaded<Umt5Encoder> load_text_encoder(const WanModel& model, const std::string& dtype, at::Device device) {
-  return load<Umt5Encoder>(model.folder.component("text_encoder"), model.text_encoder, dtype, device);
+  return load_part<Umt5Encoder>(read_component(model.folder.component("text_encoder")), model.text_encoder, dtype,
+                                device);
 }
 
 Loaded<WanTransformer> load_transformer(const WanModel& model, const std::string& dtype, at::Device device) {
-  return load<WanTransformer>(model.folder.component("transformer"), model.transformer, dtype, device);
+  return load_part<WanTransformer>(read_component(model.folder.component("transformer")), model.transformer, dtype,
+                                   device);
 }
 
 Loaded<WanVae> load_vae(const WanModel& model, const std::string& dtype, at::Device device) {
-  return load<WanVae>(model.folder.component("vae"), model.vae, dtype == "auto" ? "fp32" : dtype, device);
+  return load_part<WanVae>(read_component(model.folder.component("vae")), model.vae, dtype == "auto" ? "fp32" : dtype,
+                           device);
 }
 
 Tokenizer load_tokenizer(const WanModel& model) {

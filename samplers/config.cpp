@@ -89,13 +89,14 @@ void read_noise(const JsonConfig& json, SamplerConfig& config) {
   if (!config.trained_betas.empty() && static_cast<int64_t>(config.trained_betas.size()) != config.train_steps)
     json.fail("trained_betas", "must have num_train_timesteps = " + std::to_string(config.train_steps) + " entries");
   config.zero_terminal_snr = json.boolean("rescale_betas_zero_snr", false);
-  config.spacing = one_of<Spacing>(json, "timestep_spacing", config.spacing,
-                                   {{"linspace", Spacing::kLinspace},
-                                    {"leading", Spacing::kLeading},
-                                    {"trailing", Spacing::kTrailing},
-                                    {"respaced", Spacing::kRespaced},
-                                    {"stride", Spacing::kStride}});
-  config.exact_tables = json.boolean("exact_tables", false);
+  config.spacing = one_of<Spacing>(
+      json, "timestep_spacing", config.spacing,
+      {{"linspace", Spacing::kLinspace}, {"leading", Spacing::kLeading}, {"trailing", Spacing::kTrailing}});
+  // A key of our own for checkpoints that OpenAI's sampling code belongs to.
+  if (json.boolean("respaced", false)) {
+    config.spacing = Spacing::kRespaced;
+    config.exact_tables = true;
+  }
   config.steps_offset = at_least(json, "steps_offset", 0, 0);
 }
 

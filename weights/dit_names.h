@@ -15,8 +15,4 @@ int64_t original_dit_layers(const TensorFile& file);
 /// for bind to report. Throws Error naming the file and tensor for a fused weight that does not come apart.
 TensorFile original_dit_tensors(const TensorFile& file);
 
-/// The tensors of an AutoencoderKL in diffusers' own older names (query, key, value, proj_attn in attention) under
-/// those of today; other names stay.
-TensorFile autoencoder_kl_tensors(const TensorFile& file);
-
 }  // namespace tessera

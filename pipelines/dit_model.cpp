@@ -1,0 +1,174 @@
+#include "pipelines/dit_model.h"
+
+#include <ATen/ATen.h>
+
+#include "core/error.h"
+#include "pipelines/dit_checkpoint.h"
+#include "pipelines/load_part.h"
+#include "pipelines/sampling.h"
+#include "samplers/registry.h"
+
+namespace tessera {
+namespace {
+
+/// Components that this program has other classes for are refused by name. Transformer2DModel is what diffusers called
+/// DiT's network before it had a class of its own.
+void check_class(const ModelDir& folder, const std::string& name, const std::vector<std::string>& classes) {
+  const std::string found = folder.component(name).class_name;
+  for (const std::string& supported : classes)
+    if (found == supported) return;
+  throw Error(folder.index.where() + ": " + name + ": class " + found + " is not supported; want " + classes.front());
+}
+
+void check_fit(const DitModel& model) {
+  const std::string vae = model.folder.component("vae").config().where();
+  if (model.vae.latent_channels != model.transformer.in_channels)
+    throw Error(vae + ": latents have " + std::to_string(model.vae.latent_channels) + " channels, but " +
+                model.folder.path.string() + " makes latents of " + std::to_string(model.transformer.in_channels) +
+                "; give the autoencoder that belongs to the model with --vae PATH");
+  if (model.vae.out_channels != 3)
+    throw Error(vae + ": out_channels must make 3 colours, got " + std::to_string(model.vae.out_channels));
+  if (model.scheduler.flow())
+    throw Error(model.folder.component("scheduler").config().where() +
+                ": want a diffusion scheduler (prediction_type epsilon, sample or v_prediction)");
+}
+
+ClassNames read_class_names(const ModelDir& folder, int64_t classes) {
+  if (!folder.index.has("id2label"))
+    return classes == ClassNames::imagenet().size() ? ClassNames::imagenet() : ClassNames({});
+  const JsonConfig labels = folder.index.object("id2label");
+  std::vector<std::string> lines(static_cast<size_t>(classes));
+  for (const auto& [key, name] : labels.json().items()) {
+    if (!name.is_string()) labels.fail(key, "must be a text");
+    const bool number = !key.empty() && key.size() < 10 && key.find_first_not_of("0123456789") == std::string::npos;
+    if (!number || std::stoll(key) >= classes)
+      labels.fail(key, "must be the number of a class, 0 to " + std::to_string(classes - 1));
+    lines[static_cast<size_t>(std::stoll(key))] = name.get<std::string>();
+  }
+  return ClassNames(std::move(lines));
+}
+
+/// The tensors of the denoiser under our names, its positions in raster order.
+TensorFile transformer_tensors(const DitModel& model) {
+  Component part = model.folder.component("transformer");
+  part.class_name = "DiTTransformer2DModel";
+  const TensorFile file = read_component(part);
+  if (!part.settings || part.settings->text("position_order", "raster") != "blocks") return file;
+  std::map<std::string, at::Tensor> tensors = file.tensors();
+  at::Tensor& positions = tensors.at("pos_embed.pos_embed");
+  positions = positions.index_select(1, block_order(model.transformer).argsort());
+  return {std::move(tensors), file.where(), file.metadata()};
+}
+
+SamplerConfig sampler_config(const Job& job, const DitModel& model) {
+  SamplerConfig config = model.scheduler;
+  select_sampler(config, *job.sampler);
+  config.sigma_curve = find_sigma_curve(*job.scheduler);
+  if (job.eta) config.eta = *job.eta;
+  return config;
+}
+
+bool learned(const SamplerConfig& config) {
+  return config.variance == Variance::kLearned || config.variance == Variance::kLearnedRange;
+}
+
+void refuse(bool given, const char* option, const char* why) {
+  if (given) throw Error(std::string("--") + option + " " + why);
+}
+
+}  // namespace
+
+DitModel open_dit_model(const std::filesystem::path& path, const DitOptions& options) {
+  auto layout = recognise_dit_layout(path, options);
+  if (!layout) throw Error(path.string() + " is not a class-conditional model (DiT)");
+  layout->require_complete();
+  ModelDir& folder = layout->model;
+  check_class(folder, "transformer", {"DiTTransformer2DModel", "Transformer2DModel"});
+  check_class(folder, "vae", {"AutoencoderKL"});
+  const SamplerConfig scheduler = read_scheduler_config(folder.component("scheduler").config());
+  const DitConfig transformer = DitConfig::from_json(folder.component("transformer").config());
+  const AutoencoderKlConfig vae = AutoencoderKlConfig::from_json(folder.component("vae").config());
+  ClassNames classes = read_class_names(folder, transformer.num_embeds_ada_norm);
+  DitModel model{std::move(folder), layout->name, scheduler, transformer, vae, std::move(classes), layout->notes};
+  check_fit(model);
+  return model;
+}
+
+void check_weights(const DitModel& model) {
+  check_part<Dit>(transformer_tensors(model), model.transformer);
+  check_part<AutoencoderKl>(read_component(model.folder.component("vae")), model.vae);
+}
+
+Loaded<Dit> load_transformer(const DitModel& model, const std::string& dtype, at::Device device) {
+  return load_part<Dit>(transformer_tensors(model), model.transformer, dtype, device);
+}
+
+Loaded<AutoencoderKl> load_vae(const DitModel& model, const std::string& dtype, at::Device device) {
+  return load_part<AutoencoderKl>(read_component(model.folder.component("vae")), model.vae,
+                                  dtype == "auto" ? "fp32" : dtype, device);
+}
+
+Job model_defaults(const DitModel& model) {
+  Job defaults;
+  if (model.folder.index.has("generation_defaults")) {
+    const JsonConfig own = model.folder.index.object("generation_defaults");
+    apply_json(defaults, own.json(), own.where());
+    for (const auto& [key, value] : own.json().items())
+      if (!is_model_default(find_job_option(key))) own.fail(key, "is not for the model to decide");
+  }
+  Job pipeline;
+  pipeline.width = pipeline.height = model.pixels();
+  pipeline.frames = 1;
+  pipeline.steps = 50;
+  pipeline.cfg_scale = 4.0;
+  pipeline.cfg_channels = 0;
+  pipeline.sampler = model.scheduler.sampler;
+  pipeline.scheduler = sigma_curve_name(model.scheduler.sigma_curve);
+  fill_unset(defaults, pipeline);
+  return defaults;
+}
+
+void check_sampling(Job& job, const DitModel& model, std::vector<std::string>& notes) {
+  const char* flow = "is for flow-matching models; DiT is a diffusion model";
+  refuse(job.flow_shift.has_value(), "flow-shift", flow);
+  refuse(job.sigmas.has_value(), "sigmas", flow);
+  refuse(job.cfg_zero || job.cfg_zero_steps, "cfg-zero", flow);
+  const SamplerConfig config = sampler_config(job, model);
+  job.sampler = config.sampler;
+  job.scheduler = sigma_curve_name(config.sigma_curve);
+  if (job.eta && config.sampler != "ddim")
+    throw Error("--eta is for the ddim sampler, not for " + config.sampler + ": use --sampler ddim, or leave it out");
+  if (config.sampler == "ddim" && !job.eta) job.eta = config.eta;
+  if (config.sampler == "ddpm" && learned(config) && !model.transformer.learns_variance())
+    throw Error(model.folder.component("scheduler").config().where() +
+                ": variance_type wants a learned variance, but " +
+                "the transformer predicts the noise alone; use --sampler ddim");
+  if (*job.cfg_channels > model.transformer.in_channels)
+    throw Error("--cfg-channels " + std::to_string(*job.cfg_channels) + ": the model's latents have " +
+                std::to_string(model.transformer.in_channels) + " channels; 0 guides all of them");
+  sampler_of(job, model);
+  const GuidanceConfig guidance = guidance_of(job, model);
+  if (guidance.scale > 1 && !model.transformer.null_class)
+    throw Error(model.folder.path.string() + " was trained without an empty class, so it cannot be guided: use " +
+                "--cfg-scale 1");
+  const bool asked = guidance.kind != GuidanceKind::kPlain || guidance.rescale > 0 || job.guidance_interval;
+  if (guidance.scale <= 1 && asked)
+    notes.emplace_back("rescale, interval and APG have no effect without guidance (--cfg-scale 1 or less)");
+}
+
+std::unique_ptr<Sampler> sampler_of(const Job& job, const DitModel& model) {
+  return make_sampler(sampler_config(job, model), {.steps = *job.steps});
+}
+
+bool takes_variance(const Job& job, const DitModel& model) {
+  const SamplerConfig config = sampler_config(job, model);
+  return config.sampler == "ddpm" && learned(config);
+}
+
+GuidanceConfig guidance_of(const Job& job, const DitModel& model) {
+  GuidanceConfig config = guidance_of(job);
+  config.channels = *job.cfg_channels > 0 ? *job.cfg_channels : model.transformer.in_channels;
+  return config;
+}
+
+}  // namespace tessera
