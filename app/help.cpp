@@ -18,6 +18,14 @@ std::string entry(const std::string& left, const std::string& text) {
   return line + wrap_text(text, kWidth - kColumn, kColumn) + "\n";
 }
 
+/// "N" of "N:INT in [1 - 8]": what CLI11 appends for a check is for its own layout; descriptions say the range.
+std::string placeholder(const CLI::Option& option) {
+  std::string name = option.get_type_name();
+  for (const char* check : {":INT in ", ":UINT in ", ":FLOAT in ", ":NONNEGATIVE", ":POSITIVE", ":{"})
+    name = name.substr(0, name.find(check));
+  return name;
+}
+
 std::string option_entry(const CLI::Option& option) {
   std::string left;
   if (option.get_positional()) {
@@ -25,7 +33,7 @@ std::string option_entry(const CLI::Option& option) {
   } else {
     left = option.get_snames().empty() ? "    " : "-" + option.get_snames().front() + ", ";
     if (!option.get_lnames().empty()) left += "--" + option.get_lnames().front();
-    if (option.get_items_expected_max() > 0) left += " " + option.get_type_name();
+    if (option.get_items_expected_max() > 0) left += " " + placeholder(option);
   }
   std::string text = option.get_description();
   if (!option.get_default_str().empty()) text += " [" + option.get_default_str() + "]";
