@@ -1,10 +1,7 @@
 #include "metrics/inception_extractor.h"
 
-#include <cstdlib>
-
 #include "core/device.h"
 #include "core/error.h"
-#include "core/sha256.h"
 #include "weights/bind.h"
 #include "weights/torch_archive.h"
 
@@ -12,30 +9,14 @@ namespace tessera {
 namespace {
 
 constexpr const char* kPublishedHash = "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2";
-constexpr const char* kNames[] = {"pt_inception-2015-12-05-6726825d.pth", "weights-inception-2015-12-05-6726825d.pth",
-                                  "fid_inception.safetensors"};
-
-std::filesystem::path environment(const char* name) {
-  const char* value = std::getenv(name);
-  return value ? value : "";
-}
-
-/// $first, or $second/rest, or ~/.cache/rest.
-std::filesystem::path cache_folder(const char* first, const std::string& rest) {
-  if (!environment(first).empty()) return environment(first);
-  const std::filesystem::path shared = environment("XDG_CACHE_HOME");
-  return (shared.empty() ? environment("HOME") / ".cache" : shared) / rest;
-}
-
-[[noreturn]] void fail_absent() {
-  std::string folders;
-  for (const std::filesystem::path& folder : inception_folders())
-    folders += (folders.empty() ? "" : " or ") + folder.string();
-  throw Error(
-      std::string("the FID Inception weights are not here: ") + kNames[0] +
-      ", an asset of the release \"fid_weights\" of the GitHub project mseitzer/pytorch-fid (torch-fidelity's " +
-      kNames[1] + " is the same file), 95,628,359 bytes, sha256 " + kPublishedHash + "; put it into " + folders +
-      ", or name it with --weights");
+PublishedWeights inception_weights() {
+  return {"the FID Inception network",
+          {"pt_inception-2015-12-05-6726825d.pth", "weights-inception-2015-12-05-6726825d.pth",
+           "fid_inception.safetensors"},
+          "an asset of the release \"fid_weights\" of the GitHub project mseitzer/pytorch-fid, 95,628,359 bytes; "
+          "torch-fidelity's is the same under the second name",
+          kPublishedHash,
+          "--weights FILE"};
 }
 
 TensorFile without_counters(const TensorFile& file) {
@@ -47,26 +28,8 @@ TensorFile without_counters(const TensorFile& file) {
 
 }  // namespace
 
-std::vector<std::filesystem::path> inception_folders() {
-  return {cache_folder("TESSERA_CACHE", "tessera") / "weights",
-          cache_folder("TORCH_HOME", "torch") / "hub/checkpoints"};
-}
-
-InceptionFile find_inception_weights(const std::string& chosen) {
-  InceptionFile found{chosen, "", false};
-  std::error_code ignored;
-  if (chosen.empty())
-    for (const std::filesystem::path& folder : inception_folders())
-      for (const char* name : kNames)
-        if (found.path.empty() && std::filesystem::is_regular_file(folder / name, ignored)) found.path = folder / name;
-  if (found.path.empty()) fail_absent();
-  if (!std::filesystem::is_regular_file(found.path, ignored))
-    throw Error("--weights: there is no file " + chosen + "; without --weights the cache is searched");
-  Sha256 hash;
-  hash.update_file(found.path);
-  found.sha256 = hash.hex();
-  found.published = found.sha256 == kPublishedHash;
-  return found;
+FoundWeights find_inception_weights(const std::string& chosen) {
+  return find_weights(inception_weights(), chosen);
 }
 
 TensorFile read_inception_weights(const std::filesystem::path& path) {

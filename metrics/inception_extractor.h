@@ -1,11 +1,11 @@
 #pragma once
 
 #include <filesystem>
-#include <memory>
 #include <string>
 
 #include "metrics/extractor.h"
 #include "metrics/protocol.h"
+#include "metrics/weights_cache.h"
 #include "models/inception.h"
 #include "weights/safetensors.h"
 
@@ -30,24 +30,12 @@ class InceptionExtractor : public Extractor {
   at::Device device_;
 };
 
-/// The file with the network's weights, and how it was found.
-struct InceptionFile {
-  std::filesystem::path path;
-  std::string sha256;
-  bool published = false;  ///< whether the hash is that of the published file
-};
-
-/// The file `chosen` (--weights), or, when it is empty, the first that exists of the names
-/// pt_inception-2015-12-05-6726825d.pth, weights-inception-2015-12-05-6726825d.pth and fid_inception.safetensors in the
-/// folders of inception_folders(). Throws Error that says which file is wanted, where it comes from, its hash, and
-/// where to put it.
-InceptionFile find_inception_weights(const std::string& chosen);
+/// The file `chosen` (--weights), or, when that is empty, the one of the published names or fid_inception.safetensors
+/// that a cache folder holds (see metrics/weights_cache.h). Throws Error that says which file is wanted, where it comes
+/// from, its hash, and where to put it.
+FoundWeights find_inception_weights(const std::string& chosen);
 
 /// The tensors of such a file: an archive of torch.save or safetensors. Throws Error.
 TensorFile read_inception_weights(const std::filesystem::path& path);
-
-/// Where weights are looked for, in order: $TESSERA_CACHE (or $XDG_CACHE_HOME/tessera, or ~/.cache/tessera) /weights,
-/// $TORCH_HOME/hub/checkpoints (or the torch folder beside it).
-std::vector<std::filesystem::path> inception_folders();
 
 }  // namespace tessera

@@ -5,15 +5,9 @@
 #include <memory>
 #include <vector>
 
-#include "models/inception_graph.h"
+#include "models/inception_rounding.h"
 
 namespace tessera {
-
-/// One convolution's weights with the batch norm folded in.
-struct InceptionWeights {
-  at::Tensor weight;  ///< [out, in, rows, columns] float32
-  at::Tensor bias;    ///< [out] float32
-};
 
 /// Whether DirectInception runs here in `dtype` (float32 or bfloat16).
 bool has_direct_inception(at::ScalarType dtype);

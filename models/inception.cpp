@@ -16,12 +16,12 @@ at::Tensor onednn_conv_relu(const InceptionConv& conv, const at::Tensor& x, cons
                             const at::Tensor& bias) {
   using Signature = at::Tensor(const at::Tensor&, const at::Tensor&, const std::optional<at::Tensor>&, c10::IntArrayRef,
                                c10::IntArrayRef, c10::IntArrayRef, int64_t, c10::string_view,
-                               const c10::List<std::optional<at::Scalar>>&, std::optional<c10::string_view>);
+                               c10::List<std::optional<at::Scalar>>, std::optional<c10::string_view>);
   static const auto op =
       c10::Dispatcher::singleton().findSchemaOrThrow("mkldnn::_convolution_pointwise", "").typed<Signature>();
   const std::vector<int64_t> padding{conv.pad_rows, conv.pad_columns}, stride{conv.stride, conv.stride}, ones{1, 1};
-  return op.call(x, weight, std::optional<at::Tensor>(bias), padding, stride, ones, 1,
-                 "relu", c10::List<std::optional<at::Scalar>>(), std::nullopt);
+  return op.call(x, weight, std::optional<at::Tensor>(bias), padding, stride, ones, 1, "relu",
+                 c10::List<std::optional<at::Scalar>>(), std::nullopt);
 }
 
 /// Whether this CPU multiplies bfloat16 in tile registers (AMX) and the system lets this process use them.
@@ -71,9 +71,10 @@ void Inception::prepare(at::ScalarType dtype, InceptionKernels kernels) {
     throw Error("this machine lacks AVX-512 for " + std::string(c10::toString(dtype)) + ", which these kernels need");
   // Tile registers (AMX) multiply several times faster than our AVX-512 kernels; oneDNN uses them.
   const bool tiles = dtype == at::kBFloat16 && has_tiles();
+  std::vector<InceptionWeights> weights;
+  for (const Layer& layer : layers_) weights.push_back({layer.folded, layer.bias});
+  if (dtype == at::kBFloat16) weights = rounded_for_bfloat16(weights);
   if (kernels == InceptionKernels::kDirect || (kernels == InceptionKernels::kAuto && can_direct && !tiles)) {
-    std::vector<InceptionWeights> weights;
-    for (const Layer& layer : layers_) weights.push_back({layer.folded, layer.bias});
     direct_ = std::make_unique<DirectInception>(weights, dtype);
     return;
   }
@@ -82,7 +83,8 @@ void Inception::prepare(at::ScalarType dtype, InceptionKernels kernels) {
   for (size_t i = 0; i < layers_.size(); ++i) {
     const InceptionConv& conv = inception_graph().convs[i];
     Layer& layer = layers_[i];
-    layer.packed = layer.folded.to(dtype).contiguous(at::MemoryFormat::ChannelsLast);
+    layer.bias = weights[i].bias;
+    layer.packed = weights[i].weight.to(dtype).contiguous(at::MemoryFormat::ChannelsLast);
     if (onednn_)
       layer.packed = at::mkldnn_reorder_conv2d_weight(layer.packed.to_mkldnn(), {conv.pad_rows, conv.pad_columns},
                                                       {conv.stride, conv.stride}, {1, 1}, 1);
