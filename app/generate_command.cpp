@@ -1,3 +1,4 @@
+#include <filesystem>
 #include <iostream>
 
 #include "app/command_line.h"
@@ -6,6 +7,7 @@
 #include "core/cancel.h"
 #include "core/error.h"
 #include "core/progress.h"
+#include "pipelines/file_recipe.h"
 #include "pipelines/generate.h"
 
 namespace tessera {
@@ -13,13 +15,45 @@ namespace {
 
 struct GenerateOptions {
   Job job;
-  std::string bare_prompt;
+  std::string bare_prompt, from_file;
 };
 
-Job job_of(const GenerateOptions& options) {
-  Job job = options.job;
+void print_note(const std::string& text) {
+  std::cerr << "tessera: " << text << std::endl;
+}
+
+/// Would `output` (empty: the name made from the seed) replace the file that it is made from?
+void refuse_to_replace(const std::string& source, const Job& job) {
+  std::error_code failed;
+  std::vector<std::string> names = {job.output};
+  if (job.output.empty())
+    names = {"tessera_" + std::to_string(job.seed) + ".mp4", "tessera_" + std::to_string(job.seed) + ".png"};
+  for (const std::string& name : names)
+    if (std::filesystem::equivalent(name, source, failed))
+      throw Error(name + " would be written over the file that it is made from; give another name with -o");
+}
+
+/// The job of an output's recipe, with what else is on the command line over it.
+Job job_from_file(const GenerateOptions& options, const CLI::App& command) {
+  const FileRecipe recipe = read_file_recipe(options.from_file);
+  Job job = recipe.job;
+  const auto given = [&](const std::string& name) { return command.get_option("--" + name)->count() > 0; };
+  if (given("steps") && !given("sigmas")) job.sigmas.reset();
+  if (given("sigmas") && !given("steps")) job.steps.reset();
+  for (const JobOption& option : job_options())
+    if (given(option.name)) set_job_option(job, option, command.get_option("--" + option.name)->results().back());
+  if (!job.model.empty() && !std::filesystem::exists(job.model))
+    throw Error(options.from_file + " was made with the model " + job.model +
+                ", which is not here; give it with --model");
+  refuse_to_replace(options.from_file, job);
+  for (const std::string& note : remake_notes(recipe, job)) print_note(note);
+  return job;
+}
+
+Job job_of(const GenerateOptions& options, const CLI::App& command) {
+  Job job = options.from_file.empty() ? options.job : job_from_file(options, command);
   if (options.bare_prompt.empty()) return job;
-  if (!job.prompt.empty()) throw Error("the prompt is given twice, bare and with --prompt; give it once");
+  if (!options.job.prompt.empty()) throw Error("the prompt is given twice, bare and with --prompt; give it once");
   job.prompt = options.bare_prompt;
   return job;
 }
@@ -52,6 +86,13 @@ void add_generate_command(CLI::App& root) {
   auto options = std::make_shared<GenerateOptions>();
   CLI::App* command = root.add_subcommand("generate", "Make an image or a video from a sentence");
   command->add_option("PROMPT", options->bare_prompt, "What to show, in quotes")->group("What to render");
+  command
+      ->add_option(
+          option_names("", {"from-file"}), options->from_file,
+          "Make an output again from what it carries: a PNG, a video, or latents that were kept. Other options "
+          "win over its recipe")
+      ->type_name("FILE")
+      ->group("What to render");
   add_job_options(*command, options->job);
   put_help_last(*command, "Output");
   command->footer(
@@ -63,12 +104,12 @@ void add_generate_command(CLI::App& root) {
       "  tessera generate \"a yellow star moving left on a blue background\" -o star.mp4\n"
       "  tessera generate \"a red heart on a white background\" -o heart.png --seed 7\n"
       "  tessera generate \"a green moon spinning on a black background\" -o moon/frame_%04d.png\n"
-      "  tessera generate \"a cat on a sofa\" --model Wan2.1-T2V-1.3B-Diffusers --size 832x480 -o cat.mp4 --count 4");
-  command->callback([options] {
+      "  tessera generate \"a cat on a sofa\" --model Wan2.1-T2V-1.3B-Diffusers --size 832x480 -o cat.mp4 --count 4\n"
+      "  tessera generate --from-file heart.png --seed 8 -o heart8.png");
+  command->callback([options, command] {
     install_signal_handlers();
-    const Job job = job_of(*options);
-    const auto note = [](const std::string& text) { std::cerr << "tessera: " << text << std::endl; };
-    generate(job, {stderr_progress_style(job.quiet), note,
+    const Job job = job_of(*options, *command);
+    generate(job, {stderr_progress_style(job.quiet), print_note,
                    [&](const GeneratedOutput& output) { print_result(output, job.json); }});
   });
 }

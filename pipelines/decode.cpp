@@ -7,33 +7,18 @@
 #include "pipelines/bundled_model.h"
 #include "pipelines/class_to_image.h"
 #include "pipelines/disk_space.h"
+#include "pipelines/file_recipe.h"
 #include "pipelines/latents.h"
 #include "pipelines/output.h"
 #include "pipelines/recipe.h"
 
 namespace tessera {
-namespace {
-
-/// The job that made the latents, from the file's header.
-Job recipe_of(const std::string& path) {
-  const TensorFile file = read_safetensors(path);
-  const auto text = file.metadata().find("tessera");
-  const auto recipe =
-      text == file.metadata().end() ? nlohmann::json() : nlohmann::json::parse(text->second, nullptr, false);
-  if (!recipe.is_object() || !recipe.contains("job") || !recipe["job"].is_object())
-    throw Error(path + " holds no recipe in its header; want latents that tessera kept");
-  Job job;
-  apply_json(job, recipe["job"], path);
-  return job;
-}
-
-}  // namespace
 
 std::vector<std::string> decode_file(const DecodeRequest& request, ProgressStyle progress,
                                      const std::function<void(const std::string&)>& note) {
   const c10::InferenceMode inference;
   const at::Device device = open_device(request.device);
-  Job job = recipe_of(request.latents);
+  Job job = read_file_recipe(request.latents).job;
   if (!request.model.empty()) job.model = request.model;
   job.output = request.output;
   job.device = request.device;

@@ -7,6 +7,7 @@ namespace tessera {
 namespace {
 
 constexpr size_t kDeepest = 64;
+constexpr int64_t kMostValues = 4000000;
 
 /// Lets the parser's events know how far the text is read.
 struct CountingIterator {
@@ -78,6 +79,8 @@ class Builder {
   }
 
   LocatedJson& place() {
+    if (++values_ > kMostValues)
+      throw JsonSyntaxError{line(), "more than " + std::to_string(kMostValues) + " values; split the file"};
     LocatedJson* slot = &root;
     int64_t at = line();
     if (!open_.empty()) {
@@ -110,6 +113,7 @@ class Builder {
   std::string_view text_;
   const size_t& consumed_;
   size_t scanned_ = 0;
+  int64_t values_ = 0;
   int64_t line_, key_line_ = 1;
   // Only the last element of a vector is ever open, so growth beside it moves none of these.
   std::vector<LocatedJson*> open_;

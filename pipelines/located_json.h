@@ -27,14 +27,14 @@ struct LocatedJson {
   std::string shown() const;
 };
 
-/// What is wrong with a text that is not JSON.
+/// What is wrong with a text that is not JSON, or not YAML.
 struct JsonSyntaxError {
   int64_t line;
   std::string text;
 };
 
 /// Parses one JSON value; lines count from `first_line`. Throws JsonSyntaxError for bad syntax and for more than 64
-/// nested levels.
+/// nested levels or four million values.
 LocatedJson parse_located_json(std::string_view text, int64_t first_line);
 
 }  // namespace tessera

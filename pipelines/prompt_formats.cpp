@@ -11,7 +11,7 @@
 namespace tessera {
 namespace {
 
-constexpr size_t kMostShown = 100;
+constexpr size_t kMostShown = 100, kMostEntries = 1000000;
 
 bool is_blank(char c) {
   return c == ' ' || c == '\t' || c == '\r' || c == '\n';
@@ -56,7 +56,8 @@ class FormatReader {
     if (!root.is_object()) return mistakes_.add(root.line, "want an object or a list of prompts, got " + root.shown());
     if (root.find("prompts")) return ours(root);
     if (root.find("samples")) return samples(root);
-    if (root.find("request")) return fast_video(root);
+    if (const LocatedJson* request = root.find("request"); request && request->is_object())
+      return fast_video(root, *request);
     if (root.find("version") || root.find("defaults"))
       return mistakes_.add(root.line, "the list \"prompts\" is missing");
     const bool all_text =
@@ -95,9 +96,11 @@ class FormatReader {
   /// Keeps an entry unless a mistake was found since there were `before` of them.
   void add(PromptEntry entry, size_t before) {
     if (mistakes_.size() != before) return;
-    if (source_.entries.size() == kMostEntries)
-      mistakes_.add(entry.line, "more than " + std::to_string(kMostEntries) + " prompts; split the file");
-    if (source_.entries.size() >= kMostEntries) return;
+    if (source_.entries.size() >= kMostEntries) {
+      if (!full_) mistakes_.add(entry.line, "more than " + std::to_string(kMostEntries) + " prompts; split the file");
+      full_ = true;
+      return;
+    }
     if (!has_prompt(entry.own) && !has_prompt(source_.defaults))
       return mistakes_.add(entry.line, "no \"prompt\" (or \"class\") here");
     source_.entries.push_back(std::move(entry));
@@ -144,20 +147,16 @@ class FormatReader {
   }
 
   /// FastVideo: how its generator is set up, and one request with a prompt or a list of them.
-  void fast_video(const LocatedJson& root) {
+  void fast_video(const LocatedJson& root, const LocatedJson& request) {
     for (size_t i = 0; i < root.keys.size(); ++i) {
       if (root.keys[i] == "generator")
         generator(root.values[i]);
       else if (root.keys[i] != "request")
         mistakes_.add(root.values[i].line, "unknown key \"" + root.keys[i] + "\" beside \"generator\" and \"request\"");
     }
-    const LocatedJson& request = *root.find("request");
-    if (!request.is_object())
-      return mistakes_.add(request.line, "\"request\" wants an object, got " + request.shown());
     for (size_t i = 0; i < request.keys.size(); ++i) request_member(request.keys[i], request.values[i]);
     const LocatedJson* prompt = request.find("prompt");
-    if (!prompt || prompt->is_null())
-      return mistakes_.add(request.line, "no \"prompt\" in \"request\"");
+    if (!prompt || prompt->is_null()) return mistakes_.add(request.line, "no \"prompt\" in \"request\"");
     if (!prompt->is_array()) return item(*prompt);
     items(*prompt);
   }
@@ -297,6 +296,7 @@ class FormatReader {
   Mistakes& mistakes_;
   PromptSource source_;
   SettingReader reader_;
+  bool full_ = false;
 };
 
 /// One JSON value a line, several lines.
@@ -315,11 +315,11 @@ void Mistakes::throw_if_any(const std::filesystem::path& path) const {
   if (found_.empty()) return;
   auto sorted = found_;
   std::stable_sort(sorted.begin(), sorted.end(), [](const auto& a, const auto& b) { return a.first < b.first; });
-  std::string text = path.string() + ": " + std::to_string(sorted.size()) +
-                     (sorted.size() == 1 ? " mistake" : " mistakes") + "; nothing was rendered";
+  std::string text = path.string() + ": " + std::to_string(size()) + (size() == 1 ? " mistake" : " mistakes") +
+                     "; nothing was rendered";
   for (size_t i = 0; i < std::min(sorted.size(), kMostShown); ++i)
     text += "\n  line " + std::to_string(sorted[i].first) + ": " + sorted[i].second;
-  if (sorted.size() > kMostShown) text += "\n  and " + std::to_string(sorted.size() - kMostShown) + " more";
+  if (size() > kMostShown) text += "\n  and " + std::to_string(size() - kMostShown) + " more";
   throw Error(text);
 }
 

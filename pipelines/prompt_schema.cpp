@@ -32,6 +32,8 @@ ordered_json value_schema(const JobOption& option) {
       },
       option.field);
   if (!option.choices.empty()) schema["enum"] = option.choices;
+  if (option.name == "sigmas") schema["type"] = {"string", "array"};
+  if (option.name == "sigmas") schema["items"] = {{"type", "number"}};
   return schema;
 }
 

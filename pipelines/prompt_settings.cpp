@@ -5,6 +5,7 @@
 #include <set>
 
 #include "core/error.h"
+#include "samplers/registry.h"
 
 namespace tessera {
 namespace {
@@ -35,7 +36,13 @@ const std::set<std::string>& meaningless_keys() {
                                              "distilled_guidance",
                                              "slg",
                                              "output_format",
-                                             "$schema"};  // sd.cpp server, editors
+                                             "$schema",  // sd.cpp server, editors
+                                             "data_type",
+                                             "save_video",
+                                             "return_frames",
+                                             "batch_cfg",
+                                             "use_kv_cache",
+                                             "num_frames_round_down"};  // FastVideo
   return keys;
 }
 
@@ -126,11 +133,17 @@ std::optional<std::string> SettingReader::value_of(const JobOption& option, cons
   std::string text;
   if (pair && value.values[0].scalar.is_number() && value.values[1].scalar.is_number()) {
     text = value.values[0].scalar.dump() + "x" + value.values[1].scalar.dump();
+  } else if (option.name == "sigmas" && value.is_array()) {
+    for (const LocatedJson& level : value.values) text += (text.empty() ? "" : ",") + level.shown();
   } else if (value.kind != LocatedJson::Kind::kScalar || value.is_null()) {
     mistakes_.add(value.line, "\"" + key + "\" must be a string, a number or true or false, got " + value.shown());
     return {};
   } else {
     text = text_of(value.scalar);
+  }
+  if (text.find('\0') != std::string::npos) {
+    mistakes_.add(value.line, "\"" + key + "\" holds a NUL character");
+    return {};
   }
   if (!check(option, key, text, value.line)) return {};
   return text;
@@ -169,23 +182,51 @@ void SettingReader::ignore(const std::string& key) {
   if (std::find(source_.notes.begin(), source_.notes.end(), note) == source_.notes.end()) source_.notes.push_back(note);
 }
 
-/// The server's nested settings; its "scheduler" is a spacing of noise levels, not a solver.
+/// The server's name of a curve of noise levels; "default" leaves it to the model.
+void SettingReader::scheduler(PromptSettings& out, const LocatedJson& value) {
+  const std::string name = value.is_string() ? value.scalar.get<std::string>() : value.shown();
+  if (name == "default") return;
+  try {
+    find_sigma_curve(name);
+    set(out, "scheduler", name, value.line);
+  } catch (const Error& error) {
+    mistakes_.add(value.line, std::string("\"scheduler\": ") + error.what());
+  }
+}
+
+/// The server takes such levels as they are: without a shift, and they set the number of steps.
+void SettingReader::custom_sigmas(PromptSettings& out, const LocatedJson& levels) {
+  const auto overruled = [](const PromptSetting& setting) {
+    return setting.option->name == "flow-shift" || setting.option->name == "steps";
+  };
+  if (std::erase_if(out.settings, overruled) > 0)
+    source_.notes.emplace_back(
+        "\"custom_sigmas\" set steps and shift; \"sample_steps\" and \"flow_shift\" beside them "
+        "have no effect");
+  if (const auto text = value_of(find_job_option("sigmas"), "custom_sigmas", levels)) {
+    out.settings.push_back({&find_job_option("sigmas"), *text, levels.line});
+    set(out, "flow_shift", "1", levels.line);
+  }
+}
+
+/// The server's nested settings; its "scheduler" is a curve of noise levels, not a solver.
 void SettingReader::sample_params(PromptSettings& out, const LocatedJson& object) {
+  const LocatedJson* levels = nullptr;
   for (size_t i = 0; i < object.keys.size(); ++i) {
     const std::string& key = object.keys[i];
     const LocatedJson& value = object.values[i];
     if (value.is_null()) continue;
     if (key == "scheduler") {
-      ignore("sample_params.scheduler");
+      scheduler(out, value);
     } else if (key == "custom_sigmas") {
-      if (!value.is_array() || !value.values.empty())
-        mistakes_.add(value.line, "\"custom_sigmas\" is not supported; leave it out");
+      if (!value.is_array() || !value.values.empty()) levels = &value;
     } else if (key == "guidance" && value.is_object()) {
       sample_params(out, value);
     } else {
       member(out, key, value, false);
     }
   }
+  if (levels) custom_sigmas(out, *levels);
 }
 
 /// Keys of other programs that need more than another name; false when `key` is none of them.

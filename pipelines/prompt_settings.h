@@ -17,6 +17,8 @@ class SettingReader {
            bool in_defaults = false);
   /// A JSON object with the keys of an entry ("id" too, when `entry` is given).
   void set_all(PromptSettings& out, const LocatedJson& object, PromptEntry* entry, bool in_defaults = false);
+  /// A note that a key of another program changes nothing here.
+  void ignore(const std::string& key);
 
  private:
   const JobOption* option_of(const std::string& key, int64_t line, bool in_defaults);
@@ -26,8 +28,9 @@ class SettingReader {
   void grid(PromptSettings& out, const LocatedJson& object, bool in_defaults);
   void sample_params(PromptSettings& out, const LocatedJson& object);
   bool foreign(PromptSettings& out, const std::string& key, const LocatedJson& value, bool in_defaults);
+  void scheduler(PromptSettings& out, const LocatedJson& value);
+  void custom_sigmas(PromptSettings& out, const LocatedJson& levels);
   bool check(const JobOption& option, const std::string& key, const std::string& value, int64_t line);
-  void ignore(const std::string& key);
 
   PromptSource& source_;
   Mistakes& mistakes_;

@@ -8,6 +8,7 @@
 #include "media/frame_writer.h"
 #include "models/prompt_clean.h"
 #include "pipelines/latents.h"
+#include "pipelines/model_fingerprint.h"
 #include "pipelines/sampling.h"
 #include "samplers/registry.h"
 
@@ -167,7 +168,9 @@ std::string output_name(const Job& job, int64_t i) {
 nlohmann::ordered_json output_recipe(const Job& job, int64_t i) {
   nlohmann::ordered_json options = recipe_json(job);
   options["seed"] = job.seed + i;
-  return {{"program", "tessera"}, {"version", TESSERA_VERSION}, {"job", options}};
+  nlohmann::ordered_json recipe = {{"program", "tessera"}, {"version", TESSERA_VERSION}, {"job", options}};
+  if (const std::string print = model_fingerprint(job); !print.empty()) recipe["model_fingerprint"] = print;
+  return recipe;
 }
 
 std::string recipe_text(const Job& job, int64_t i) {

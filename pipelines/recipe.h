@@ -24,7 +24,8 @@ Job complete_job(Job job, const WanModel& model, const at::Tensor& latents, std:
 /// The output of index `i` of a completed job: the file's name with _i before its extension when there are several.
 std::string output_name(const Job& job, int64_t i);
 
-/// The recipe of output `i` as JSON: recipe_json with its own seed, the program and its version.
+/// The recipe of output `i` as JSON: recipe_json with its own seed, the program, its version and the model's
+/// fingerprint (pipelines/model_fingerprint.h).
 nlohmann::ordered_json output_recipe(const Job& job, int64_t i);
 
 /// The same for people and their viewers, in the layout of AUTOMATIC1111's `parameters` text.

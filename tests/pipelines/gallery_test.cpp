@@ -167,7 +167,7 @@ TEST_F(Gallery, AnEarlierPageLendsItsThumbnails) {
 }
 
 TEST_F(Gallery, AThousandJobsStayBounded) {
-  write_png(folder / "n.png", at::randint(0, 256, {200, 200, 3}, at::kByte));  // the worst that a JPEG may meet
+  write_png(folder / "n.png", at::randint(0, 256, {100, 100, 3}, at::kByte));  // the worst that a JPEG may meet
   const std::string prompt(500, 'p');
   for (int i = 0; i < 1000; ++i)
     record({{"id", std::to_string(i)},

@@ -1,50 +1,11 @@
-#include "pipelines/prompt_file.h"
-
-#include <gtest/gtest.h>
-
-#include <fstream>
-
-#include "core/error.h"
 #include "core/sha256.h"
-#include "tests/support/process.h"
+#include "tests/pipelines/prompt_files.h"
 
 namespace tessera {
 namespace {
 
-class PromptFiles : public testing::Test {
- protected:
-  std::vector<PromptJob> read(const std::string& name, const std::string& text,
-                              const std::vector<std::pair<std::string, std::string>>& flags = {}) {
-    std::ofstream(folder_ / name, std::ios::binary) << text;
-    std::vector<std::pair<const JobOption*, std::string>> given;
-    for (const auto& [option, value] : flags) given.emplace_back(&find_job_option(option), value);
-    const PromptFile file = read_prompt_file(folder_ / name, given);
-    notes = file.notes;
-    return file.jobs;
-  }
-
-  /// The error that a file meets, without its path.
-  std::string refusal(const std::string& name, const std::string& text) {
-    try {
-      read(name, text);
-    } catch (const Error& e) {
-      EXPECT_EQ(e.code(), ExitCode::kUsage);
-      return std::string(e.what()).substr((folder_ / name).string().size());
-    }
-    return "accepted";
-  }
-
-  std::vector<std::string> notes;
-
- private:
-  test::TemporaryFolder folder_;
-};
-
-std::string ids_of(const std::vector<PromptJob>& jobs) {
-  std::string text;
-  for (const auto& job : jobs) text += (text.empty() ? "" : " ") + job.id;
-  return text;
-}
+using test::ids_of;
+using test::PromptFiles;
 
 TEST_F(PromptFiles, OwnJsonHasDefaultsAndAliases) {
   const auto jobs = read("p.json", R"({
@@ -132,10 +93,12 @@ TEST_F(PromptFiles, FormsOfOtherPrograms) {
   EXPECT_EQ(musubi[0].job.negative_prompt, "rain, fog");
 
   const auto server = read("p.json", R"({"prompt": "a cat", "width": 64, "batch_count": 2, "seed": 4, "lora": [],
-    "sample_params": {"sample_method": "euler", "scheduler": "discrete", "sample_steps": 3, "flow_shift": 2.5,
+    "sample_params": {"sample_method": "euler", "scheduler": "karras", "sample_steps": 3, "flow_shift": 2.5,
                       "custom_sigmas": [], "guidance": {"txt_cfg": 6.5}}})");
   ASSERT_EQ(server.size(), 2u);
   EXPECT_EQ(server[0].job.sampler, "euler");
+  EXPECT_EQ(server[0].job.scheduler, "karras");
+  EXPECT_FALSE(server[0].job.sigmas.has_value());
   EXPECT_EQ(server[0].job.steps, 3);
   EXPECT_EQ(server[0].job.flow_shift, 2.5);
   EXPECT_EQ(server[0].job.cfg_scale, 6.5);
@@ -147,6 +110,59 @@ TEST_F(PromptFiles, FormsOfOtherPrograms) {
   EXPECT_EQ(dream[1].job.cfg_scale, 4.0);
   EXPECT_EQ(dream[2].job.width, 64);
   EXPECT_EQ(dream[2].job.steps, 5);
+}
+
+TEST_F(PromptFiles, LevelsOfTheServerFormSetStepsAndShift) {
+  const auto server = read("p.json", R"({"prompt": "a cat", "sample_params": {"custom_sigmas": [1.0, 0.75, 0.25, 0.0],
+    "sample_steps": 20, "flow_shift": 3, "scheduler": "default"}})");
+  ASSERT_EQ(server.size(), 1u);
+  EXPECT_EQ(server[0].job.sigmas, "1.0,0.75,0.25,0.0");
+  EXPECT_EQ(server[0].job.flow_shift, 1.0);
+  EXPECT_FALSE(server[0].job.steps.has_value());
+  EXPECT_FALSE(server[0].job.scheduler.has_value());
+  ASSERT_EQ(notes.size(), 1u);
+  EXPECT_NE(notes[0].find("\"flow_shift\" beside them have no effect"), std::string::npos);
+  EXPECT_EQ(read("p.json", R"([{"prompt": "a", "sigmas": [1, 0.5]}])")[0].job.sigmas, "1,0.5");
+  const std::string refused = refusal("p.json", R"([{"prompt": "a",
+    "sample_params": {"scheduler": "karas"}}, {"prompt": "a",
+    "sample_params": {"custom_sigmas": "none"}}])");
+  EXPECT_NE(refused.find("line 2: \"scheduler\": "), std::string::npos) << refused;
+  EXPECT_NE(refused.find("karras"), std::string::npos) << refused;
+}
+
+TEST_F(PromptFiles, FastVideosRequest) {
+  const auto one = read("p.json", R"({"generator": {"model_path": "some/model", "engine": {"num_gpus": 4}},
+    "request": {"prompt": "a meadow", "negative_prompt": "fog",
+      "sampling": {"num_frames": 9, "height": 32, "width": 64, "num_inference_steps": 5, "seed": 1000, "fps": 24,
+                   "guidance_scale": 1.5, "batch_cfg": false},
+      "output": {"output_path": "x"}}})");
+  ASSERT_EQ(one.size(), 1u);
+  EXPECT_EQ(one[0].job.model, "some/model");
+  EXPECT_EQ(one[0].job.prompt, "a meadow");
+  EXPECT_EQ(one[0].job.negative_prompt, "fog");
+  EXPECT_EQ(one[0].job.frames, 9);
+  EXPECT_EQ(one[0].job.height, 32);
+  EXPECT_EQ(one[0].job.steps, 5);
+  EXPECT_EQ(one[0].job.seed, 1000);
+  EXPECT_EQ(one[0].job.cfg_scale, 1.5);
+  EXPECT_EQ(notes.size(), 3u);  // generator.engine, batch_cfg, request.output
+  EXPECT_EQ(read("p.json", R"({"request": {"prompt": ["a", "b"], "sampling": {"seed": 3}}})").size(), 2u);
+  // A dictionary of prompts whose key happens to be that word stays one.
+  EXPECT_EQ(ids_of(read("p.json", R"({"request": "a cat", "b": "a dog"})")), "request b");
+  const std::string refused = refusal("p.json", R"({"generator": 5,
+    "request": {"inputs": {"prompt_path": "p.txt",
+      "image_path": "x.png", "video_path": null},
+      "sampling": {"num_framez": 3}},
+    "serve": {}})");
+  for (const char* part : {"line 1: \"generator\" wants an object", "line 2: \"prompt_path\": give that file itself",
+                           "line 3: \"image_path\": making videos", "line 4: unknown key \"num_framez\"",
+                           "line 5: unknown key \"serve\"", "no \"prompt\" in \"request\""})
+    EXPECT_NE(refused.find(part), std::string::npos) << part << refused;
+}
+
+TEST_F(PromptFiles, ANulIsNoPartOfAPrompt) {
+  EXPECT_NE(refusal("p.json", R"(["a", {"prompt": "a\u0000b"}])").find("line 1: \"prompt\" holds a NUL"),
+            std::string::npos);
 }
 
 TEST_F(PromptFiles, CountSeedsAndGridExpand) {

@@ -1,0 +1,49 @@
+#pragma once
+
+#include <gtest/gtest.h>
+
+#include <fstream>
+
+#include "core/error.h"
+#include "pipelines/prompt_file.h"
+#include "tests/support/process.h"
+
+namespace tessera::test {
+
+/// A test that reads prompt files of its own making.
+class PromptFiles : public testing::Test {
+ protected:
+  std::vector<PromptJob> read(const std::string& name, const std::string& text,
+                              const std::vector<std::pair<std::string, std::string>>& flags = {}) {
+    std::ofstream(folder_ / name, std::ios::binary) << text;
+    std::vector<std::pair<const JobOption*, std::string>> given;
+    for (const auto& [option, value] : flags) given.emplace_back(&find_job_option(option), value);
+    const PromptFile file = read_prompt_file(folder_ / name, given);
+    notes = file.notes;
+    return file.jobs;
+  }
+
+  /// The error that a file meets, without its path.
+  std::string refusal(const std::string& name, const std::string& text) {
+    try {
+      read(name, text);
+    } catch (const Error& e) {
+      EXPECT_EQ(e.code(), ExitCode::kUsage);
+      return std::string(e.what()).substr((folder_ / name).string().size());
+    }
+    return "accepted";
+  }
+
+  std::vector<std::string> notes;
+
+ private:
+  TemporaryFolder folder_;
+};
+
+inline std::string ids_of(const std::vector<PromptJob>& jobs) {
+  std::string text;
+  for (const auto& job : jobs) text += (text.empty() ? "" : " ") + job.id;
+  return text;
+}
+
+}  // namespace tessera::test
