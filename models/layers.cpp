@@ -1,12 +1,24 @@
 #include "models/layers.h"
 
 #include <ATen/ATen.h>
+#include <ATen/Parallel.h>
 
 #include <cmath>
 
 #include "models/fused.h"
 
 namespace tessera {
+
+at::Tensor linear_rows(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias) {
+  constexpr int64_t kLeastRowsOfThread = 8;
+  const auto offset = bias.defined() ? c10::optional<at::Tensor>(bias) : c10::nullopt;
+  const int64_t least = kLeastRowsOfThread * at::get_num_threads(), rows = x.numel() / x.size(-1);
+  if (!x.is_cpu() || rows >= least) return at::linear(x, weight, offset);
+  std::vector<int64_t> shape = x.sizes().vec();
+  shape.back() = weight.size(0);
+  const at::Tensor padded = at::constant_pad_nd(x.reshape({rows, x.size(-1)}), {0, 0, 0, least - rows});
+  return at::linear(padded, weight, offset).narrow(0, 0, rows).reshape(shape);
+}
 
 void Linear::params(ParamList& out, const std::string& prefix, int64_t in, int64_t out_features, bool with_bias) {
   params(out, prefix, in, out_features, with_bias, Init::uniform(1.0 / std::sqrt(static_cast<double>(in))));
@@ -20,7 +32,7 @@ void Linear::params(ParamList& out, const std::string& prefix, int64_t in, int64
 
 at::Tensor Linear::operator()(const at::Tensor& x) const {
   const auto dtype = x.scalar_type();
-  return at::linear(x, weight.to(dtype), bias.defined() ? c10::optional<at::Tensor>(bias.to(dtype)) : c10::nullopt);
+  return linear_rows(x, weight.to(dtype), bias.defined() ? bias.to(dtype) : at::Tensor());
 }
 
 void LayerNorm::params(ParamList& out, const std::string& prefix, int64_t channels) {

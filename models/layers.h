@@ -6,6 +6,10 @@
 
 namespace tessera {
 
+/// x W^T + bias (may be undefined). On a CPU products of few rows take kernels that sum in another order; few rows are
+/// padded to 8 a thread, so that a row's result does not depend on how many others are multiplied with it.
+at::Tensor linear_rows(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias);
+
 /// y = x W^T + b in x's dtype: float32 weights are cast on the way, so the same forward serves bf16 training
 /// (float32 master weights) and inference (weights already in the compute dtype).
 struct Linear {

@@ -40,6 +40,14 @@ at::Tensor modulated_norm(const at::Tensor& x, const at::Tensor& shift, const at
   return at::addcmul(shift, at::layer_norm(x, {x.size(-1)}, {}, {}, eps), scale + 1);
 }
 
+/// SiLU of [B, C] a row at a time: the last few values of a tensor take a scalar exponential that rounds differently,
+/// and which ones are last must not depend on the other rows.
+at::Tensor silu_of_rows(const at::Tensor& x) {
+  std::vector<at::Tensor> rows;
+  for (const at::Tensor& row : x.unbind(0)) rows.push_back(at::silu(row));
+  return at::stack(rows);
+}
+
 }  // namespace
 
 WanTransformerConfig WanTransformerConfig::from_json(const JsonConfig& json) {
@@ -144,9 +152,9 @@ at::Tensor WanTransformer::operator()(const at::Tensor& latents, const at::Tenso
   const auto dtype = latents.scalar_type();
   const Extent3 grid{latents.size(2) / patch[0], latents.size(3) / patch[1], latents.size(4) / patch[2]};
 
-  const at::Tensor time = time_out_(at::silu(time_in_(timestep_sinusoid(timesteps, config_.freq_dim))));  // [B, C]
+  const at::Tensor time = time_out_(silu_of_rows(time_in_(timestep_sinusoid(timesteps, config_.freq_dim))));  // [B, C]
   const at::Tensor modulation =
-      time_proj_(at::silu(time).to(time_proj_.weight.scalar_type())).to(at::kFloat).unflatten(1, {6, -1});
+      time_proj_(silu_of_rows(time).to(time_proj_.weight.scalar_type())).to(at::kFloat).unflatten(1, {6, -1});
   const at::Tensor text = text_out_(gelu_tanh(text_in_(context.to(dtype))));
   const AttentionInput input{grid, make_rope(grid, config_.attention_head_dim, latents.device()), stats};
 
@@ -164,7 +172,7 @@ at::Tensor WanTransformer::embed_patches(const at::Tensor& latents, const Extent
                                  .permute({0, 2, 4, 6, 1, 3, 5, 7})
                                  .reshape({B, t * h * w, in * pt * ph * pw});
   const auto dtype = latents.scalar_type();
-  const at::Tensor x = at::linear(patches, patch_weight_.to(dtype).flatten(1), patch_bias_.to(dtype));  // [B, N, C]
+  const at::Tensor x = linear_rows(patches, patch_weight_.to(dtype).flatten(1), patch_bias_.to(dtype));  // [B, N, C]
   return position_embedding_.defined() ? x + position_for_grid(position_embedding_, grid).to(dtype) : x;
 }
 
