@@ -10,6 +10,7 @@ namespace tessera {
 void add_generate_command(CLI::App& root);
 void add_info_command(CLI::App& root);
 void add_batch_command(CLI::App& root);
+void add_fvd_command(CLI::App& root);
 void add_gallery_command(CLI::App& root);
 void add_classify_command(CLI::App& root);
 void add_decode_command(CLI::App& root);

@@ -31,6 +31,7 @@ int run(int argc, char** argv) {
   tessera::add_decode_command(root);
   tessera::add_info_command(root);
   tessera::add_classify_command(root);
+  tessera::add_fvd_command(root);
   tessera::add_samplers_command(root);
   tessera::add_train_command(root);
   root.footer(

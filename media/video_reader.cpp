@@ -46,6 +46,19 @@ class Decoder {
     }
   }
 
+  /// How many frames the container tells of; call instead of next(), not after it.
+  int64_t count() {
+    if (stream_->nb_frames > 0) return stream_->nb_frames;
+    int64_t packets = 0;
+    int result = 0;
+    while ((result = av_read_frame(input_.get(), packet_.get())) >= 0) {
+      packets += packet_->stream_index == stream_->index;
+      av_packet_unref(packet_.get());
+    }
+    if (result != AVERROR_EOF) check(result);
+    return packets;
+  }
+
   void describe(Video& video) {
     const AVRational rate = av_guess_frame_rate(input_.get(), stream_, nullptr);
     video.fps = {rate.num, rate.den};
@@ -129,6 +142,27 @@ Video read_video(const std::filesystem::path& path, int64_t most_frames) {
   video.frames = at::stack(frames);
   decoder.describe(video);
   return video;
+}
+
+int64_t each_frame(const std::filesystem::path& path, const std::function<bool(const at::Tensor& frame)>& use) {
+  libav::quiet();
+  Decoder decoder(path);
+  std::vector<int64_t> size;
+  int64_t count = 0;
+  for (at::Tensor frame = decoder.next(); frame.defined(); frame = decoder.next()) {
+    if (count > 0 && frame.sizes() != at::IntArrayRef(size))
+      throw Error("cannot read the video " + path.string() + ": its frame size changes");
+    size = frame.sizes().vec();
+    ++count;
+    if (!use(frame)) break;
+  }
+  if (count == 0) throw Error("cannot read the video " + path.string() + ": it has no frames; check the file");
+  return count;
+}
+
+int64_t count_video_frames(const std::filesystem::path& path) {
+  libav::quiet();
+  return Decoder(path).count();
 }
 
 }  // namespace tessera

@@ -3,6 +3,7 @@
 #include <ATen/core/Tensor.h>
 
 #include <filesystem>
+#include <functional>
 #include <map>
 #include <string>
 
@@ -23,5 +24,13 @@ struct Video {
 /// by the matrix and range that the file is tagged with; untagged, by BT.709 from 720 rows on and BT.601 below, limited
 /// range. All frames lie in memory. Throws Error naming the file and libav's reason.
 Video read_video(const std::filesystem::path& path, int64_t most_frames = 0);
+
+/// Decodes as read_video does and hands over each frame, [H, W, 3] uint8, until `use` returns false or the video ends,
+/// so that one frame lies in memory. Returns how many frames were handed over. Throws Error as read_video does.
+int64_t each_frame(const std::filesystem::path& path, const std::function<bool(const at::Tensor& frame)>& use);
+
+/// How many frames the first video stream has by its container's index or, without one, its packets: nothing is
+/// decoded, so a damaged file or one with hidden frames may give fewer. Throws Error when it is no video.
+int64_t count_video_frames(const std::filesystem::path& path);
 
 }  // namespace tessera

@@ -296,5 +296,18 @@ TEST_F(VideoTest, UnreadableVideosAreErrorsNamingTheFile) {
   EXPECT_TRUE(contains(error_of([&] { read_video(folder / "y.mp4"); }), "2: cannot read the video "));
 }
 
+TEST_F(VideoTest, FramesOneByOneAreThoseOfTheWhole) {
+  write_video(folder / "a.mp4", waves(48, 32, 7), options(48, 32));
+  const at::Tensor whole = read_video(folder / "a.mp4").frames;
+  std::vector<at::Tensor> frames;
+  EXPECT_EQ(each_frame(folder / "a.mp4", [&](const at::Tensor& frame) { return frames.push_back(frame), true; }), 7);
+  EXPECT_TRUE(at::stack(frames).equal(whole));
+  EXPECT_EQ(each_frame(folder / "a.mp4", [](const at::Tensor&) { return false; }), 1);
+  EXPECT_EQ(count_video_frames(folder / "a.mp4"), 7);
+  write_video(folder / "a.gif", waves(48, 32, 5), options(48, 32));
+  EXPECT_EQ(count_video_frames(folder / "a.gif"), 5);
+  EXPECT_THROW(count_video_frames(folder / "absent.mp4"), Error);
+}
+
 }  // namespace
 }  // namespace tessera
