@@ -9,7 +9,9 @@ namespace tessera {
 /// Each registers one command; its callback does the work and throws Error when it cannot.
 void add_generate_command(CLI::App& root);
 void add_info_command(CLI::App& root);
+void add_convert_command(CLI::App& root);
 void add_batch_command(CLI::App& root);
+void add_fid_command(CLI::App& root);
 void add_fvd_command(CLI::App& root);
 void add_gallery_command(CLI::App& root);
 void add_classify_command(CLI::App& root);

@@ -1,6 +1,5 @@
 #include "metrics/inception_extractor.h"
 
-#include "core/device.h"
 #include "core/error.h"
 #include "weights/bind.h"
 #include "weights/torch_archive.h"
@@ -44,7 +43,14 @@ InceptionExtractor::InceptionExtractor(const TensorFile& weights, const std::str
   inception_.params(list);
   bind(list, without_counters(weights), at::kFloat, device);
   inception_.prepare(dtype);
-  info_ = {"FID Inception v3 (2015-12-05)", sha256, dtype_name(dtype), dims, kInceptionSide, sha256 == kPublishedHash};
+  info_ = {"FID Inception v3 (2015-12-05)",
+           sha256,
+           std::string(dtype == at::kFloat  ? "float32"
+                       : dtype == at::kHalf ? "float16"
+                                            : "bfloat16"),
+           dims,
+           kInceptionSide,
+           sha256 == kPublishedHash};
 }
 
 Features InceptionExtractor::features(const at::Tensor& pixels) const {

@@ -1,0 +1,56 @@
+#include "metrics/image_features.h"
+
+#include <chrono>
+
+#include "core/error.h"
+#include "models/inception_graph.h"
+
+namespace tessera {
+namespace {
+
+constexpr size_t kShownFiles = 10;
+
+std::string list_of(const std::vector<UnreadableImage>& files) {
+  std::string text;
+  for (size_t i = 0; i < std::min(files.size(), kShownFiles); ++i) text += "\n  " + files[i].reason;
+  if (files.size() > kShownFiles) text += "\n  and " + std::to_string(files.size() - kShownFiles) + " more";
+  return text;
+}
+
+void add_batch(ImageFeatures& found, const ImageStream::Batch& batch, const Extractor& extractor) {
+  const Features features = extractor.features(batch.pixels);
+  found.all.add(features.pool);
+  if (found.pool) found.pool->add(features.pool);
+  if (found.logits && features.logits.defined()) found.logits->add(features.logits);
+  for (size_t i = 0; i < batch.labels.size(); ++i)
+    found.rows_of_label[batch.labels[i]].push_back(found.all.count() - static_cast<int64_t>(batch.labels.size() - i));
+}
+
+}  // namespace
+
+ImageFeatures measure_images(const std::vector<ImageSource>& sources, const Extractor& extractor,
+                             const Protocol& protocol, const ImageSetOptions& options,
+                             const std::function<void(int64_t files)>& done) {
+  using Clock = std::chrono::steady_clock;
+  const auto start = Clock::now();
+  const int64_t dims = extractor.info().dims;
+  ImageFeatures found(dims);
+  if (options.keep_features) found.pool = std::make_unique<FeatureStore>(dims);
+  if (options.keep_logits) found.logits = std::make_unique<FeatureStore>(kInceptionClasses);
+  ImageStream stream(sources, protocol, options.side, options.threads);
+  for (ImageStream::Batch batch; stream.next(options.batch, batch); done(batch.sources)) {
+    const bool failed = !options.skip_unreadable && !stream.unreadable().empty();
+    if (failed || !batch.pixels.defined()) continue;  // a failed run only looks for further damaged files
+    add_batch(found, batch, extractor);
+  }
+  found.unreadable = stream.unreadable();
+  if (!found.unreadable.empty() && !options.skip_unreadable)
+    throw Error(std::to_string(found.unreadable.size()) + " of " + std::to_string(sources.size()) +
+                " files cannot be read; --skip-unreadable leaves them out:" + list_of(found.unreadable));
+  if (found.all.count() == 0)
+    throw Error("none of " + std::to_string(sources.size()) + " files can be read:" + list_of(found.unreadable));
+  found.seconds = std::chrono::duration<double>(Clock::now() - start).count();
+  return found;
+}
+
+}  // namespace tessera

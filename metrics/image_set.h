@@ -1,0 +1,25 @@
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <string>
+#include <vector>
+
+namespace tessera {
+
+/// One file of a set: a picture, or a video, each frame of which is a picture.
+struct ImageSource {
+  std::filesystem::path path;
+  std::string label;  ///< the first folder below the set's own, for scores by class; "" for a file in the set itself
+  bool is_video = false;
+};
+
+/// The pictures of a set, in the order of their paths' bytes:
+/// - a folder: all pictures (.bmp .jpg .jpeg .pgm .png .ppm .tif .tiff .webp, in capitals too) and videos (.mp4 .m4v
+///   .mov .mkv .webm .avi .gif) in and below it; hidden files and folders are passed over;
+/// - a folder of `tessera batch`, or its manifest.jsonl: the outputs that the manifest says are done, in order of id;
+/// - a video file: its frames; a picture: itself.
+/// Throws Error naming `path` when it is not there, holds no picture, or its manifest names a file that is not there.
+std::vector<ImageSource> find_images(const std::filesystem::path& path);
+
+}  // namespace tessera
