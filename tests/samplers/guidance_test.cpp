@@ -128,5 +128,17 @@ TEST(GuidedModel, RunsOnTheMetaDevice) {
   }
 }
 
+TEST(GuidedModel, ChangesTheFirstChannelsAlone) {
+  // cond 3 and uncond 1 in every channel: guided 1 + 4 * 2 = 9, the rest is the conditional branch's.
+  const auto model = [](const at::Tensor& x, const at::Tensor&, const at::Tensor& condition) {
+    return condition.view({-1, 1, 1, 1}).expand({x.size(0), 4, 2, 2}).to(at::kFloat);
+  };
+  GuidedModel guided({.scale = 4.0, .channels = 3}, model, at::full({1}, 3, at::kLong), at::full({1}, 1, at::kLong));
+  const at::Tensor out = guided(at::zeros({1, 2, 2, 2}), 0, 0, 1);
+  ASSERT_EQ(out.sizes(), at::IntArrayRef({1, 4, 2, 2}));
+  EXPECT_TRUE(at::equal(out.narrow(1, 0, 3), at::full({1, 3, 2, 2}, 9.0F)));
+  EXPECT_TRUE(at::equal(out.narrow(1, 3, 1), at::full({1, 1, 2, 2}, 3.0F)));
+}
+
 }  // namespace
 }  // namespace tessera

@@ -27,6 +27,27 @@ TEST(EvenlySpaced, IncludesBothEnds) {
   EXPECT_THROW(evenly_spaced(0, 1, 0), c10::Error);
 }
 
+TEST(SpacedTimesteps, FollowOpenAisRespacing) {
+  SamplerConfig config = diffusion();
+  config.spacing = Spacing::kRespaced;
+  config.train_steps = 10;
+  expect_near(spaced_timesteps(config, 4, false), {9, 6, 3, 0}, 0);
+  expect_near(spaced_timesteps(config, 3, false), {9, 4, 0}, 0);  // 4.5 rounds to even
+  expect_near(spaced_timesteps(config, 1, false), {0}, 0);
+  config.spacing = Spacing::kStride;
+  expect_near(spaced_timesteps(config, 4, false), {9, 6, 3, 0}, 0);  // stride 3
+  expect_near(spaced_timesteps(config, 5, false), {8, 6, 4, 2, 0}, 0);
+  EXPECT_THROW(spaced_timesteps(config, 6, false), Error);  // strides give 10, 5, 4, 3, 2 and 1 steps
+}
+
+TEST(AlphasCumprod, ExactTablesKeepTheLastDigitsBesideOne) {
+  SamplerConfig config = diffusion();
+  config.exact_tables = true;
+  EXPECT_EQ(alphas_cumprod(config, false)[0], 1 - 0.0001);
+  config.exact_tables = false;
+  EXPECT_NE(alphas_cumprod(config, false)[0], 1 - 0.0001);
+}
+
 TEST(SpacedTimesteps, FollowTheThreeSpacings) {
   SamplerConfig config = diffusion();
   config.train_steps = 10;
