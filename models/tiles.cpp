@@ -19,13 +19,15 @@ std::vector<TileSpan> tile_spans(int64_t length, int64_t tile, int64_t overlap) 
   return spans;
 }
 
-at::Tensor tile_window(const TileSpan& span, int64_t length, int64_t overlap, const at::TensorOptions& options) {
+at::Tensor tile_window(const TileSpan& span, int64_t length, int64_t overlap, const at::TensorOptions& options,
+                       int64_t margin) {
   const at::Tensor cell = at::arange(span.length, options) + 0.5;
-  const double ramp = static_cast<double>(std::max<int64_t>(overlap, 1));
+  const auto rise = [&](const at::Tensor& from_end) {
+    return ((from_end - static_cast<double>(margin)) / static_cast<double>(std::max<int64_t>(overlap, 1))).clamp(0, 1);
+  };
   at::Tensor window = at::ones_like(cell);
-  if (span.begin > 0) window = window * (cell / ramp).clamp_max(1);
-  if (span.begin + span.length < length)
-    window = window * ((static_cast<double>(span.length) - cell) / ramp).clamp_max(1);
+  if (span.begin > 0) window = window * rise(cell);
+  if (span.begin + span.length < length) window = window * rise(static_cast<double>(span.length) - cell);
   return window;
 }
 

@@ -17,6 +17,8 @@ std::vector<TileSpan> tile_spans(int64_t length, int64_t tile, int64_t overlap);
 
 /// Weights of a tile's cells along one axis, [span.length], above 0 and at most 1: they fall linearly over `overlap`
 /// cells towards each end that has a neighbour, so that the weighted mean of overlapping tiles has no step.
-at::Tensor tile_window(const TileSpan& span, int64_t length, int64_t overlap, const at::TensorOptions& options);
+/// The first `margin` cells at such an end weigh nothing; neighbours must share more than twice as many.
+at::Tensor tile_window(const TileSpan& span, int64_t length, int64_t overlap, const at::TensorOptions& options,
+                       int64_t margin = 0);
 
 }  // namespace tessera

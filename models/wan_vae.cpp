@@ -179,8 +179,16 @@ void WanVaeDecoder::params(ParamList& out, const std::string& prefix, const WanV
 }
 
 at::Tensor WanVaeDecoder::operator()(const at::Tensor& x, CausalCache* cache) const {
-  at::Tensor h = conv_in(x, cache);
-  h = mid_out(mid_attention(mid_in(h, cache), cache), cache);
+  return enlarge(middle(x, cache), cache);
+}
+
+at::Tensor WanVaeDecoder::middle(const at::Tensor& x, CausalCache* cache) const {
+  const at::Tensor h = conv_in(x, cache);
+  return mid_out(mid_attention(mid_in(h, cache), cache), cache);
+}
+
+at::Tensor WanVaeDecoder::enlarge(const at::Tensor& x, CausalCache* cache) const {
+  at::Tensor h = x;
   for (const UpBlock& block : up_blocks) {
     for (const WanResidualBlock& resnet : block.resnets) h = resnet(h, cache);
     for (const WanUpsample& upsampler : block.upsamplers) h = upsampler(h, cache);
@@ -221,8 +229,15 @@ at::Tensor WanVae::moments(const at::Tensor& frames, CausalCache* cache) const {
 }
 
 at::Tensor WanVae::pixels(const at::Tensor& latents, CausalCache* cache) const {
-  const at::Tensor x = latents.permute({0, 2, 3, 4, 1}).contiguous();  // [B, T, h, w, z]
-  return shuffle(decoder_(post_quant_conv_(x), cache), config_.patch_size);
+  return frames_of(decoder_(decoder_input(latents), cache));
+}
+
+at::Tensor WanVae::decoder_input(const at::Tensor& latents) const {
+  return post_quant_conv_(latents.permute({0, 2, 3, 4, 1}).contiguous());  // [B, T, h, w, z]
+}
+
+at::Tensor WanVae::frames_of(const at::Tensor& features) const {
+  return shuffle(features, config_.patch_size);
 }
 
 namespace {

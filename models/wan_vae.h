@@ -35,6 +35,10 @@ struct WanVaeConfig {
   int64_t image_channels() const { return out_channels / (patch_size * patch_size); }
 };
 
+/// About how many bytes decoding takes besides weights when frames are decoded whole, chunk by chunk in float32:
+/// activations and cached frames, both proportional to the pixels and the decoder's width. Measured.
+int64_t whole_decode_bytes(const WanVaeConfig& config, int64_t frames, int64_t height, int64_t width);
+
 /// Mean and log-variance of the latent, both [B, z_dim, t, h, w].
 struct WanMoments {
   at::Tensor mean, logvar;
@@ -71,6 +75,10 @@ struct WanVaeDecoder {
   explicit WanVaeDecoder(const WanVaeConfig& config);
   void params(ParamList& out, const std::string& prefix, const WanVaeConfig& config);
   at::Tensor operator()(const at::Tensor& x, CausalCache* cache) const;
+  /// Its two parts: what works at the latents' resolution and sees the whole frame (the attention is there), and the
+  /// convolutions that make it larger, each pixel from its surroundings alone.
+  at::Tensor middle(const at::Tensor& x, CausalCache* cache) const;
+  at::Tensor enlarge(const at::Tensor& x, CausalCache* cache) const;
 };
 
 /// Wan's causal video autoencoder (diffusers' AutoencoderKLWan). Frames are [B, C, T, H, W] in [-1, 1], T = 1 + k
@@ -100,11 +108,22 @@ class WanVae {
   /// Memory does not grow with the clip's length. For inference: call it without gradients.
   void decode_chunks(const at::Tensor& latents, const FrameSink& sink) const;
 
+  /// Like decode_chunks, but everything above the latents' resolution runs in tiles of `tile` pixels a side (rounded
+  /// down to whole latent pixels), which overlap and are blended linearly: see wan_vae_tiles.cpp for what that bounds.
+  /// Frames no larger than a tile are what decode_chunks gives; others reach `sink` in float32. `pause` is called
+  /// between tiles. Throws c10::Error for tiles of fewer than kSmallestTile latent pixels.
+  void decode_tiles(const at::Tensor& latents, int64_t tile, const FrameSink& sink,
+                    const std::function<void()>& pause = {}) const;
+  static constexpr int64_t kSmallestTile = 24;
+
   const WanVaeConfig& config() const { return config_; }
 
  private:
   at::Tensor moments(const at::Tensor& frames, CausalCache* cache) const;
   at::Tensor pixels(const at::Tensor& latents, CausalCache* cache) const;
+  /// Latents as the decoder takes them, and its features as frames.
+  at::Tensor decoder_input(const at::Tensor& latents) const;
+  at::Tensor frames_of(const at::Tensor& features) const;
 
   WanVaeConfig config_;
   WanVaeEncoder encoder_;

@@ -33,7 +33,7 @@ std::vector<std::string> decode_file(const DecodeRequest& request, ProgressStyle
   for (const std::string& text : notes) note(text);
   const auto vae = load_vae(model, request.dtype, device);
   Progress bar("decoding", *job.frames, progress);
-  const std::string problem = decode_to(*writer, model, vae, latents.to(device), bar);
+  const std::string problem = decode_to(*writer, model, vae, latents.to(device), bar, job);
   if (!problem.empty())
     throw Error(
         "the frames of " + job.output + " are " + problem + "; try --dtype fp32, or render it with another seed",

@@ -110,7 +110,7 @@ class Generation {
   void decode_output(const at::Tensor& latents, FrameWriter& writer, int64_t i) {
     const auto vae = load_vae(model_, job_.dtype, device_);
     Progress progress(label("decoding", i), *job_.frames, listener_.progress);
-    const std::string problem = decode_to(writer, model_, vae, latents, progress);
+    const std::string problem = decode_to(writer, model_, vae, latents, progress, job_);
     if (problem.empty()) return;
     const std::string kept = output_name(job_, i) + ".latents.safetensors";
     save_latents(kept, latents, job_, i);

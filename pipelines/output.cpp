@@ -18,16 +18,17 @@ std::unique_ptr<FrameWriter> open_output(const Job& job, int64_t i) {
 }
 
 std::string decode_to(FrameWriter& writer, const WanModel& model, const Loaded<WanVae>& vae, const at::Tensor& latents,
-                      Progress& progress) {
+                      Progress& progress, const Job& job) {
   FrameCheck check;
-  decode_latents(model, vae, latents, [&](const at::Tensor& chunk) {
+  const auto take = [&](const at::Tensor& chunk) {
     if (check.problem() == "not finite") return;
     const at::Tensor frames = chunk.cpu();
     check.add(frames);
     if (check.problem() == "not finite") return;
     for (int64_t t = 0; t < frames.size(2); ++t) writer.write(frames.select(0, 0).select(1, t));
     progress.advance(frames.size(2));
-  });
+  };
+  decode_latents(model, vae, latents, take, job.vae_tile.value_or(0));
   if (!check.problem().empty()) return check.problem();
   throw_if_cancelled();
   writer.finish();

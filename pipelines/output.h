@@ -17,10 +17,11 @@ namespace tessera {
 /// open_frame_writer throws.
 std::unique_ptr<FrameWriter> open_output(const Job& job, int64_t i);
 
-/// Decodes normalised latents into the writer and completes it. Returns "" or, with the output not completed, what is
-/// wrong with the frames (see FrameCheck). Throws Error when a stop was asked for or a write fails.
+/// Decodes normalised latents, in tiles where the job says so, into the writer and completes it. Returns "" or, with
+/// the output not completed, what is wrong with the frames (see FrameCheck). Throws Error when a stop was asked for or
+/// a write fails.
 std::string decode_to(FrameWriter& writer, const WanModel& model, const Loaded<WanVae>& vae, const at::Tensor& latents,
-                      Progress& progress);
+                      Progress& progress, const Job& job);
 
 /// The files of output `i` of a completed job: one, or one a frame.
 std::vector<std::string> output_files(const Job& job, int64_t i);

@@ -16,6 +16,8 @@ namespace tessera {
 namespace {
 
 constexpr size_t kLargestPrompt = 65536;
+constexpr int64_t kMostDecodeBytes = int64_t{8} << 30;
+constexpr int64_t kAutomaticTile = 64;  // latent pixels
 
 void check_prompt(const std::string& text, const std::string& what) {
   if (text.size() > kLargestPrompt)
@@ -78,6 +80,21 @@ void choose_output(Job& job) {
                 " frames; use frame_%04d.png for all of them, x.mp4 for a video, or --frames 1");
 }
 
+/// Decides on tiles where the user did not: whole frames, unless they would take more memory than most have.
+void choose_vae_tile(Job& job, const WanModel& model, std::vector<std::string>& notes) {
+  const int64_t stride = model.vae.spatial_stride(), smallest = WanVae::kSmallestTile * stride;
+  if (job.vae_tile && *job.vae_tile > 0 && *job.vae_tile < smallest)
+    throw Error("--vae-tile " + std::to_string(*job.vae_tile) + " is too small for this model: want at least " +
+                std::to_string(smallest) + ", or 0 to decode whole frames");
+  if (job.vae_tile) return;
+  const int64_t bytes = whole_decode_bytes(model.vae, *job.frames, *job.height, *job.width);
+  if (bytes <= kMostDecodeBytes) return;
+  job.vae_tile = kAutomaticTile * stride;
+  notes.push_back("decoding whole frames of " + size_text(*job.width, *job.height) + " would take about " +
+                  std::to_string(bytes >> 30) + " GiB: decoding in tiles of " + std::to_string(*job.vae_tile) +
+                  " pixels (--vae-tile 0 for whole frames)");
+}
+
 /// What only class-conditional models take.
 void check_no_class_options(const Job& job) {
   const std::pair<const char*, bool> options[] = {{"class", job.class_label.has_value()},
@@ -88,6 +105,15 @@ void check_no_class_options(const Job& job) {
   for (const auto& [name, given] : options)
     if (given)
       throw Error(std::string("--") + name + " is for class-conditional models (DiT); this model renders a prompt");
+}
+
+/// Some models have other defaults for sizes nearer to 1280x720 than to 832x480.
+void take_720p_defaults(const Job& job, const WanModel& model, Job& defaults) {
+  constexpr int64_t kBetween = (832 * 480 + 1280 * 720) / 2;
+  const int64_t pixels = job.width.value_or(*defaults.width) * job.height.value_or(*defaults.height);
+  if (pixels < kBetween || !model.folder.index.has("generation_defaults_720p")) return;
+  const JsonConfig large = model.folder.index.object("generation_defaults_720p");
+  apply_json(defaults, large.json(), large.where());
 }
 
 void check_allowed_defaults(const nlohmann::json& object, const std::string& where) {
@@ -146,9 +172,11 @@ Job complete_job(Job job, const WanModel& model, const at::Tensor& latents, std:
   take_sigmas(job);
   Job defaults = model_defaults(model);
   if (job.steps) defaults.sigmas.reset();
+  take_720p_defaults(job, model, defaults);
   fill_unset(job, defaults);
   check_size(job, model);
   round_frames(job, model, notes);
+  choose_vae_tile(job, model, notes);
   check_sampling(job, model, notes);
   if (latents.defined()) check_latents(latents, job, model);
   if (job.seed < 0) job.seed = static_cast<int64_t>(std::random_device()());

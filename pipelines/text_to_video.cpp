@@ -33,15 +33,19 @@ at::Tensor denoise(Sampler& sampler, const Loaded<WanTransformer>& transformer, 
 }
 
 void decode_latents(const WanModel& model, const Loaded<WanVae>& vae, const at::Tensor& latents,
-                    const std::function<void(const at::Tensor&)>& sink) {
+                    const std::function<void(const at::Tensor&)>& sink, int64_t tile) {
   const auto per_channel = [&](const std::vector<double>& values) {
     return at::tensor(values, at::kFloat).to(latents.device()).view({1, -1, 1, 1, 1});
   };
   const at::Tensor scaled = latents * per_channel(model.vae.latents_std) + per_channel(model.vae.latents_mean);
-  vae.part.decode_chunks(scaled.to(vae.dtype), [&](const at::Tensor& frames) {
+  const auto send = [&](const at::Tensor& frames) {
     throw_if_cancelled();
     sink(frames.to(at::kFloat).div(2).add(0.5).clamp(0, 1));
-  });
+  };
+  if (tile > 0)
+    vae.part.decode_tiles(scaled.to(vae.dtype), tile, send, throw_if_cancelled);
+  else
+    vae.part.decode_chunks(scaled.to(vae.dtype), send);
 }
 
 }  // namespace tessera

@@ -40,8 +40,9 @@ ConditionalModel network_of(const Loaded<WanTransformer>& transformer);
 at::Tensor denoise(Sampler& sampler, const Loaded<WanTransformer>& transformer, const Conditioning& conditioning,
                    const at::Tensor& noise, const GuidanceConfig& guidance, StepCache& cache, const OnStep& on_step);
 
-/// Frames of normalised latents, chunk by chunk: `sink` gets [1, 3, t, H, W] in [0, 1], float32.
+/// Frames of normalised latents, chunk by chunk: `sink` gets [1, 3, t, H, W] in [0, 1], float32. `tile` is
+/// Job::vae_tile; 0 decodes frames whole.
 void decode_latents(const WanModel& model, const Loaded<WanVae>& vae, const at::Tensor& latents,
-                    const std::function<void(const at::Tensor& frames)>& sink);
+                    const std::function<void(const at::Tensor& frames)>& sink, int64_t tile = 0);
 
 }  // namespace tessera

@@ -93,7 +93,7 @@ Component transformer_part(const fs::path& folder) {
 /// Builds a layout part by part.
 struct Builder {
   ModelLayout layout;
-  json defaults = json::object();
+  json defaults = json::object(), large_defaults = json::object();
 
   explicit Builder(const fs::path& path)
       : layout{"wan", {path, "WanPipeline", {json::object(), path.string()}, {}}, {}} {}
@@ -152,7 +152,9 @@ struct Builder {
          path,
          {},
          wan_scheduler_config(scheduler_class, flow_shift, where)});
-    json index = {{"_class_name", "WanPipeline"}, {"generation_defaults", defaults}};
+    json index = {{"_class_name", "WanPipeline"},
+                  {"generation_defaults", defaults},
+                  {"generation_defaults_720p", large_defaults}};
     for (const Component& part : layout.model.components) index[part.name] = {part.library, part.class_name};
     layout.model.index = JsonConfig(index, path.string());
     return std::move(layout);
@@ -220,6 +222,8 @@ ModelLayout softmax_layout(Builder builder, Component transformer, const std::op
     builder.add(std::move(transformer));
   }
   take_parts_nearby(builder, folder, {});
+  builder.defaults = {{"flow_shift", 3.0}};  // Wan's README: 3.0 for 480p, 5.0 for 720p
+  builder.large_defaults = {{"flow_shift", 5.0}};
   return builder.finish("UniPCMultistepScheduler", 3.0);
 }
 

@@ -92,9 +92,9 @@ std::vector<SampleResult> WanRenderer::denoise(std::span<const Job* const> jobs,
   return sample_together(tasks, network_of(transformer()), limit, [&] { progress.advance(); });
 }
 
-std::string WanRenderer::decode(const Job&, const at::Tensor& latents, FrameWriter& writer, Progress& progress) {
+std::string WanRenderer::decode(const Job& job, const at::Tensor& latents, FrameWriter& writer, Progress& progress) {
   if (!vae_) vae_ = load_vae(model_, dtype_, device_);
-  return decode_to(writer, model_, *vae_, latents.to(device_), progress);
+  return decode_to(writer, model_, *vae_, latents.to(device_), progress, job);
 }
 
 }  // namespace tessera

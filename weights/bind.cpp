@@ -7,6 +7,7 @@
 #include <set>
 
 #include "core/error.h"
+#include "weights/file_map.h"
 
 namespace tessera {
 namespace {
@@ -84,6 +85,8 @@ void bind(const ParamList& params, const TensorFile& file, at::ScalarType dtype,
                                   : param.name + " holds NaN or infinity");
     }
     values.push_back(value.to(device));
+    const bool copied = values.back().is_cpu() && values.back().const_data_ptr() != source.const_data_ptr();
+    if (copied || values.back().is_cuda()) forget_pages(source);
   }
   if (!problems.empty()) fail(file, problems);
   size_t next = 0;

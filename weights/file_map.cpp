@@ -7,11 +7,20 @@
 
 #include <cerrno>
 #include <cstring>
+#include <map>
+#include <mutex>
 #include <string>
 
 #include "core/error.h"
 
 namespace tessera {
+namespace {
+
+/// Begin and end of every map that is open.
+std::mutex open_maps_mutex;
+std::map<uintptr_t, uintptr_t> open_maps;
+
+}  // namespace
 
 FileMap::FileMap(const std::filesystem::path& path, std::string_view wanted) {
   std::error_code problem;
@@ -30,10 +39,28 @@ FileMap::FileMap(const std::filesystem::path& path, std::string_view wanted) {
   const int mapping_error = errno;
   ::close(file);
   if (data_ == MAP_FAILED) throw Error("cannot map " + path.string() + ": " + std::strerror(mapping_error));
+  const std::lock_guard lock(open_maps_mutex);
+  const auto begin = reinterpret_cast<uintptr_t>(data_);
+  if (size_ > 0) open_maps[begin] = begin + size_;
 }
 
 FileMap::~FileMap() {
-  if (size_ > 0) ::munmap(data_, size_);
+  if (size_ == 0) return;
+  const std::lock_guard lock(open_maps_mutex);
+  open_maps.erase(reinterpret_cast<uintptr_t>(data_));
+  ::munmap(data_, size_);
+}
+
+void forget_pages(const at::Tensor& tensor) {
+  if (!tensor.defined() || !tensor.is_cpu() || tensor.nbytes() == 0 || !tensor.is_contiguous()) return;
+  const auto page = static_cast<uintptr_t>(::sysconf(_SC_PAGESIZE));
+  const auto data = reinterpret_cast<uintptr_t>(tensor.const_data_ptr());
+  const std::lock_guard lock(open_maps_mutex);
+  auto map = open_maps.upper_bound(data);
+  if (map == open_maps.begin() || data + tensor.nbytes() > (--map)->second) return;
+  // Whole pages alone: the first and the last may belong to a neighbour, too.
+  const uintptr_t begin = (data + page - 1) / page * page, end = (data + tensor.nbytes()) / page * page;
+  if (begin < end) ::madvise(reinterpret_cast<void*>(begin), end - begin, MADV_DONTNEED);
 }
 
 bool FileMap::begins_with(std::string_view text) const {

@@ -1,5 +1,7 @@
 #pragma once
 
+#include <ATen/core/Tensor.h>
+
 #include <cstdint>
 #include <filesystem>
 #include <memory>
@@ -29,5 +31,9 @@ class FileMap {
   void* data_ = nullptr;
   uint64_t size_ = 0;
 };
+
+/// Tells the system that the pages of a tensor need not stay in memory if the tensor lies in some FileMap: they are
+/// read from the file again when touched (what was written to them is lost). Other tensors are left alone.
+void forget_pages(const at::Tensor& tensor);
 
 }  // namespace tessera
