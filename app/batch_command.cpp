@@ -12,6 +12,7 @@
 #include "core/ranks.h"
 #include "pipelines/batch.h"
 #include "pipelines/batch_ranks.h"
+#include "pipelines/gallery.h"
 
 namespace tessera {
 namespace {
@@ -21,7 +22,7 @@ struct CommandOptions {
   std::string prompts, format;
   BatchOptions batch;
   std::string folder;
-  bool dry_run = false, schema = false;
+  bool dry_run = false, schema = false, gallery = true;
   int workers = 1;
   SharedBatch shared;
 };
@@ -121,6 +122,17 @@ BatchSummary render_alone_or_together(const BatchPlan& plan, Renderer& renderer,
   return run_batch(plan, renderer, options.batch, listener);
 }
 
+/// The page of the folder. What was rendered is not lost with it, so a page that cannot be written is only told.
+void make_gallery(const CommandOptions& options) {
+  if (!options.gallery) return;
+  try {
+    write_gallery(options.batch.folder);
+  } catch (const Error& error) {
+    if (static_cast<int>(error.code()) >= 128) throw;
+    say(std::string("no gallery: ") + error.what() + "; tessera gallery makes it again", options);
+  }
+}
+
 void render(const BatchPlan& plan, Renderer& renderer, const CommandOptions& options) {
   BatchSummary so_far;
   const BatchListener listener = {[&](const std::string& text) { say(text, options); },
@@ -131,12 +143,14 @@ void render(const BatchPlan& plan, Renderer& renderer, const CommandOptions& opt
   try {
     so_far = render_alone_or_together(plan, renderer, options, listener);
   } catch (const Error& error) {
+    if (error.code() == ExitCode::kPartlyDone && !is_member(options.shared.ranks)) make_gallery(options);
     if (static_cast<int>(error.code()) < 128 || options.workers > 1 || is_member(options.shared.ranks)) throw;
     throw Error("stopped by a signal; " + std::to_string(so_far.done + so_far.skipped) + " of " +
                     std::to_string(plan.jobs.size()) + " outputs are done; go on with --resume",
                 error.code());
   }
   if (is_member(options.shared.ranks)) return;
+  make_gallery(options);
   say(std::to_string(so_far.done) + " rendered, " + std::to_string(so_far.skipped) + " done already, " +
           std::to_string(so_far.failed) + " failed",
       options);
@@ -176,7 +190,7 @@ void run(CommandOptions& options, const CLI::App& command) {
 }
 
 void add_batch_options(CLI::App& command, CommandOptions& options) {
-  command.add_option("PROMPTS", options.prompts, "Prompt file: JSON, JSONL or text; docs/batch.md has the forms")
+  command.add_option("PROMPTS", options.prompts, "Prompt file: JSON, JSONL, YAML or text; docs/batch.md has the forms")
       ->group("What to render");
   add_job_options(command, options.job, left_out());
   command.add_option("-o,--output", options.folder, "Folder for outputs and manifest.jsonl; made when missing")
@@ -187,6 +201,11 @@ void add_batch_options(CLI::App& command, CommandOptions& options) {
                   "mp4, webm, gif, ... for videos, png for pictures, frames for a folder of frames; without it mp4, or "
                   "png for one frame")
       ->type_name("NAME")
+      ->group("Output");
+  command
+      .add_flag(
+          option_names("", {"no-gallery"}), [&options](int64_t) { options.gallery = false; },
+          "Leave out index.html, the page that shows the outputs")
       ->group("Output");
   command.add_flag("--resume", options.batch.resume, "Go on with an earlier run: skip what is done, redo what changed")
       ->group("Running");
@@ -229,6 +248,7 @@ void add_batch_command(CLI::App& root) {
   add_batch_options(*command, *options);
   put_help_last(*command, "Running");
   command->footer(
+      "When it ends it writes index.html into the folder, a page that shows the outputs.\n"
       "Options win over the file's \"defaults\" and give way to what a prompt says itself. Paths (or JSON) go to\n"
       "stdout. Exit codes: 0 all done, 1 failed, 2 wrong use or a mistake in the file, 3 some jobs failed,\n"
       "130 stopped by Ctrl-C.\n"

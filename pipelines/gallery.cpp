@@ -16,6 +16,7 @@
 #include "media/thumbnail.h"
 #include "media/video_reader.h"
 #include "pipelines/gallery_html.h"
+#include "pipelines/manifest.h"
 #include "pipelines/prompt_file.h"
 #include "pipelines/remake_command.h"
 
@@ -36,11 +37,9 @@ struct Record {
   int64_t unreadable = 0;
 };
 
-Record read_record(const fs::path& path) {
+/// Adds the lines of one record.
+void read_record(const fs::path& path, Record& record, std::map<std::string, size_t>& places) {
   std::ifstream in(path, std::ios::binary);
-  if (!in) throw Error("cannot read " + path.string() + ": want the output folder of tessera batch, with its record");
-  Record record;
-  std::map<std::string, size_t> places;
   for (std::string line; std::getline(in, line);) {
     json entry = json::parse(line, nullptr, false);
     const bool good = entry.is_object() && entry.value("id", json()).is_string() &&
@@ -55,6 +54,19 @@ Record read_record(const fs::path& path) {
     else
       record.entries[place->second] = std::move(entry);
   }
+}
+
+/// The folder's record, and what several processes have not merged into it yet.
+Record read_records(const fs::path& folder) {
+  std::vector<fs::path> paths = find_shards(folder);
+  std::error_code failed;
+  if (fs::exists(manifest_path(folder), failed)) paths.insert(paths.begin(), manifest_path(folder));
+  if (paths.empty())
+    throw Error("cannot read " + manifest_path(folder).string() +
+                ": want the output folder of tessera batch, with its record");
+  Record record;
+  std::map<std::string, size_t> places;
+  for (const fs::path& path : paths) read_record(path, record, places);
   return record;
 }
 
@@ -139,7 +151,7 @@ at::Tensor first_frame(const fs::path& path, const std::string& kind) {
 class Gallery {
  public:
   explicit Gallery(const fs::path& folder)
-      : folder_(folder), page_(folder / "index.html"), record_(read_record(folder / "manifest.jsonl")) {
+      : folder_(folder), page_(folder / "index.html"), record_(read_records(folder)) {
     const size_t count = std::max<size_t>(1, record_.entries.size());
     budget_ = std::clamp(kAllBytes / count, kLeastBytes, kMostBytes);
     earlier_ = earlier_thumbnails(page_);

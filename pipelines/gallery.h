@@ -14,9 +14,9 @@ struct GallerySummary {
 };
 
 /// Writes FOLDER/index.html, atomically: one page with everything in it but the outputs themselves, made from the
-/// folder's manifest.jsonl. Thumbnails are JPEGs of 12 kB at most and 16 MB together; outputs beyond that are shown by
-/// their own files. Pictures that an earlier page has of the same bytes are taken from it. Throws Error: no record in
-/// the folder (2), a failed write (1), a stop by signal (130 or 143).
+/// folder's manifest.jsonl and the records of single processes beside it. Thumbnails are JPEGs of 12 kB at most and 16
+/// MB together; outputs beyond that are shown by their own files. Pictures that an earlier page has of the same bytes
+/// are taken from it. Throws Error: no record in the folder (2), a failed write (1), a stop by signal (130 or 143).
 GallerySummary write_gallery(const std::filesystem::path& folder);
 
 }  // namespace tessera

@@ -28,6 +28,7 @@ std::vector<std::string> batch_arguments(const fs::path& prompts, const fs::path
                                   "-o",
                                   out,
                                   "--quiet",
+                                  "--no-gallery",
                                   "--size",
                                   "32x32",
                                   "--max-sequence-length",

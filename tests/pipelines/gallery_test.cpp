@@ -120,6 +120,14 @@ TEST_F(Gallery, TheLastLineAboutAJobCountsAndTornOnesDoNot) {
   EXPECT_EQ(data()["jobs"][0]["status"], "done");
 }
 
+TEST_F(Gallery, RecordsOfSeveralProcessesAreReadToo) {
+  const json first = picture("a", "a"), second = picture("b", "b");
+  std::ofstream(folder / "manifest.rank1.jsonl") << first.dump() << "\n";
+  EXPECT_EQ(write_gallery(folder.path()).outputs, 1);
+  record(second);
+  EXPECT_EQ(write_gallery(folder.path()).outputs, 2);
+}
+
 TEST_F(Gallery, ARecordThatPointsOutsideIsNotFollowed) {
   for (const char* output : {"../x.png", "/etc/passwd", "a/../../x.png", "javascript:alert(1).png"}) {
     record({{"id", output}, {"status", "done"}, {"output", output}, {"sha256", ""}});

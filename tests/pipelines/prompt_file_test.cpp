@@ -200,7 +200,7 @@ TEST_F(PromptFiles, AllMistakesAtOnceWithLinesAndNearestKeys) {
   line 4: "id" belongs to one prompt, not to "defaults"
   line 6: unknown key "guidence_scale" (did you mean "guidance_scale"?)
   line 7: "steps" wants a whole number from 1 to 1000, got "0"
-  line 8: no "prompt" here
+  line 8: no "prompt" (or "class") here
   line 9: want a prompt (text) or an object with "prompt", got 17
   line 12: "guidance_scale" is given twice (perhaps under another name)
   line 13: "device" is for the whole run: set it in "defaults" or with --device

@@ -78,7 +78,7 @@ prompts:
   line 8: "steps" wants a whole number from 1 to 1000, got "0"
   line 9: "steps" is given twice (perhaps under another name)
   line 10: unknown key "17"; docs/batch.md lists the keys)");
-  EXPECT_NE(refusal("p.yaml", "- a\n- [b\n- c\n").find("line 3: not valid YAML: "), std::string::npos);
+  EXPECT_NE(refusal("p.yaml", "- a\n- [b\n- c\n").find("line 4: not valid YAML: "), std::string::npos);
   EXPECT_NE(refusal("p.yaml", "a: \"b\n").find("not valid YAML"), std::string::npos);
   EXPECT_NE(refusal("p.yaml", "- a\n\t- b\n").find("line 2: not valid YAML"), std::string::npos);
   EXPECT_NE(refusal("p.yaml", "- a\n---\n- b\n").find("line 2: not valid YAML: a second document"), std::string::npos);
