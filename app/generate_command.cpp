@@ -4,7 +4,9 @@
 #include "app/command_line.h"
 #include "app/commands.h"
 #include "app/help.h"
+#include "app/live_fid.h"
 #include "core/cancel.h"
+#include "core/device.h"
 #include "core/error.h"
 #include "core/progress.h"
 #include "pipelines/file_recipe.h"
@@ -16,6 +18,7 @@ namespace {
 struct GenerateOptions {
   Job job;
   std::string bare_prompt, from_file;
+  LiveFidOptions fid;
 };
 
 void print_note(const std::string& text) {
@@ -80,6 +83,23 @@ void print_result(const GeneratedOutput& output, bool json) {
   std::cout.flush();
 }
 
+void run_generate(const Job& job, LiveFidOptions fid_options) {
+  GenerateListener listener{stderr_progress_style(job.quiet), print_note,
+                            [&](const GeneratedOutput& output) { print_result(output, job.json); }};
+  if (fid_options.reference.empty()) {
+    generate(job, listener);
+    return;
+  }
+  fid_options.json = job.json;
+  const LiveFid fid(fid_options, open_device(job.device));
+  FeatureStatistics statistics(fid.dims());
+  listener.tap = [&](std::unique_ptr<FrameWriter> writer) {
+    return fid.tap(std::move(writer), [&](const at::Tensor& features) { statistics.add(features); });
+  };
+  generate(job, listener);
+  fid.report(statistics);
+}
+
 }  // namespace
 
 void add_generate_command(CLI::App& root) {
@@ -94,6 +114,7 @@ void add_generate_command(CLI::App& root) {
       ->type_name("FILE")
       ->group("What to render");
   add_job_options(*command, options->job);
+  add_live_fid_options(*command, options->fid);
   put_help_last(*command, "Output");
   command->footer(
       "\"model default\" is what the model says of itself: see tessera info. Paths (or JSON) go to stdout,\n"
@@ -109,8 +130,7 @@ void add_generate_command(CLI::App& root) {
   command->callback([options, command] {
     install_signal_handlers();
     const Job job = job_of(*options, *command);
-    generate(job, {stderr_progress_style(job.quiet), print_note,
-                   [&](const GeneratedOutput& output) { print_result(output, job.json); }});
+    run_generate(job, options->fid);
   });
 }
 

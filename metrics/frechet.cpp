@@ -12,6 +12,8 @@ namespace {
 
 constexpr double kFloat32Noise = 1e-5;  // of the largest eigenvalue; covariances that were stored in float32 reach 1e-6
 
+constexpr double kSafePivot = 1e-10;  // of the largest; rounding leaves 1e-14 where the rank ends
+
 at::Tensor checked_covariance(const Gaussian& gaussian, const std::string& what) {
   const at::Tensor& covariance = gaussian.covariance;
   const int64_t D = gaussian.mean.numel();
@@ -28,11 +30,25 @@ at::Tensor checked_covariance(const Gaussian& gaussian, const std::string& what)
   return (wide + wide.t()) / 2;
 }
 
+/// The Cholesky factor of a covariance that is safely of full rank, twice as fast as eigenvectors; undefined otherwise.
+at::Tensor full_rank_root(const at::Tensor& covariance) {
+  const auto [factor, failed] = at::linalg_cholesky_ex(covariance);
+  if (failed.item<int>() != 0) return {};
+  const at::Tensor pivots = factor.diagonal().square();
+  return (pivots.min() > kSafePivot * pivots.max()).item<bool>() ? factor : at::Tensor();
+}
+
 }  // namespace
 
 FrechetSide frechet_side(const Gaussian& gaussian, const std::string& what) {
   const at::Tensor covariance = checked_covariance(gaussian, what);
   const int64_t D = covariance.size(0);
+  const at::Tensor mean = gaussian.mean.to(at::kCPU, at::kDouble);
+  const double trace = covariance.diagonal().sum().item<double>();
+  if (!gaussian.count || *gaussian.count > D) {
+    const at::Tensor root = full_rank_root(covariance);
+    if (root.defined()) return {mean, root, trace};
+  }
   const auto [values, vectors] = at::linalg_eigh(covariance);  // ascending
   const double largest = std::max(values[D - 1].item<double>(), 0.0), smallest = values[0].item<double>();
   if (smallest < -kFloat32Noise * std::max(largest, -smallest * 1e-3)) {
@@ -43,7 +59,7 @@ FrechetSide frechet_side(const Gaussian& gaussian, const std::string& what) {
   int64_t rank = (values > floor).sum().item<int64_t>();
   if (gaussian.count) rank = std::min(rank, std::max<int64_t>(*gaussian.count - 1, 0));
   const at::Tensor root = vectors.slice(1, D - rank) * values.slice(0, D - rank).sqrt();
-  return {gaussian.mean.to(at::kCPU, at::kDouble), root, covariance.diagonal().sum().item<double>()};
+  return {mean, root, trace};
 }
 
 double frechet_distance(const FrechetSide& a, const FrechetSide& b) {

@@ -234,7 +234,7 @@ void generate_classes(const Job& asked, const GenerateListener& listener) {
   notes.push_back("seed " + std::to_string(outputs.front().seed));
   check_free_space(outputs.front().output,
                    largest_output_bytes(outputs.front()) * static_cast<int64_t>(outputs.size()));
-  auto writer = open_output(outputs.front(), 0);
+  auto writer = listener.tapped(open_output(outputs.front(), 0));
   if (!writer->note().empty()) notes.push_back(writer->note());
   renderer.check_weights();
   for (const std::string& note : notes) listener.note(note);
@@ -245,7 +245,7 @@ void generate_classes(const Job& asked, const GenerateListener& listener) {
   auto clock = std::chrono::steady_clock::now();
   for (size_t i = 0; i < outputs.size(); ++i) {
     const Job& job = outputs[i];
-    if (i > 0) writer = open_output(job, 0);
+    if (i > 0) writer = listener.tapped(open_output(job, 0));
     const auto row = static_cast<int64_t>(i);
     std::vector<SampleTask> tasks;
     tasks.push_back(renderer.task(job, noise.defined() ? noise.narrow(0, row, 1) : noise));

@@ -71,7 +71,7 @@ class Generation {
   std::unique_ptr<FrameWriter> open_writer(int64_t i) {
     auto writer = open_output(job_, i);
     if (i == 0 && !writer->note().empty()) notes_.push_back(writer->note());
-    return writer;
+    return listener_.tapped(std::move(writer));
   }
 
   at::Tensor encode(const Umt5Encoder& encoder, const std::string& text, const std::string& what) {

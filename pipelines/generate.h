@@ -1,11 +1,13 @@
 #pragma once
 
 #include <functional>
+#include <memory>
 #include <string>
 #include <vector>
 
 #include "core/job.h"
 #include "core/progress.h"
+#include "media/frame_writer.h"
 #include "samplers/step_cache.h"
 
 namespace tessera {
@@ -24,6 +26,12 @@ struct GenerateListener {
   ProgressStyle progress = ProgressStyle::kNone;
   std::function<void(const std::string&)> note;      ///< a line for the user
   std::function<void(const GeneratedOutput&)> done;  ///< after each output
+  /// May wrap an output's writer to see its frames; unset: none.
+  std::function<std::unique_ptr<FrameWriter>(std::unique_ptr<FrameWriter>)> tap = {};
+
+  std::unique_ptr<FrameWriter> tapped(std::unique_ptr<FrameWriter> writer) const {
+    return tap ? tap(std::move(writer)) : std::move(writer);
+  }
 };
 
 /// Renders a job from its model directory to its files. Parts of the model are loaded, used and dropped in turn:
