@@ -69,6 +69,17 @@ TEST(FrechetDistance, FewerSamplesThanFeaturesAsBySingularValues) {
   EXPECT_NEAR(frechet_distance(gaussian_of(x), gaussian_of(y)), exact, 1e-10 * exact);
 }
 
+TEST(FrechetDistance, FullRankAndDeadFeaturesTakeDifferentRootsToTheSameValue) {
+  at::manual_seed(9);
+  const at::Tensor x = at::randn({200, 6}, at::kDouble), y = at::randn({150, 6}, at::kDouble) * 1.5 + 0.5;
+  const at::Tensor none = at::zeros({200, 2}, at::kDouble);  // features that a ReLU never lets through
+  const double full = frechet_distance(gaussian_of(x), gaussian_of(y));
+  const double dead =
+      frechet_distance(gaussian_of(at::cat({x, none}, 1)), gaussian_of(at::cat({y, none.slice(0, 0, 150)}, 1)));
+  EXPECT_GT(full, 0.1);
+  EXPECT_NEAR(dead, full, 1e-10);
+}
+
 TEST(FrechetDistance, RefusesWhatIsNoCovariance) {
   const at::Tensor mean = at::zeros({2}, at::kDouble);
   const auto refuses = [&](const at::Tensor& covariance, const char* part) {
@@ -107,6 +118,22 @@ TEST(KernelDistance, ByHand) {
   EXPECT_NEAR(kernel_distance(a, b, {5, 2, 1}).deviation, 0, 1e-9);
   EXPECT_THROW(kernel_distance(a, b, {5, 3, 1}), Error);
   EXPECT_THROW(kernel_distance(a, b, {5, 1, 1}), Error);
+}
+
+TEST(KernelDistance, SubsetsOfTorchFidelitysSeed) {
+  // By NumPy: torch-fidelity's formula and draws in float64, RandomState(2020).
+  const at::Tensor a = at::arange(300, at::kDouble).sin().view({60, 5});
+  const at::Tensor b = (at::arange(250, at::kDouble) * 0.7).cos().view({50, 5});
+  const ScoreSpread got = kernel_distance(a, b, {10, 20, 2020});
+  EXPECT_NEAR(got.mean, 0.07280794971045652, 1e-12);
+  EXPECT_NEAR(got.deviation, 0.10408761032656534, 1e-12);
+}
+
+TEST(InceptionScore, ShuffleOfTorchFidelitysSeed) {
+  const at::Tensor logits = (at::arange(120, at::kDouble) * 1.3).sin().mul(3).view({30, 4});  // by NumPy as well
+  const ScoreSpread got = inception_score(logits, 4, 2020);
+  EXPECT_NEAR(got.mean, 2.0043877279633944, 1e-12);
+  EXPECT_NEAR(got.deviation, 0.14211332998476392, 1e-12);
 }
 
 TEST(InceptionScore, ByHand) {
