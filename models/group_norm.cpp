@@ -9,12 +9,11 @@ namespace tessera {
 void SharedStatistics::record(const at::Tensor& x) {
   if (next_ == norms_.size()) norms_.emplace_back();
   Sums& sums = norms_[next_++];
-  const double cells = static_cast<double>(x.size(2));
-  const at::Tensor mean = x.mean(2, /*keepdim=*/true, at::kDouble);
-  const at::Tensor square = x.var(2, /*unbiased=*/false, /*keepdim=*/true).to(at::kDouble) + mean.square();
-  sums.sum = sums.sum.defined() ? sums.sum + mean * cells : mean * cells;
-  sums.squares = sums.squares.defined() ? sums.squares + square * cells : square * cells;
-  sums.cells += cells;
+  const at::Tensor sum = x.sum(2, /*keepdim=*/true, at::kDouble);
+  const at::Tensor squares = x.square().sum(2, /*keepdim=*/true, at::kDouble);
+  sums.sum = sums.sum.defined() ? sums.sum + sum : sum;
+  sums.squares = sums.squares.defined() ? sums.squares + squares : squares;
+  sums.cells += static_cast<double>(x.size(2));
 }
 
 std::pair<at::Tensor, at::Tensor> SharedStatistics::take() {

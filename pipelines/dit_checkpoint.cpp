@@ -171,10 +171,9 @@ bool is_dit_checkpoint(const fs::path& path) {
   return holds(&archive.root);
 }
 
-DitCheckpoint read_dit_checkpoint(const fs::path& path, const std::optional<int64_t>& block_size) {
-  const Contents contents = read_contents(path);
-  const TensorFile& file = contents.tensors;
-  const JsonConfig json = beside(path);
+DitCheckpoint describe_dit(const TensorFile& file, const ArchiveValue& args, const JsonConfig& json,
+                           const std::optional<int64_t>& block_size) {
+  const Contents contents{file, args, {}};
   DitCheckpoint checkpoint;
   DitConfig& config = checkpoint.config;
   const at::IntArrayRef patch = shape_of(file, "x_embedder.proj.weight", 4);  // [C, in, p, p]
@@ -206,6 +205,12 @@ DitCheckpoint read_dit_checkpoint(const fs::path& path, const std::optional<int6
   if (checkpoint.block_positions && !mhla)
     json.fail("position_order", "must be raster: softmax attention has no blocks");
   if (json.has("id2label")) checkpoint.class_names = json.object("id2label").json();
+  return checkpoint;
+}
+
+DitCheckpoint read_dit_checkpoint(const fs::path& path, const std::optional<int64_t>& block_size) {
+  const Contents contents = read_contents(path);
+  DitCheckpoint checkpoint = describe_dit(contents.tensors, contents.args, beside(path), block_size);
   if (!contents.skipped.empty()) {
     std::string classes;
     for (const std::string& name : contents.skipped) classes += (classes.empty() ? "" : ", ") + name;

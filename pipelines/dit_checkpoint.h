@@ -1,12 +1,13 @@
 #pragma once
 
 #include <filesystem>
-#include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
 #include <vector>
 
+#include "core/json_config.h"
 #include "models/dit.h"
+#include "weights/archive_value.h"
 #include "weights/safetensors.h"
 
 namespace tessera {
@@ -29,6 +30,11 @@ bool is_dit_checkpoint(const std::filesystem::path& path);
 /// {"num_heads": 16, "block_size": 16, "position_order": "raster" | "blocks", "num_classes": 1000, "id2label": {...}}.
 /// Throws Error naming the file and what to write there, or the tensor that is missing or contradicts another.
 DitCheckpoint read_dit_checkpoint(const std::filesystem::path& path, const std::optional<int64_t>& block_size);
+
+/// The same from the tensors (in the original names; only their shapes are looked at), the args (none: ArchiveValue())
+/// and the content of the file beside them.
+DitCheckpoint describe_dit(const TensorFile& tensors, const ArchiveValue& args, const JsonConfig& beside,
+                           const std::optional<int64_t>& block_size);
 
 /// The row of a position table in raster order that stands at each place of the order by blocks, int64 [tokens].
 at::Tensor block_order(const DitConfig& config);

@@ -29,6 +29,15 @@ inline std::tuple<at::Tensor, at::Tensor, at::Tensor> meta_layer_norm(const at::
   return {at::empty_like(input), statistic, at::empty_like(statistic)};
 }
 
+inline std::tuple<at::Tensor, at::Tensor, at::Tensor> meta_group_norm(const at::Tensor& input,
+                                                                      const std::optional<at::Tensor>& weight,
+                                                                      const std::optional<at::Tensor>& bias, int64_t n,
+                                                                      int64_t, int64_t, int64_t groups, double) {
+  for (const auto& t : {weight, bias}) TORCH_CHECK(!t || !t->defined() || t->is_meta());
+  const at::Tensor statistic = at::empty({n, groups}, input.options());
+  return {at::empty_like(input), statistic, at::empty_like(statistic)};
+}
+
 inline at::Tensor meta_where(const at::Tensor& condition, const at::Tensor& self, const at::Tensor& other) {
   TORCH_CHECK(condition.is_meta());
   const std::vector<int64_t> shape = at::infer_size(condition.sizes(), at::infer_size(self.sizes(), other.sizes()));
@@ -57,6 +66,7 @@ inline void use_meta_kernels() {
     torch::Library meta(torch::Library::IMPL, "aten", c10::DispatchKey::Meta, __FILE__, __LINE__);
     meta.impl("convolution_overrideable", TORCH_FN(meta_convolution));
     meta.impl("native_layer_norm", TORCH_FN(meta_layer_norm));
+    meta.impl("native_group_norm", TORCH_FN(meta_group_norm));
     meta.impl("relu", TORCH_FN(meta_same));
     meta.impl("abs.out", TORCH_FN(meta_same_out));
     meta.impl("where.self", TORCH_FN(meta_where));
