@@ -2,7 +2,7 @@
 BUILD := build/release
 JOBS ?= $(shell nproc)
 
-.PHONY: demo test build setup bench format format-check asan clean
+.PHONY: demo test build setup bench format format-check asan fuzz clean
 .DEFAULT_GOAL := build
 
 setup:
@@ -22,11 +22,20 @@ demo: build
 
 bench: build
 	scripts/bench
+	bench/fid
 
 asan: setup
 	cmake --preset asan -DTESSERA_LIBTORCH="$$(scripts/setup)"
-	cmake --build build/asan -j $(JOBS) --target core_test weights_test media_test
+	cmake --build build/asan -j $(JOBS) --target core_test weights_test media_test $(FUZZERS)
 	ASAN_OPTIONS=detect_leaks=0 ctest --test-dir build/asan --output-on-failure -L asan -j $(JOBS)
+
+# Needs clang; FUZZ_SECONDS for each target.
+FUZZERS := fuzz_safetensors fuzz_torch_archive fuzz_json fuzz_tokenizer
+FUZZ_SECONDS ?= 600
+fuzz: setup
+	cmake --preset fuzz -DTESSERA_LIBTORCH="$$(scripts/setup)"
+	cmake --build build/fuzz -j $(JOBS) --target $(FUZZERS)
+	scripts/fuzz $(FUZZ_SECONDS)
 
 format:
 	git ls-files '*.cpp' '*.h' | xargs clang-format -i
