@@ -27,7 +27,7 @@ void note(const std::string& text) {
 }
 
 bool is_statistics(const std::string& path) {
-  return path.ends_with(".npz");
+  return path.ends_with(".npz") && !is_picture_array(path);
 }
 
 /// What statistics of pictures say of themselves (see StatisticsFile).
@@ -264,7 +264,8 @@ void add_fid_command(CLI::App& root) {
   CLI::App* command = root.add_subcommand("fid", "Frechet inception distance and its kin, of two sets of images");
   command
       ->add_option("GENERATED", options->generated,
-                   "A folder (with all below it), a batch's folder or manifest.jsonl, a video, or an .npz")
+                   "A folder (with all below it), a batch's folder or manifest.jsonl, a video, statistics (.npz), or "
+                   "ADM's samples (.npz)")
       ->required()
       ->group("What to compare");
   command->add_option("REFERENCE", options->reference, "The same, of real images")->group("What to compare");

@@ -7,6 +7,7 @@
 #include <set>
 
 #include "core/error.h"
+#include "weights/npz.h"
 
 namespace fs = std::filesystem;
 
@@ -81,7 +82,9 @@ std::vector<ImageSource> of_batch(const fs::path& folder, const fs::path& manife
   }
   std::vector<ImageSource> found;
   for (const auto& [id, output] : output_of) {
-    const fs::path path = folder / output;
+    fs::path path = folder / output;
+    if (path.filename().string().find('%') != std::string::npos)
+      path = path.parent_path();  // ID/%04d.png: a frame each
     if (fs::is_directory(path)) {
       for (const ImageSource& frame : of_folder(path)) found.push_back({frame.path, "", frame.is_video});
       continue;
@@ -108,10 +111,16 @@ std::vector<ImageSource> find_images(const fs::path& path) {
   if (!fs::is_regular_file(path, ignored))
     throw Error("there is no folder or file " + path.string() +
                 "; want pictures, videos, a folder of a batch, or .npz");
+  if (is_picture_array(path)) return {{path, "", false, true}};
   const bool is_video = kVideos.contains(extension(path));
   if (!is_video && !kPictures.contains(extension(path)))
     throw Error(path.string() + " is no picture, video, manifest.jsonl or .npz by its name");
   return {{path, "", is_video}};
+}
+
+bool is_picture_array(const fs::path& path) {
+  std::error_code ignored;
+  return extension(path) == ".npz" && fs::is_regular_file(path, ignored) && NpzFile(path).has("arr_0");
 }
 
 }  // namespace tessera

@@ -11,6 +11,7 @@
 #include "core/error.h"
 #include "media/picture.h"
 #include "media/video_reader.h"
+#include "weights/npz.h"
 
 namespace tessera {
 namespace {
@@ -25,6 +26,18 @@ struct Slot {
   std::exception_ptr failure;
   bool done = false;
 };
+
+/// Hands over the pictures of an array one by one, [H, W, 3] uint8, until `use` returns false.
+void each_row(const std::filesystem::path& path, const std::function<bool(const at::Tensor&)>& use) {
+  NpzRows rows(NpzFile(path), "arr_0");
+  const NpyHeader& header = rows.header();
+  if (header.dtype(path.string()) != at::kByte || header.shape.size() != 4 || header.shape[1] < 1 ||
+      header.shape[2] < 1 || header.shape[3] != 3)
+    throw Error(c10::str(path.string(), ": want pictures, arr_0 [N, H, W, 3] of uint8, found ",
+                         at::IntArrayRef(header.shape), " of ", header.descr));
+  for (int64_t i = 0; i < header.shape[0]; ++i)
+    if (!use(rows.next(1)[0])) return;
+}
 
 }  // namespace
 
@@ -62,6 +75,8 @@ void ImageStream::State::decode(size_t index) {
   try {
     if (source.is_video)
       each_frame(source.path, [&](const at::Tensor& frame) { return put(index, protocol->resize(frame, side)); });
+    else if (source.is_array)
+      each_row(source.path, [&](const at::Tensor& picture) { return put(index, protocol->resize(picture, side)); });
     else
       put(index, protocol->resize(read_picture(source.path), side));
   } catch (const Error& problem) {
