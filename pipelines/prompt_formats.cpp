@@ -67,6 +67,7 @@ class FormatReader {
   }
 
   void item(const LocatedJson& value) {
+    if (full_ || mistakes_.full()) return;
     const size_t before = mistakes_.size();
     PromptEntry entry;
     entry.line = value.line;
@@ -81,7 +82,7 @@ class FormatReader {
   }
 
   void text_line(const std::string& line, int64_t number) {
-    if (line[0] == '#') return;
+    if (line[0] == '#' || full_ || mistakes_.full()) return;
     const size_t before = mistakes_.size();
     PromptEntry entry;
     entry.line = number;
@@ -96,11 +97,9 @@ class FormatReader {
   /// Keeps an entry unless a mistake was found since there were `before` of them.
   void add(PromptEntry entry, size_t before) {
     if (mistakes_.size() != before) return;
-    if (source_.entries.size() >= kMostEntries) {
-      if (!full_) mistakes_.add(entry.line, "more than " + std::to_string(kMostEntries) + " prompts; split the file");
-      full_ = true;
-      return;
-    }
+    full_ = source_.entries.size() >= kMostEntries;
+    if (full_)
+      return mistakes_.add(entry.line, "more than " + std::to_string(kMostEntries) + " prompts; split the file");
     if (!has_prompt(entry.own) && !has_prompt(source_.defaults))
       return mistakes_.add(entry.line, "no \"prompt\" (or \"class\") here");
     source_.entries.push_back(std::move(entry));
@@ -315,8 +314,8 @@ void Mistakes::throw_if_any(const std::filesystem::path& path) const {
   if (found_.empty()) return;
   auto sorted = found_;
   std::stable_sort(sorted.begin(), sorted.end(), [](const auto& a, const auto& b) { return a.first < b.first; });
-  std::string text = path.string() + ": " + std::to_string(size()) + (size() == 1 ? " mistake" : " mistakes") +
-                     "; nothing was rendered";
+  std::string text = path.string() + ": " + std::to_string(size()) + (full() ? " or more" : "") +
+                     (size() == 1 ? " mistake" : " mistakes") + "; nothing was rendered";
   for (size_t i = 0; i < std::min(sorted.size(), kMostShown); ++i)
     text += "\n  line " + std::to_string(sorted[i].first) + ": " + sorted[i].second;
   if (size() > kMostShown) text += "\n  and " + std::to_string(size() - kMostShown) + " more";
@@ -344,7 +343,7 @@ PromptSource read_prompt_source(std::string_view text, const std::string& extens
     parse(text, 1, [&](const LocatedJson& root) { reader.json(root); });
   else if (lines || looks_like_json_lines(text))
     for_each_line(text, [&](const std::string& line, int64_t number) {
-      parse(line, number, [&](const LocatedJson& value) { reader.item(value); });
+      if (!mistakes.full()) parse(line, number, [&](const LocatedJson& value) { reader.item(value); });
     });
   else
     parse(text, 1, [&](const LocatedJson& root) { reader.json(root); });

@@ -42,19 +42,17 @@ struct PromptEntry {
 class Mistakes {
  public:
   void add(int64_t line, std::string text) {
-    if (found_.size() < kMostKept)
-      found_.emplace_back(line, std::move(text));
-    else
-      ++dropped_;
+    if (!full()) found_.emplace_back(line, std::move(text));
   }
-  size_t size() const { return found_.size() + dropped_; }
+  size_t size() const { return found_.size(); }
+  /// Reading on is no use: nothing more is taken.
+  bool full() const { return found_.size() >= kMostKept; }
   /// Throws one Error with every mistake in the order of the file (the first 100, and how many more).
   void throw_if_any(const std::filesystem::path& path) const;
 
  private:
   static constexpr size_t kMostKept = 10000;
   std::vector<std::pair<int64_t, std::string>> found_;
-  size_t dropped_ = 0;
 };
 
 /// A prompt file in whatever form, read but not expanded.

@@ -165,6 +165,15 @@ TEST_F(PromptFiles, ANulIsNoPartOfAPrompt) {
             std::string::npos);
 }
 
+TEST_F(PromptFiles, AFileFullOfMistakesIsGivenUp) {
+  std::string lines;
+  for (int i = 0; i < 20000; ++i) lines += "{\"promt\": \"a\"}\n";
+  const std::string refused = refusal("p.jsonl", lines);
+  EXPECT_EQ(refused.rfind(": 10000 or more mistakes; nothing was rendered\n  line 1: unknown key \"promt\"", 0), 0u)
+      << refused.substr(0, 200);
+  EXPECT_NE(refused.find("and 9900 more"), std::string::npos);
+}
+
 TEST_F(PromptFiles, CountSeedsAndGridExpand) {
   const auto jobs = read("p.json", R"([{"id": "a", "prompt": "x", "seed": [1, 2], "count": 2, "output": "v/a.webm",
     "grid": {"cfg_scale": [3, 5.5]}}])");
@@ -269,6 +278,14 @@ TEST_F(PromptFiles, TooLargeFilesAndPlans) {
     FAIL();
   } catch (const Error& e) {
     EXPECT_NE(std::string(e.what()).find("larger than 1 MiB"), std::string::npos) << e.what();
+  }
+  std::ofstream(folder / "p.txt") << "a cat\n";
+  std::filesystem::resize_file(folder / "p.txt", 100 << 20);
+  try {
+    read_prompt_file(folder / "p.txt");
+    FAIL();
+  } catch (const Error& e) {
+    EXPECT_NE(std::string(e.what()).find("larger than 64 MiB"), std::string::npos) << e.what();
   }
   std::string rows = "[";
   for (int i = 0; i < 101; ++i) rows += (i ? "," : "") + std::string("{\"prompt\": \"a\", \"count\": 10000}");
