@@ -24,6 +24,7 @@ struct CommandOptions {
   std::string folder;
   bool dry_run = false, schema = false, gallery = true;
   int workers = 1;
+  std::string shard;
   SharedBatch shared;
 };
 
@@ -174,13 +175,21 @@ void run(CommandOptions& options, const CLI::App& command) {
   if (options.workers > 1 && ranks.size > 1 && ranks.launcher != "tessera")
     throw Error("--workers starts processes of its own, and " + ranks.launcher + " has started " +
                 std::to_string(ranks.size) + "; choose one of the two");
+  if (!options.shard.empty()) {
+    options.batch.shard = parse_shard(options.shard, environment_variables());
+    if (options.workers > 1 || is_one_of_several(ranks))
+      throw Error(
+          "--shard is for processes that know nothing of each other; leave it out with --workers, torchrun, "
+          "mpirun or srun, whose ranks share the work by themselves");
+  }
   if (options.dry_run && is_member(ranks)) return;
   options.batch.progress = stderr_progress_style(options.job.quiet || is_member(ranks));
   const PromptFile prompts = read_prompt_file(options.prompts, batch_flags(command));
   const std::unique_ptr<Renderer> renderer = open_renderer(prompts.jobs.front().job);
   renderer->check_weights();
-  const BatchPlan plan = plan_batch(prompts, *renderer, options.prompts, options.batch.folder, options.format,
-                                    model_hash(renderer->folder()));
+  BatchPlan plan = plan_batch(prompts, *renderer, options.prompts, options.batch.folder, options.format,
+                              model_hash(renderer->folder()));
+  if (options.batch.shard) plan = shard_of(plan, *options.batch.shard);
   if (!is_member(ranks))
     for (const std::string& note : plan.notes) say(note, options);
   if (options.dry_run)
@@ -225,6 +234,12 @@ void add_batch_options(CLI::App& command, CommandOptions& options) {
       ->type_name("N")
       ->check(CLI::Range(1, 1024))
       ->default_str("1")
+      ->group("Running");
+  command
+      .add_option("--shard", options.shard,
+                  "Render part I of N (0/4 to 3/4) of the file; processes with the other parts may write to the same "
+                  "folder at any time. \"array\" takes the task of a Slurm array")
+      ->type_name("I/N")
       ->group("Running");
   command
       .add_option_function<double>(

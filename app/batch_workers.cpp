@@ -52,7 +52,10 @@ BatchSummary run_batch_workers(const BatchPlan& plan, const BatchOptions& option
                       options.progress);
     worst = watch(workers, host, progress, listener);
   }
-  throw_if_cancelled();
+  if (cancelled() != 0)
+    throw Error("stopped by a signal; " + std::to_string(host.summary().skipped + read_counts(host.store()).done) +
+                    " of " + std::to_string(plan.jobs.size()) + " outputs are done; go on with --resume",
+                static_cast<ExitCode>(128 + cancelled()));
   if (host.all_done()) return host.finish();
   throw_if_stopped(host.store());
   throw Error("all " + std::to_string(count) + " workers ended before the work was done; go on with --resume",

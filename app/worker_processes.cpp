@@ -10,6 +10,7 @@
 #include <cerrno>
 #include <csignal>
 #include <cstring>
+#include <filesystem>
 #include <fstream>
 #include <iterator>
 
@@ -50,12 +51,12 @@ std::vector<char*> pointers_to(std::vector<std::string>& lines) {
 }
 
 /// What the new process does. Other threads may have held locks when it was made: system calls only.
-[[noreturn]] void become(char* const* arguments, char* const* environment, pid_t parent) {
+[[noreturn]] void become(const char* program, char* const* arguments, char* const* environment, pid_t parent) {
   setpgid(0, 0);
   prctl(PR_SET_PDEATHSIG, SIGTERM);
   if (getppid() != parent) _exit(128 + SIGTERM);
   close_range(3, ~0u, CLOSE_RANGE_CLOEXEC);
-  execve("/proc/self/exe", arguments, environment);
+  execve(program, arguments, environment);
   _exit(127);
 }
 
@@ -64,12 +65,13 @@ std::vector<char*> pointers_to(std::vector<std::string>& lines) {
 WorkerProcesses::WorkerProcesses(int count) {
   std::vector<std::string> arguments = own_arguments();
   const std::vector<char*> argument_pointers = pointers_to(arguments);
+  const std::string program = std::filesystem::read_symlink("/proc/self/exe").string();
   const pid_t self = getpid();
   for (int worker = 0; worker < count; ++worker) {
     std::vector<std::string> environment = environment_of(worker, count);
     const std::vector<char*> environment_pointers = pointers_to(environment);
     const pid_t child = fork();
-    if (child == 0) become(argument_pointers.data(), environment_pointers.data(), self);
+    if (child == 0) become(program.c_str(), argument_pointers.data(), environment_pointers.data(), self);
     if (child < 0) {
       const int error_number = errno;
       signal(SIGKILL);

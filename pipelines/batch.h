@@ -3,9 +3,11 @@
 #include <cstdint>
 #include <filesystem>
 #include <functional>
+#include <optional>
 #include <string>
 
 #include "core/progress.h"
+#include "core/ranks.h"
 #include "pipelines/batch_plan.h"
 #include "pipelines/manifest.h"
 #include "pipelines/work_source.h"
@@ -18,6 +20,9 @@ struct BatchOptions {
   bool overwrite = false;    ///< begin anew over what an earlier run left
   int64_t max_failures = 0;  ///< stop after so many failed jobs; 0: never
   ProgressStyle progress = ProgressStyle::kNone;
+  /// The plan is this part of a larger one (see shard_of); other processes do the rest in the same folder at any time.
+  /// Each has a record of its own, manifest.rankI.jsonl, and the last one to end merges them.
+  std::optional<Shard> shard;
 };
 
 struct BatchSummary {

@@ -5,9 +5,11 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <chrono>
 #include <fstream>
 #include <regex>
 #include <string>
+#include <thread>
 
 #include "core/atomic_file.h"
 #include "core/error.h"
@@ -16,13 +18,27 @@ namespace tessera {
 
 namespace fs = std::filesystem;
 
-FolderLock::FolderLock(const fs::path& folder) {
+namespace {
+
+constexpr int kAttempts = 50;
+constexpr auto kWait = std::chrono::milliseconds(100);
+
+}  // namespace
+
+FolderLock::FolderLock(const fs::path& folder, Kind kind) {
   std::error_code failed;
   fs::create_directories(folder, failed);
   const fs::path file = folder / ".tessera.lock";
   descriptor_ = open(file.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0666);
   if (descriptor_ < 0) throw write_error(file, errno);
-  if (flock(descriptor_, LOCK_EX | LOCK_NB) != 0) {
+  const auto take = [&] { return flock(descriptor_, (kind == Kind::kSole ? LOCK_EX : LOCK_SH) | LOCK_NB) == 0; };
+  bool taken = take();
+  // Another part that ends holds the folder alone while it merges the records.
+  for (int i = 0; !taken && kind == Kind::kShared && i < kAttempts; ++i) {
+    std::this_thread::sleep_for(kWait);
+    taken = take();
+  }
+  if (!taken) {
     const int error_number = errno;
     close(descriptor_);
     if (error_number != EWOULDBLOCK) throw write_error(file, error_number);
@@ -37,6 +53,11 @@ FolderLock::FolderLock(const fs::path& folder) {
     close(descriptor_);
     throw write_error(file, error_number);
   }
+}
+
+bool FolderLock::become_sole() {
+  flock(descriptor_, LOCK_UN);
+  return flock(descriptor_, LOCK_EX | LOCK_NB) == 0;
 }
 
 FolderLock::~FolderLock() {

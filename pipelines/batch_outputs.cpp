@@ -26,7 +26,7 @@ bool is_done(const BatchJob& job, const Manifest& manifest) {
 
 void refuse_earlier_work(const BatchPlan& plan, const fs::path& folder, const Manifest& manifest) {
   const std::string advice = "; go on with --resume, begin anew with --overwrite, or choose another --output";
-  if (!manifest.empty() || !find_shards(folder).empty())
+  if (!manifest.empty())
     throw Error("the folder " + folder.string() + " holds an earlier batch (manifest.jsonl)" + advice);
   std::error_code failed;
   for (const BatchJob& job : plan.jobs)

@@ -38,6 +38,14 @@ BatchJob complete(const PromptJob& prompt, const Renderer& renderer, const fs::p
 
 }  // namespace
 
+BatchPlan shard_of(const BatchPlan& plan, const Shard& shard) {
+  BatchPlan part;
+  part.notes = plan.notes;
+  for (size_t at = static_cast<size_t>(shard.index); at < plan.jobs.size(); at += static_cast<size_t>(shard.count))
+    part.jobs.push_back(plan.jobs[at]);
+  return part;
+}
+
 std::string model_hash(const fs::path& folder) {
   if (fs::is_regular_file(folder)) {
     Sha256 hash;

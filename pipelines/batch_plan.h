@@ -4,6 +4,7 @@
 #include <string>
 #include <vector>
 
+#include "core/ranks.h"
 #include "pipelines/prompt_file.h"
 #include "pipelines/renderer.h"
 
@@ -21,6 +22,9 @@ struct BatchPlan {
   std::vector<BatchJob> jobs;      ///< never empty
   std::vector<std::string> notes;  ///< for the user, each once
 };
+
+/// Every count-th job from the index-th on. May hold none.
+BatchPlan shard_of(const BatchPlan& plan, const Shard& shard);
 
 /// SHA-256 of every file of a model folder, names and sizes included, or of a model in one file; where it lies does not
 /// matter.

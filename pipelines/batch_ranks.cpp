@@ -5,6 +5,7 @@
 #include <net/if.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <climits>
 #include <fstream>
 #include <random>
@@ -15,6 +16,7 @@
 #include "core/cancel.h"
 #include "core/error.h"
 #include "core/sha256.h"
+#include "pipelines/batch_outputs.h"
 
 namespace tessera {
 namespace {
@@ -25,10 +27,7 @@ constexpr auto kJoinPatience = std::chrono::minutes(10);
 constexpr auto kSayWaitingAfter = std::chrono::seconds(10);
 constexpr auto kPoll = std::chrono::milliseconds(50);
 constexpr auto kMergePatience = std::chrono::seconds(10);
-
-fs::path run_file(const fs::path& folder) {
-  return folder / ".tessera.run";
-}
+constexpr std::chrono::milliseconds kLeastPatience = std::chrono::seconds(5);
 
 /// Equal plans render equal bytes: the hash of each job covers its recipe, the model and the program's version.
 std::string plan_hash(const BatchPlan& plan) {
@@ -40,6 +39,11 @@ std::string plan_hash(const BatchPlan& plan) {
 std::string new_run_id() {
   std::random_device random;
   return std::to_string(getpid()) + "-" + std::to_string(random()) + std::to_string(random());
+}
+
+/// How long an answer of the store may take before it counts as gone; a busy machine is no dead one.
+std::chrono::milliseconds patience_of(const SharedBatch& shared) {
+  return std::max(shared.lease, kLeastPatience);
 }
 
 bool on_this_machine(const Ranks& ranks) {
@@ -84,12 +88,12 @@ std::vector<const BatchJob*> left_jobs(const BatchPlan& plan, const std::string&
 }
 
 /// The run that the file in the folder speaks of; nullptr when there is none, or none any more.
-std::unique_ptr<SharedStore> connect_to_run(const fs::path& folder, std::chrono::milliseconds lease) {
+std::unique_ptr<SharedStore> connect_to_run(const fs::path& folder, std::chrono::milliseconds patience) {
   std::ifstream in(run_file(folder));
   try {
     const nlohmann::json run = nlohmann::json::parse(in);
     for (const std::string& host : run.at("hosts").get<std::vector<std::string>>()) {
-      auto store = SharedStore::connect(host, run.at("port"), lease);
+      auto store = SharedStore::connect(host, run.at("port"), patience);
       // Another program may listen where an earlier run did.
       if (store && store->get("run") == run.at("run").get<std::string>()) return store;
     }
@@ -105,7 +109,7 @@ std::unique_ptr<SharedStore> find_run(const fs::path& folder, const SharedBatch&
   bool said = false;
   for (;;) {
     throw_if_cancelled();
-    if (auto store = connect_to_run(folder, shared.lease)) return store;
+    if (auto store = connect_to_run(folder, patience_of(shared))) return store;
     const auto waited = std::chrono::steady_clock::now() - start;
     if (waited > kJoinPatience)
       throw Error("rank " + std::to_string(shared.ranks.rank) + " found no run of rank 0 in the folder " +
@@ -158,6 +162,7 @@ class QueueSource : public WorkSource {
     const Manifest theirs(shard, Manifest::Access::kRead);
     const ManifestEntry* entry = theirs.find(job.id);
     if (!entry || entry->hash != job.hash) return {};
+    if (entry->status == "done") KeptLatents(folder_, job).remove();
     return outcome_of(*entry);
   }
 
@@ -210,7 +215,7 @@ BatchHost::BatchHost(const BatchPlan& plan, const BatchOptions& options, const S
       shared_(shared),
       note_(note),
       record_(plan, options, note),
-      store_(SharedStore::host(shared.ranks.port, on_this_machine(shared.ranks), shared.lease)) {
+      store_(SharedStore::host(shared.ranks.port, on_this_machine(shared.ranks), patience_of(shared))) {
   const std::string run = new_run_id();
   WorkQueue::open(*store_, left().size());
   store_->set("plan", plan_hash(plan));
@@ -246,6 +251,7 @@ BatchSummary BatchHost::finish() {
     throw_if_cancelled();
     std::this_thread::sleep_for(kPoll);
   }
+  remove_unfinished_files(folder_);
   merge(kMergePatience);
   BatchSummary whole = summary();
   for (const BatchJob* job : left()) {

@@ -36,7 +36,7 @@ class BatchHost {
   BatchSummary summary() const { return record_.summary(); }
   /// Whether every job is recorded, as done or as failed.
   bool all_done();
-  /// Waits until all others have left, merges their records into manifest.jsonl and sums up what it says of the jobs.
+  /// Waits until all others have left or died, removes what the dead left unfinished, merges their records into manifest.jsonl and sums up what it says of the jobs.
   BatchSummary finish();
 
  private:
@@ -53,7 +53,8 @@ class BatchHost {
 /// all join a host that renders nothing). Rank 0 hosts, renders too, and returns the summary of the whole run; the
 /// others wait for it and return the counts so far. Each writes its own record, manifest.rankN.jsonl.
 /// Throws besides what run_batch throws: Error (usage) when this rank's plan is not that of rank 0; Error (failed) when
-/// rank 0 is not found within ten minutes; StoreLost when it ended early, after the job at hand was recorded.
+/// rank 0 is not found within ten minutes; StoreLost when it ended early or gave no answer for five seconds or the
+/// lease, whichever is longer, after the job at hand was recorded.
 BatchSummary run_batch_rank(const BatchPlan& plan, Renderer& renderer, const BatchOptions& options,
                             const SharedBatch& shared, const BatchListener& listener);
 

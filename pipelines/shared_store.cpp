@@ -216,8 +216,10 @@ Result SharedStore::call(const std::function<Result(Table&)>& work) {
     }
     table_->lost = true;
   }
-  throw StoreLost("rank 0 cannot be reached any more: it has ended, or its machine or the network has failed",
-                  ExitCode::kFailed);
+  throw StoreLost(
+      "rank 0 cannot be reached any more: it has ended, or its machine or the network has failed; go on "
+      "with --resume",
+      ExitCode::kFailed);
 }
 
 void SharedStore::set(const std::string& key, const std::string& value) {

@@ -84,6 +84,7 @@ class Process {
   Process& operator=(const Process&) = delete;
 
   void signal(int number) const { kill(child_, number); }
+  pid_t id() const { return child_; }
 
   /// True once stderr holds `text`; false after `seconds`, or when the program ended without it.
   bool said(const std::string& text, double seconds) const {

@@ -1,0 +1,343 @@
+#include <ATen/ATen.h>
+#include <gtest/gtest.h>
+
+#include <deque>
+#include <fstream>
+#include <map>
+#include <nlohmann/json.hpp>
+#include <random>
+
+#include "tests/support/fixture.h"
+#include "tests/support/process.h"
+
+namespace tessera {
+namespace {
+
+namespace fs = std::filesystem;
+using nlohmann::json;
+using test::Process;
+using test::ProcessResult;
+using test::TemporaryFolder;
+
+constexpr int kJobs = 14;
+
+/// Pictures and videos in turn; `change` makes it another file.
+std::string prompts(const std::string& change = "") {
+  json list = json::array();
+  for (int i = 0; i < kJobs; ++i)
+    list.push_back({{"id", "job" + std::to_string(i)},
+                    {"prompt", "a star, number " + std::to_string(i % 5) + change},
+                    {"seed", i},
+                    {"frames", i % 3 == 0 ? 5 : 1}});
+  return list.dump();
+}
+
+/// Every output of a folder with its bytes.
+std::map<std::string, std::string> outputs(const fs::path& folder) {
+  std::map<std::string, std::string> files;
+  for (const std::string& name : test::listing(folder))
+    if (name.rfind("job", 0) == 0) files[name] = test::read_text(folder / name);
+  return files;
+}
+
+/// Batches that several processes render, of jobs that take a twentieth of a second each.
+class ManyProcesses : public testing::Test {
+ protected:
+  void SetUp() override {
+    if (!want().empty()) return;
+    ASSERT_EQ(start(arguments("alone")).wait().exit_code, 0);
+    want() = outputs(folder / "alone");
+    ASSERT_EQ(want().size(), static_cast<size_t>(kJobs));
+  }
+
+  /// What one process alone renders.
+  static std::map<std::string, std::string>& want() {
+    static std::map<std::string, std::string> files;
+    return files;
+  }
+
+  ManyProcesses() { std::ofstream(folder / "prompts.json") << prompts(); }
+
+  std::vector<std::string> arguments(const std::string& out, const std::vector<std::string>& more = {},
+                                     const std::string& file = "prompts.json") const {
+    const fs::path model = test::fixture_folder() / "wan_pipeline" / "pipeline";
+    std::vector<std::string> all = {TESSERA_BINARY, "batch",   folder / file, "-o",      folder / out, "--quiet",
+                                    "--no-gallery", "--size",  "32x32",       "--steps", "100",        "--dtype",
+                                    "fp32",         "--lease", "2",           "--model", model};
+    all.insert(all.end(), {"--max-sequence-length", "16"});
+    all.insert(all.end(), more.begin(), more.end());
+    return all;
+  }
+
+  /// As torchrun and its like would start it.
+  static std::vector<std::string> environment(int rank, int size) {
+    return {"RANK=" + std::to_string(rank), "WORLD_SIZE=" + std::to_string(size), "MASTER_ADDR=127.0.0.1",
+            "OMP_NUM_THREADS=1", "OMP_WAIT_POLICY=passive"};
+  }
+
+  /// Threads that wait without turning in circles: the tests' processes share few cores.
+  static Process start(const std::vector<std::string>& command, std::vector<std::string> variables = {}) {
+    variables.push_back("OMP_WAIT_POLICY=passive");
+    return Process(command, variables);
+  }
+
+  std::deque<Process> start_ranks(int size, const std::string& out, const std::vector<std::string>& more = {}) const {
+    std::deque<Process> ranks;
+    for (int rank = 0; rank < size; ++rank) ranks.emplace_back(arguments(out, more), environment(rank, size));
+    return ranks;
+  }
+
+  /// Waits until a rank has recorded a job.
+  void wait_for_work(const std::string& out) const {
+    const auto recorded = [&] {
+      for (int rank = 0; rank < 3; ++rank)
+        if (!test::read_text(folder / out / ("manifest.rank" + std::to_string(rank) + ".jsonl")).empty()) return true;
+      return false;
+    };
+    for (int i = 0; i < 12000 && !recorded(); ++i) std::this_thread::sleep_for(std::chrono::milliseconds(5));
+  }
+
+  /// All outputs are those of one process, each recorded once, and nothing else is left.
+  void expect_whole(const std::string& out) const {
+    EXPECT_EQ(outputs(folder / out), want());
+    EXPECT_EQ(test::listing(folder / out).size(), kJobs + 2u) << "besides the outputs, a lock and a record";
+    std::map<std::string, int> times;
+    for (const json& entry : manifest(out)) {
+      EXPECT_EQ(entry["status"], "done");
+      ++times[entry["id"]];
+    }
+    EXPECT_EQ(times.size(), static_cast<size_t>(kJobs));
+    for (const auto& [id, count] : times) EXPECT_EQ(count, 1) << id;
+  }
+
+  std::vector<json> manifest(const std::string& out) const {
+    std::istringstream lines(test::read_text(folder / out / "manifest.jsonl"));
+    std::vector<json> entries;
+    for (std::string line; std::getline(lines, line);) entries.push_back(json::parse(line));
+    return entries;
+  }
+
+  static std::vector<pid_t> children(pid_t parent) {
+    const std::string id = std::to_string(parent);
+    std::istringstream in(test::read_text("/proc/" + id + "/task/" + id + "/children"));
+    std::vector<pid_t> found;
+    for (pid_t child = 0; in >> child;) found.push_back(child);
+    return found;
+  }
+
+  TemporaryFolder folder;
+};
+
+TEST_F(ManyProcesses, ThreeRanksRenderWhatOneDoes) {
+  auto ranks = start_ranks(3, "out");
+  int printed = 0;
+  for (Process& rank : ranks) {
+    const ProcessResult result = rank.wait();
+    EXPECT_EQ(result.exit_code, 0) << result.err;
+    printed += static_cast<int>(std::count(result.out.begin(), result.out.end(), '\n'));
+    const bool speaks = &rank == &ranks.front();
+    EXPECT_EQ(result.err, speaks ? "tessera: rank 0: 14 rendered, 0 done already, 0 failed\n" : "");
+  }
+  EXPECT_EQ(printed, kJobs);
+  expect_whole("out");
+}
+
+TEST_F(ManyProcesses, ARankKilledAtAnyMomentLosesNothing) {
+  std::mt19937 random(7);
+  for (int round = 0; round < 5; ++round) {
+    const std::string out = "out" + std::to_string(round);
+    auto ranks = start_ranks(3, out);
+    const size_t victim = 1 + random() % 2;
+    if (round > 0) wait_for_work(out);
+    std::this_thread::sleep_for(std::chrono::milliseconds(random() % 400));
+    ranks[victim].signal(SIGKILL);
+    for (size_t rank = 0; rank < 3; ++rank) {
+      const ProcessResult result = ranks[rank].wait();
+      EXPECT_EQ(result.exit_code, rank == victim ? result.exit_code : 0) << result.err;
+    }
+    expect_whole(out);
+  }
+}
+
+TEST_F(ManyProcesses, WithoutRankZeroTheOthersEndAndResumeGoesOn) {
+  std::mt19937 random(8);
+  for (int round = 0; round < 3; ++round) {
+    const std::string out = "out" + std::to_string(round);
+    auto ranks = start_ranks(3, out);
+    wait_for_work(out);
+    std::this_thread::sleep_for(std::chrono::milliseconds(random() % 300));
+    // Killed, or frozen as a machine that is gone: it does not even refuse a connection.
+    ranks[0].signal(round == 0 ? SIGSTOP : SIGKILL);
+    const auto start = std::chrono::steady_clock::now();
+    for (size_t rank = 1; rank < 3; ++rank) {
+      const ProcessResult result = ranks[rank].wait();
+      EXPECT_EQ(result.exit_code, 1) << result.err;
+      EXPECT_NE(result.err.find("rank 0 cannot be reached any more"), std::string::npos) << result.err;
+    }
+    EXPECT_LT(std::chrono::steady_clock::now() - start, std::chrono::seconds(30));
+    ranks[0].signal(SIGKILL);
+    EXPECT_EQ(ranks[0].wait().exit_code, 128 + SIGKILL);
+    if (round == 1) {
+      auto again = start_ranks(2, out, {"--resume"});
+      for (Process& rank : again) EXPECT_EQ(rank.wait().exit_code, 0);
+    } else {
+      const ProcessResult resumed = start(arguments(out, {"--resume"})).wait();
+      EXPECT_EQ(resumed.exit_code, 0) << resumed.err;
+      EXPECT_NE(resumed.err.find("merged the records of"), std::string::npos) << resumed.err;
+    }
+    expect_whole(out);
+  }
+}
+
+TEST_F(ManyProcesses, WorkersShareAMachineAndADeadOnesJobsAreDone) {
+  Process batch = start(arguments("out", {"--workers", "3"}));
+  wait_for_work("out");
+  const std::vector<pid_t> workers = children(batch.id());
+  ASSERT_EQ(workers.size(), 3u);
+  kill(workers[1], SIGKILL);
+  const ProcessResult result = batch.wait();
+  EXPECT_EQ(result.exit_code, 0) << result.err;
+  EXPECT_NE(result.err.find("worker 1 was ended by signal 9; its jobs go to the others"), std::string::npos)
+      << result.err;
+  EXPECT_NE(result.err.find("tessera: 14 rendered, 0 done already, 0 failed"), std::string::npos) << result.err;
+  expect_whole("out");
+  const ProcessResult again = start(arguments("out", {"--workers", "2", "--resume"})).wait();
+  EXPECT_EQ(again.exit_code, 0);
+  EXPECT_EQ(again.err, "tessera: 14 jobs are done already\ntessera: 0 rendered, 14 done already, 0 failed\n");
+}
+
+TEST_F(ManyProcesses, WithoutWorkersABatchFailsAndResumes) {
+  Process batch = start(arguments("out", {"--workers", "2"}));
+  wait_for_work("out");
+  for (const pid_t worker : children(batch.id())) kill(worker, SIGKILL);
+  const ProcessResult result = batch.wait();
+  EXPECT_EQ(result.exit_code, 1) << result.err;
+  EXPECT_NE(result.err.find("all 2 workers ended before the work was done"), std::string::npos) << result.err;
+  EXPECT_GE(manifest("out").size(), 1u) << "what they recorded is merged all the same";
+  EXPECT_EQ(start(arguments("out", {"--resume"})).wait().exit_code, 0);
+  expect_whole("out");
+}
+
+TEST_F(ManyProcesses, SignalsReachTheWorkers) {
+  for (const int signal : {SIGINT, SIGTERM, SIGKILL}) {
+    const std::string out = "out" + std::to_string(signal);
+    Process batch = start(arguments(out, {"--workers", "2"}));
+    wait_for_work(out);
+    const std::vector<pid_t> workers = children(batch.id());
+    batch.signal(signal);
+    const ProcessResult result = batch.wait();
+    EXPECT_EQ(result.exit_code, 128 + signal);
+    if (signal != SIGKILL) {
+      EXPECT_NE(result.err.find("of 14 outputs are done; go on with --resume"), std::string::npos) << result.err;
+    }
+    for (const pid_t worker : workers) {
+      const std::string state = "/proc/" + std::to_string(worker) + "/cmdline";
+      for (int i = 0; i < 500 && !test::read_text(state).empty(); ++i)
+        std::this_thread::sleep_for(std::chrono::milliseconds(10));
+      EXPECT_TRUE(test::read_text(state).empty()) << "a worker outlives the batch";
+    }
+    for (const std::string& name : test::listing(folder / out)) EXPECT_EQ(name.find(".part"), std::string::npos);
+  }
+}
+
+TEST_F(ManyProcesses, ARankWithAnotherPlanIsRefused) {
+  std::ofstream(folder / "other.json") << prompts(" and a moon");
+  Process host = start(arguments("out"), environment(0, 2));
+  Process stranger = start(arguments("out", {}, "other.json"), environment(1, 2));
+  const ProcessResult refused = stranger.wait();
+  EXPECT_EQ(refused.exit_code, 2);
+  EXPECT_NE(refused.err.find("rank 1 does not belong to the run"), std::string::npos) << refused.err;
+  EXPECT_EQ(host.wait().exit_code, 0);
+  expect_whole("out");
+}
+
+TEST_F(ManyProcesses, WhatRanksLeftIsNeitherLostNorOverwrittenUnasked) {
+  ASSERT_EQ(start(arguments("out")).wait().exit_code, 0);
+  std::istringstream lines(test::read_text(folder / "out" / "manifest.jsonl"));
+  fs::remove(folder / "out" / "manifest.jsonl");
+  int at = 0;
+  for (std::string line; std::getline(lines, line); ++at)
+    std::ofstream(folder / "out" / ("manifest.rank" + std::to_string(at % 3) + ".jsonl"), std::ios::app)
+        << line << "\n";
+  std::ofstream(folder / "out" / "manifest.rank1.jsonl", std::ios::app) << "{\"id\": \"job3\", \"sta";
+  const ProcessResult refused = start(arguments("out")).wait();
+  EXPECT_EQ(refused.exit_code, 2);
+  EXPECT_NE(refused.err.find("holds an earlier batch (manifest.rank0.jsonl)"), std::string::npos) << refused.err;
+  const ProcessResult resumed = start(arguments("out", {"--resume"})).wait();
+  EXPECT_EQ(resumed.exit_code, 0);
+  EXPECT_NE(resumed.err.find("0 rendered, 14 done already"), std::string::npos) << resumed.err;
+  expect_whole("out");
+}
+
+TEST_F(ManyProcesses, FailuresOfAllRanksAreSummedUpByRankZero) {
+  for (const std::string name : {"job4.png", "job6.mp4"}) fs::create_directories(folder / "out" / name);
+  auto ranks = start_ranks(2, "out", {"--overwrite"});
+  const ProcessResult first = ranks[0].wait(), second = ranks[1].wait();
+  EXPECT_EQ(first.exit_code, 3) << first.err;
+  EXPECT_EQ(second.exit_code, 0) << second.err;
+  EXPECT_NE(first.err.find("12 rendered, 0 done already, 2 failed"), std::string::npos) << first.err;
+  const std::string both = first.err + second.err;
+  EXPECT_NE(both.find("job4 failed: "), std::string::npos) << both;
+  EXPECT_NE(both.find("job6 failed: "), std::string::npos) << both;
+  auto stopped = start_ranks(2, "out", {"--overwrite", "--max-failures", "1"});
+  for (Process& rank : stopped) {
+    const ProcessResult result = rank.wait();
+    EXPECT_EQ(result.exit_code, 3) << result.err;
+    EXPECT_NE(result.err.find("stopped after 1 failed jobs"), std::string::npos) << result.err;
+  }
+  EXPECT_LT(manifest("out").size(), static_cast<size_t>(kJobs));
+}
+
+TEST_F(ManyProcesses, ShardsNeedNothingButTheFolder) {
+  {
+    Process first = start(arguments("out", {"--shard", "0/3"})), second = start(arguments("out", {"--shard", "1/3"}));
+    EXPECT_EQ(first.wait().exit_code, 0);
+    EXPECT_EQ(second.wait().exit_code, 0);
+  }
+  EXPECT_EQ(manifest("out").size(), 10u);  // 5 + 5, merged by the last to end
+  const ProcessResult twice = start(arguments("out", {"--shard", "1/3"})).wait();
+  EXPECT_EQ(twice.exit_code, 2);
+  EXPECT_NE(twice.err.find("exists already"), std::string::npos) << twice.err;
+  std::vector<std::string> array = {"SLURM_ARRAY_TASK_ID=6", "SLURM_ARRAY_TASK_COUNT=3", "SLURM_ARRAY_TASK_MIN=2",
+                                    "SLURM_ARRAY_TASK_MAX=6"};
+  const ProcessResult third = start(arguments("out", {"--shard", "array"}), array).wait();
+  EXPECT_EQ(third.exit_code, 0) << third.err;
+  EXPECT_NE(third.err.find("4 rendered, 0 done already"), std::string::npos) << third.err;
+  expect_whole("out");
+  const ProcessResult resumed = start(arguments("out", {"--shard", "1/2", "--resume"})).wait();
+  EXPECT_NE(resumed.err.find("0 rendered, 7 done already"), std::string::npos) << resumed.err;
+  expect_whole("out");
+}
+
+TEST_F(ManyProcesses, EnvironmentsThatCannotBeAreRefused) {
+  const auto refusal = [&](const std::vector<std::string>& environment, const std::vector<std::string>& more = {}) {
+    const ProcessResult result = start(arguments("out", more), environment).wait();
+    EXPECT_EQ(result.exit_code, 2);
+    return result.err;
+  };
+  EXPECT_NE(refusal({"RANK=1"}).find("RANK is set and WORLD_SIZE is not"), std::string::npos);
+  EXPECT_NE(refusal(environment(0, 2), {"--workers", "2"}).find("choose one of the two"), std::string::npos);
+  EXPECT_NE(refusal({}, {"--workers", "2", "--shard", "0/2"}).find("--shard is for"), std::string::npos);
+  EXPECT_NE(refusal({}, {"--shard", "2/2"}).find("--shard is \"2/2\""), std::string::npos);
+  EXPECT_FALSE(fs::exists(folder / "out"));
+}
+
+TEST_F(ManyProcesses, ThreadsDoNotChangeBytes) {
+  std::ofstream(folder / "stars.json") << R"(["a red star moving left"])";
+  const auto render = [&](const std::string& threads, const std::string& dtype) {
+    const std::string out = dtype + threads;
+    const std::vector<std::string> command = {
+        TESSERA_BINARY, "batch", folder / "stars.json", "-o", folder / out, "--quiet", "--no-gallery", "--steps", "4",
+        "--dtype",      dtype};
+    EXPECT_EQ(start(command, {"OMP_NUM_THREADS=" + threads}).wait().exit_code, 0);
+    return test::read_text(folder / out / "000000.mp4");
+  };
+  for (const std::string dtype : {"fp32", "bf16"}) {
+    const std::string one = render("1", dtype);
+    EXPECT_GT(one.size(), 1000u);
+    EXPECT_EQ(render("2", dtype), one) << dtype;
+  }
+}
+
+}  // namespace
+}  // namespace tessera
