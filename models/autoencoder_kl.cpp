@@ -12,9 +12,11 @@
 namespace tessera {
 namespace {
 
-int64_t positive(const JsonConfig& json, const std::string& key, int64_t fallback) {
+constexpr int64_t kMostLayers = 64, kMostChannels = 1 << 16;  // far beyond any model
+
+int64_t positive(const JsonConfig& json, const std::string& key, int64_t fallback, int64_t most = kMostChannels) {
   const int64_t value = json.integer(key, fallback);
-  if (value < 1) json.fail(key, "must be positive");
+  if (value < 1 || value > most) json.fail(key, "must lie between 1 and " + std::to_string(most));
   return value;
 }
 
@@ -48,13 +50,13 @@ AutoencoderKlConfig AutoencoderKlConfig::from_json(const JsonConfig& json) {
   config.in_channels = positive(json, "in_channels", config.in_channels);
   config.out_channels = positive(json, "out_channels", config.out_channels);
   config.latent_channels = positive(json, "latent_channels", config.latent_channels);
-  config.layers_per_block = positive(json, "layers_per_block", config.layers_per_block);
+  config.layers_per_block = positive(json, "layers_per_block", config.layers_per_block, kMostLayers);
   config.norm_num_groups = positive(json, "norm_num_groups", config.norm_num_groups);
   config.block_out_channels = json.integers("block_out_channels", config.block_out_channels);
   if (config.block_out_channels.empty() || config.block_out_channels.size() > 16)
     json.fail("block_out_channels", "must hold 1 to 16 numbers");
   for (const int64_t channels : config.block_out_channels)
-    if (channels < 1 || channels % config.norm_num_groups != 0)
+    if (channels < 1 || channels > kMostChannels || channels % config.norm_num_groups != 0)
       json.fail("block_out_channels",
                 "must hold multiples of norm_num_groups = " + std::to_string(config.norm_num_groups));
   check_block_types(json, "down_block_types", "DownEncoderBlock2D", config.block_out_channels.size());

@@ -12,10 +12,11 @@ namespace {
 
 constexpr int64_t kSinusoid = 256;
 constexpr double kNormEps = 1e-6;
+constexpr int64_t kMostLayers = 1024, kLargestSize = 1 << 20;  // far beyond any model; products of two fit in 64 bits
 
-int64_t positive(const JsonConfig& json, const std::string& key, int64_t fallback) {
+int64_t positive(const JsonConfig& json, const std::string& key, int64_t fallback, int64_t most = kLargestSize) {
   const int64_t value = json.integer(key, fallback);
-  if (value < 1) json.fail(key, "must be positive");
+  if (value < 1 || value > most) json.fail(key, "must lie between 1 and " + std::to_string(most));
   return value;
 }
 
@@ -60,7 +61,7 @@ DitConfig DitConfig::from_json(const JsonConfig& json) {
   config.attention_head_dim = positive(json, "attention_head_dim", config.attention_head_dim);
   config.in_channels = positive(json, "in_channels", config.in_channels);
   config.out_channels = positive(json, "out_channels", config.in_channels);
-  config.num_layers = positive(json, "num_layers", config.num_layers);
+  config.num_layers = positive(json, "num_layers", config.num_layers, kMostLayers);
   config.sample_size = positive(json, "sample_size", config.sample_size);
   config.patch_size = positive(json, "patch_size", config.patch_size);
   config.num_embeds_ada_norm = positive(json, "num_embeds_ada_norm", config.num_embeds_ada_norm);

@@ -237,5 +237,40 @@ TEST(ClassToImage, BatchesTakeClasses) {
   EXPECT_TRUE(at::equal(read_image(folder / "x.png").pixels, read_image(folder / "out/dog.png").pixels));
 }
 
+TEST(ClassToImage, GuidesTheChannelsAskedFor) {
+  const TemporaryFolder folder;
+  const std::string model = checkpoint(folder, "dit_original", "checkpoint.pt");
+  const auto picture = [&](const std::vector<std::string>& more, const std::string& name) {
+    std::vector<std::string> arguments = {"--class", "3",     "--steps", "5",  "--seed",
+                                          "5",       "--vae", kPipeline, "-o", folder / name};
+    arguments.insert(arguments.end(), more.begin(), more.end());
+    const ProcessResult result = generate(arguments, model);
+    EXPECT_EQ(result.exit_code, 0) << result.err;
+    return test::read_text(folder / name);
+  };
+  const std::string three = picture({}, "default.png");
+  EXPECT_EQ(picture({"--cfg-channels", "3"}, "three.png"), three);
+  picture({"--cfg-channels", "0"}, "all.png");
+  EXPECT_FALSE(at::equal(read_image(folder / "all.png").pixels, read_image(folder / "three.png").pixels));
+}
+
+TEST(ClassToImage, TakesTheModelsOwnClassNames) {
+  const TemporaryFolder folder;
+  fs::copy(kPipeline, folder / "model", fs::copy_options::recursive);
+  fs::permissions(folder / "model/model_index.json", fs::perms::owner_write, fs::perm_options::add);
+  json index = read_json_object(folder / "model/model_index.json");
+  index["id2label"] = {{"0", "red square, square"}, {"7", "blue disc"}};
+  std::ofstream(folder / "model/model_index.json") << index;
+  const std::string model = folder / "model";
+  const ProcessResult result =
+      generate({"--class", "Blue disc,square", "--steps", "2", "--json", "-o", folder / "x.png"}, model);
+  ASSERT_EQ(result.exit_code, 0) << result.err;
+  EXPECT_TRUE(has(result.err, "class 7 (blue disc), 0 (red square)")) << result.err;
+  expect_refused({"--class", "golden retriever"}, "no class is called", model);
+  index["id2label"] = {{"1000", "beyond"}};
+  std::ofstream(folder / "model/model_index.json") << index;
+  expect_refused({"--class", "3"}, "must be the number of a class, 0 to 999", model);
+}
+
 }  // namespace
 }  // namespace tessera
