@@ -3,7 +3,9 @@
 #include "app/command_line.h"
 #include "app/commands.h"
 #include "app/help.h"
+#include "core/error.h"
 #include "pipelines/bundled_model.h"
+#include "pipelines/file_info.h"
 #include "pipelines/model_info.h"
 
 namespace tessera {
@@ -11,22 +13,51 @@ namespace {
 
 struct InfoOptions {
   std::string model;
+  DitOptions dit;
   bool json = false;
+  bool tensors = false;
 };
+
+void show(const InfoOptions& options) {
+  const std::string path = options.model.empty() ? find_bundled_model().string() : options.model;
+  const auto model = read_model_info(path, options.dit);
+  if (!model) {
+    const FileInfo file = read_file_info(path);
+    std::cout << (options.json ? to_json(file).dump(2) + "\n" : to_text(file, options.tensors));
+    return;
+  }
+  if (options.tensors && !model->file)
+    throw Error("--tensors: " + path + " is a folder; name the file whose tensors to list");
+  std::cout << (options.json ? to_json(*model).dump(2) + "\n" : to_text(*model, options.tensors));
+}
 
 }  // namespace
 
 void add_info_command(CLI::App& root) {
   auto options = std::make_shared<InfoOptions>();
-  CLI::App* command = root.add_subcommand("info", "Show a model's parts, sizes, attention and defaults");
-  command->add_option("MODEL", options->model, "Model directory in diffusers' layout; without it the bundled model")
+  CLI::App* command = root.add_subcommand("info", "Show what a model or a file of weights holds, and what is missing");
+  command
+      ->add_option("MODEL", options->model,
+                   "Folder or checkpoint of a model in any layout, or any .safetensors, .pt, .pth, .bin or .npz; "
+                   "without it the bundled model")
       ->group("What to show");
+  command->add_option("--vae", options->dit.vae, "Autoencoder of a DiT checkpoint, which comes without: folder or file")
+      ->type_name("PATH")
+      ->group("What to show");
+  command
+      ->add_option("--block-size,--block_size", options->dit.block_size,
+                   "Tokens in an MHLA block, for DiT-MHLA checkpoints that do not say")
+      ->type_name("N")
+      ->group("What to show");
+  command->add_flag("--tensors", options->tensors, "List every tensor of a file")->group("Output");
   command->add_flag("--json", options->json, "Print JSON")->group("Output");
   put_help_last(*command, "Output");
-  command->callback([options] {
-    const ModelInfo info = read_model_info(options->model.empty() ? find_bundled_model().string() : options->model);
-    std::cout << (options->json ? to_json(info).dump(2) + "\n" : to_text(info));
-  });
+  command->footer(
+      "Only headers are read, whatever the size of the weights.\n\n"
+      "Examples\n"
+      "  tessera info Wan2.1-T2V-1.3B\n"
+      "  tessera info DiT-XL-2-256x256.pt --tensors");
+  command->callback([options] { show(*options); });
 }
 
 }  // namespace tessera

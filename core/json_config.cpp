@@ -11,7 +11,26 @@ namespace {
 
 using nlohmann::json;
 
+constexpr int kDeepest = 64;  // what copies and prints a value does so by recursion
+
+/// JSON on one line and of bounded length, for messages about strangers' files.
+std::string shown(const json& value, size_t most) {
+  std::string text = value.dump(-1, ' ', false, json::error_handler_t::replace);
+  if (text.size() > most) text = text.substr(0, most - 3) + "...";
+  return text;
+}
+
+/// What the JSON library says, which quotes the file, on one line and of bounded length.
+std::string one_line(std::string text) {
+  constexpr size_t kMost = 200;
+  for (char& letter : text)
+    if (static_cast<unsigned char>(letter) < ' ') letter = ' ';
+  if (text.size() > kMost) text = text.substr(0, kMost - 3) + "...";
+  return text;
+}
+
 bool is_whole(const json& value) {
+  if (value.is_number_unsigned()) return value.get<uint64_t>() <= static_cast<uint64_t>(INT64_MAX);
   return value.is_number_integer() ||
          (value.is_number_float() && std::trunc(value.get<double>()) == value.get<double>() &&
           std::abs(value.get<double>()) < 9e15);
@@ -43,10 +62,15 @@ json read_json_object(const std::filesystem::path& path) {
   std::ostringstream text;
   text << in.rdbuf();
   json parsed;
+  const auto watch = [&](int depth, json::parse_event_t, const json&) {
+    if (depth > kDeepest)
+      throw Error(path.string() + ": its brackets are nested more than " + std::to_string(kDeepest) + " deep");
+    return true;
+  };
   try {
-    parsed = json::parse(without_infinities(text.str()));
-  } catch (const json::parse_error& e) {
-    const std::string what = e.what();
+    parsed = json::parse(without_infinities(text.str()), watch);
+  } catch (const json::exception& e) {  // also of numbers that no double holds
+    const std::string what = one_line(e.what());
     const size_t detail = what.find("] ");
     throw Error(path.string() +
                 " is not valid JSON: " + (detail == std::string::npos ? what : what.substr(detail + 2)));
@@ -69,9 +93,8 @@ bool JsonConfig::has(const std::string& key) const {
 }
 
 void JsonConfig::fail(const std::string& key, const std::string& problem) const {
-  std::string shown = object_.contains(key) ? object_.at(key).dump() : "nothing";
-  if (shown.size() > 60) shown = shown.substr(0, 57) + "...";
-  throw Error(where_ + ": \"" + key + "\" " + problem + ", got " + shown);
+  throw Error(where_ + ": " + shown(key, 100) + " " + problem + ", got " +
+              (object_.contains(key) ? shown(object_.at(key), 60) : "nothing"));
 }
 
 const nlohmann::json& JsonConfig::need(const std::string& key) const {
@@ -146,13 +169,14 @@ std::vector<bool> JsonConfig::booleans(const std::string& key, std::vector<bool>
 
 JsonConfig JsonConfig::object(const std::string& key) const {
   if (!need(key).is_object()) fail(key, "must be an object");
-  return {object_.at(key), where_ + ": " + key};
+  const std::string quoted = shown(key, 100);
+  return {object_.at(key), where_ + ": " + (quoted == '"' + key + '"' ? key : quoted)};
 }
 
 void JsonConfig::reject_unknown(const std::vector<std::string>& known) const {
   for (const auto& [key, value] : object_.items()) {
     if (std::find(known.begin(), known.end(), key) == known.end())
-      throw Error(where_ + ": unknown key \"" + key + "\"" + suggestion(key, known));
+      throw Error(where_ + ": unknown key " + shown(key, 100) + suggestion(key, known));
   }
 }
 

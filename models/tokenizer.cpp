@@ -8,6 +8,7 @@
 #include <sstream>
 
 #include "core/error.h"
+#include "models/spiece_check.h"
 
 namespace tessera {
 namespace {
@@ -20,16 +21,27 @@ std::string read_bytes(const std::filesystem::path& path) {
   return bytes.str();
 }
 
+/// False when the library refuses the model, by a status or, for pieces that its trie cannot hold, by an exception.
+bool load(sentencepiece::SentencePieceProcessor& model, std::string_view bytes) {
+  try {
+    return model.LoadFromSerializedProto({bytes.data(), bytes.size()}).ok();
+  } catch (const std::exception&) {
+    return false;
+  }
+}
+
 }  // namespace
 
 Tokenizer::Tokenizer(const std::filesystem::path& path) : Tokenizer(from_bytes(read_bytes(path), path.string())) {}
 
 Tokenizer Tokenizer::from_bytes(std::string_view bytes, const std::string& where) {
+  const auto refuse = [&](const std::string& problem) {
+    throw Error(where + " is not a SentencePiece model, or is cut off (" + std::to_string(bytes.size()) + " bytes" +
+                (problem.empty() ? "" : "; it " + problem) + "): want the spiece.model of the text encoder");
+  };
+  if (const std::string problem = spiece_problem(bytes); !problem.empty()) refuse(problem);
   const auto model = std::make_shared<sentencepiece::SentencePieceProcessor>();
-  const auto status = model->LoadFromSerializedProto({bytes.data(), bytes.size()});
-  if (!status.ok() || model->GetPieceSize() < 1)
-    throw Error(where + " is not a SentencePiece model, or is cut off (" + std::to_string(bytes.size()) +
-                " bytes): want the spiece.model of the text encoder");
+  if (!load(*model, bytes) || model->GetPieceSize() < 1) refuse("");
   if (model->eos_id() < 0 || model->pad_id() < 0)
     throw Error(where + " has no " + (model->eos_id() < 0 ? "end-of-sentence" : "padding") +
                 " piece: want a T5 or UMT5 tokenizer");

@@ -48,18 +48,6 @@ ClassNames read_class_names(const ModelDir& folder, int64_t classes) {
   return ClassNames(std::move(lines));
 }
 
-/// The tensors of the denoiser under our names, its positions in raster order.
-TensorFile transformer_tensors(const DitModel& model) {
-  Component part = model.folder.component("transformer");
-  part.class_name = "DiTTransformer2DModel";
-  const TensorFile file = read_component(part);
-  if (!part.settings || part.settings->text("position_order", "raster") != "blocks") return file;
-  std::map<std::string, at::Tensor> tensors = file.tensors();
-  at::Tensor& positions = tensors.at("pos_embed.pos_embed");
-  positions = positions.index_select(1, block_order(model.transformer).argsort());
-  return {std::move(tensors), file.where(), file.metadata()};
-}
-
 SamplerConfig sampler_config(const Job& job, const DitModel& model) {
   SamplerConfig config = model.scheduler;
   select_sampler(config, *job.sampler);
@@ -94,13 +82,23 @@ DitModel open_dit_model(const std::filesystem::path& path, const DitOptions& opt
   return model;
 }
 
+TensorFile read_dit_transformer(Component part) {
+  part.class_name = "DiTTransformer2DModel";
+  const TensorFile file = read_component(part);
+  if (!part.settings || part.settings->text("position_order", "raster") != "blocks") return file;
+  std::map<std::string, at::Tensor> tensors = file.tensors();
+  at::Tensor& positions = tensors.at("pos_embed.pos_embed");
+  positions = positions.index_select(1, block_order(DitConfig::from_json(*part.settings)).argsort());
+  return {std::move(tensors), file.where(), file.metadata()};
+}
+
 void check_weights(const DitModel& model) {
-  check_part<Dit>(transformer_tensors(model), model.transformer);
+  check_part<Dit>(read_dit_transformer(model.folder.component("transformer")), model.transformer);
   check_part<AutoencoderKl>(read_component(model.folder.component("vae")), model.vae);
 }
 
 Loaded<Dit> load_transformer(const DitModel& model, const std::string& dtype, at::Device device) {
-  return load_part<Dit>(transformer_tensors(model), model.transformer, dtype, device);
+  return load_part<Dit>(read_dit_transformer(model.folder.component("transformer")), model.transformer, dtype, device);
 }
 
 Loaded<AutoencoderKl> load_vae(const DitModel& model, const std::string& dtype, at::Device device) {

@@ -38,6 +38,9 @@ struct DitModel {
 /// to give), of an unknown class, of the wrong type, or does not fit the other parts.
 DitModel open_dit_model(const std::filesystem::path& path, const DitOptions& options);
 
+/// The tensors of a transformer of any layout under our names, mapped where they can be, its positions in raster order.
+TensorFile read_dit_transformer(Component part);
+
 /// As the functions of wan_model.h.
 void check_weights(const DitModel& model);
 Loaded<Dit> load_transformer(const DitModel& model, const std::string& dtype, at::Device device);

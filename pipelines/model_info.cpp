@@ -2,8 +2,12 @@
 
 #include <cstdio>
 
+#include "core/device.h"
 #include "core/error.h"
+#include "pipelines/convert.h"
+#include "pipelines/dit_model.h"
 #include "pipelines/recipe.h"
+#include "pipelines/wan_layouts.h"
 #include "pipelines/wan_model.h"
 
 namespace tessera {
@@ -11,54 +15,136 @@ namespace {
 
 namespace fs = std::filesystem;
 
-std::string grouped(int64_t number) {
-  std::string digits = std::to_string(number);
-  for (int64_t at = static_cast<int64_t>(digits.size()) - 3; at > 0; at -= 3)
-    digits.insert(static_cast<size_t>(at), ",");
-  return digits;
+constexpr const char* kKinds[] = {"softmax", "mhla", "linear", "focused"};
+
+bool is_file(const fs::path& path) {
+  std::error_code ignored;
+  return fs::is_regular_file(path, ignored);
 }
 
-std::string size_in_bytes(int64_t bytes) {
-  constexpr const char* kUnits[] = {"B", "kB", "MB", "GB", "TB"};
-  double size = static_cast<double>(bytes);
-  size_t unit = 0;
-  for (; size >= 1000 && unit < 4; ++unit) size /= 1000;
-  char text[32];
-  std::snprintf(text, sizeof text, unit == 0 ? "%.0f %s" : "%.1f %s", size, kUnits[unit]);
-  return text;
+int64_t bytes_of(const Component& component) {
+  int64_t bytes = 0;
+  std::error_code problem;
+  for (const fs::path& path : component.files)
+    if (is_file(path)) bytes += static_cast<int64_t>(fs::file_size(path, problem));
+  const bool own_folder = component.files.empty() && !component.settings;
+  if (!own_folder) return bytes;
+  for (auto entry = fs::directory_iterator(component.folder, problem); !problem && entry != fs::directory_iterator();
+       entry.increment(problem))
+    if (is_file(entry->path())) bytes += static_cast<int64_t>(fs::file_size(entry->path(), problem));
+  return bytes;
 }
 
-PartInfo read_part(const Component& component) {
-  PartInfo part{component.name, component.class_name, 0, 0, {}};
-  bool has_weights = false;
-  for (const auto& entry : fs::directory_iterator(component.folder)) {
-    if (!entry.is_regular_file()) continue;
-    part.bytes += static_cast<int64_t>(entry.file_size());
-    has_weights = has_weights || entry.path().extension() == ".safetensors";
-  }
-  if (!has_weights) return part;
-  const TensorFile file = read_weights(component);
-  for (const auto& [name, tensor] : file.tensors()) {
-    part.parameters += tensor.numel();
-    part.dtypes[dtype_name(tensor.scalar_type())] += tensor.numel();
+PartInfo read_info_of(const Component& component) {
+  PartInfo part{component.name, component.class_name, bytes_of(component), 0, {}, ""};
+  const bool network = component.name != "scheduler" && !component.name.starts_with("tokenizer");
+  if (!network || !missing_files(component).empty()) return part;
+  try {
+    const TensorFile file = read_weights(component);
+    for (const auto& [name, tensor] : file.tensors()) {
+      part.parameters += tensor.numel();
+      part.dtypes[dtype_name(tensor.scalar_type())] += tensor.numel();
+    }
+  } catch (const Error& e) {
+    part.problem = e.what();
   }
   return part;
+}
+
+std::string extent_text(const Extent3& extent) {
+  return c10::str(extent[0], "x", extent[1], "x", extent[2]);
 }
 
 std::string mhla_text(const AttentionConfig& config) {
   const auto [frames, rows, columns] = config.block_layout;
   constexpr const char* kNormalizers[] = {"products", "sums", "none"};
-  return c10::str("block layout ", frames, "x", rows, "x", columns, " (", frames * rows * columns,
-                  " blocks), normaliser ", kNormalizers[static_cast<size_t>(config.normalizer)],
-                  config.gated ? ", gated" : "", config.lepe ? ", LePE" : "");
+  return c10::str("block layout ", extent_text(config.block_layout), " (", frames * rows * columns, " blocks",
+                  config.block_tokens ? " of " + extent_text(*config.block_tokens) + " tokens" : "", "), normaliser ",
+                  kNormalizers[static_cast<size_t>(config.normalizer)], config.gated ? ", gated" : "",
+                  config.lepe ? ", LePE" : "");
 }
 
-void describe_attention(const WanTransformerConfig& config, ModelInfo& info) {
-  for (int64_t layer = 0; layer < config.num_layers; ++layer) {
-    const bool mhla = config.attention.kind_of_layer(layer) == AttentionKind::kMhla;
-    info.attention.push_back(mhla ? "mhla" : "softmax");
-    if (mhla && info.mhla.empty()) info.mhla = mhla_text(config.attention);
+void describe_attention(const AttentionConfig& attention, int64_t layers, ModelInfo& info) {
+  for (int64_t layer = 0; layer < layers; ++layer) {
+    const AttentionKind kind = attention.kind_of_layer(layer);
+    info.attention.emplace_back(kKinds[static_cast<size_t>(kind)]);
+    if (kind == AttentionKind::kMhla && info.mhla.empty()) info.mhla = mhla_text(attention);
   }
+}
+
+/// "21 x 30 x 50 = 31,500 at 800x480, 81 frames; in blocks of 7 x 6 x 5".
+std::string tokens_text(const Extent3& grid, const std::string& size, const AttentionConfig& attention, bool has_mhla) {
+  std::string text =
+      c10::str(grid[0], " x ", grid[1], " x ", grid[2], " = ", grouped(grid[0] * grid[1] * grid[2]), " at ", size);
+  if (!has_mhla) return text;
+  Extent3 block{};
+  for (size_t axis = 0; axis < 3; ++axis)
+    block[axis] = attention.block_tokens
+                      ? (*attention.block_tokens)[axis]
+                      : (grid[axis] + attention.block_layout[axis] - 1) / attention.block_layout[axis];
+  text += c10::str("; in blocks of ", block[0], " x ", block[1], " x ", block[2]);
+  if (attention.normalizer == Normalizer::kProducts) text += " (other sizes must divide into equal blocks as well)";
+  return text;
+}
+
+void describe(const WanTransformerConfig& config, ModelInfo& info) {
+  describe_attention(config.attention, config.num_layers, info);
+}
+
+/// What a model that runs renders by default.
+void describe(const WanModel& model, ModelInfo& info) {
+  info.defaults = model_defaults(model);
+  const Job& job = *info.defaults;
+  const Extent3 grid{(1 + (*job.frames - 1) / model.vae.temporal_stride()) / model.transformer.patch_size[0],
+                     *job.height / model.height_multiple(), *job.width / model.width_multiple()};
+  info.tokens = tokens_text(grid, c10::str(*job.width, "x", *job.height, ", ", *job.frames, " frames"),
+                            model.transformer.attention, !info.mhla.empty());
+}
+
+void describe(const DitModel& model, ModelInfo& info) {
+  info.defaults = model_defaults(model);
+  const int64_t side = model.transformer.grid();
+  info.tokens = tokens_text({1, side, side}, c10::str(model.pixels(), "x", model.pixels()), model.transformer.attention,
+                            !info.mhla.empty());
+}
+
+/// What the transformer's config says, whether the rest is there or not.
+void describe_transformer(const Component& part, ModelInfo& info) {
+  try {
+    if (part.class_name == "WanTransformer3DModel") describe(WanTransformerConfig::from_json(part.config()), info);
+    if (part.class_name == "DiTTransformer2DModel" || part.class_name == "Transformer2DModel") {
+      const DitConfig config = DitConfig::from_json(part.config());
+      describe_attention(config.attention, config.num_layers, info);
+    }
+  } catch (const Error& e) {
+    if (info.obstacle.empty()) info.obstacle = e.what();
+  }
+}
+
+/// The layout with whatever of it is there, nullopt for a file that is no model.
+std::optional<ModelLayout> find_layout(const fs::path& path, const DitOptions& options) {
+  if (is_file(path)) {
+    if (path.extension() == ".npz") return std::nullopt;
+    auto layout = recognise_dit_layout(path, options);
+    return layout ? layout : recognise_wan_layout(path);
+  }
+  if (is_file(path / "model_index.json")) {
+    ModelLayout layout{"diffusers", list_model_dir(path), {}};
+    for (const auto& part : layout.model.components)
+      for (const auto& missing : missing_files(part)) layout.missing.push_back(missing);
+    return layout.missing.empty() ? recognise_model(path, options) : layout;
+  }
+  if (auto layout = recognise_wan_layout(path)) return layout;
+  if (!is_file(path / "config.json")) return recognise_model(path, options);  // says what the folder looks like
+  const Component part = open_component(path);
+  ModelDir model{path, part.class_name, part.config(), {part}};
+  return ModelLayout{"component", std::move(model), missing_files(part)};
+}
+
+std::string stored_text(const PartInfo& part) {
+  std::string stored;
+  for (const auto& [dtype, count] : part.dtypes) stored += (stored.empty() ? "" : "+") + dtype;
+  return stored;
 }
 
 /// "layers 0-3 mhla, 4 softmax, 5-7 mhla".
@@ -75,22 +161,67 @@ std::string layer_runs(const std::vector<std::string>& kinds) {
 }
 
 std::string defaults_text(const Job& job) {
-  return c10::str(*job.width, "x", *job.height, ", ", *job.frames, " frames, ", *job.fps, " fps, ", *job.steps,
-                  " steps, sampler ", *job.sampler, ", guidance ", *job.cfg_scale, ", flow shift ",
-                  job.flow_shift ? c10::str(*job.flow_shift) : "dynamic", ", ", *job.max_sequence_length,
-                  " prompt tokens");
+  std::string text = c10::str(*job.width, "x", *job.height);
+  if (*job.frames > 1) text += c10::str(", ", *job.frames, " frames");
+  if (job.fps) text += c10::str(", ", *job.fps, " fps");
+  text += c10::str(", ", *job.steps, " steps, sampler ", *job.sampler, ", guidance ", *job.cfg_scale);
+  if (!job.max_sequence_length) return text;  // a class-conditional model
+  return text + c10::str(", flow shift ", job.flow_shift ? c10::str(*job.flow_shift) : "dynamic", ", ",
+                         *job.max_sequence_length, " prompt tokens");
+}
+
+std::string parts_table(const ModelInfo& info) {
+  std::string out;
+  int64_t parameters = 0, bytes = 0;
+  char line[256];
+  const auto add = [&](const std::string& name, const std::string& kind, int64_t numbers, const std::string& stored,
+                       int64_t size) {
+    std::snprintf(line, sizeof line, "  %-14.40s %-30.60s %15s  %-10.30s %9s\n", name.c_str(), kind.c_str(),
+                  numbers ? grouped(numbers).c_str() : "-", stored.c_str(), size_in_bytes(size).c_str());
+    out += line;
+  };
+  for (const auto& part : info.parts) {
+    add(part.name, part.class_name, part.parameters, stored_text(part), part.bytes);
+    parameters += part.parameters;
+    bytes += part.bytes;
+  }
+  add("total", "parameters, size of the files", parameters, "", bytes);
+  return out;
 }
 
 }  // namespace
 
-ModelInfo read_model_info(const fs::path& path) {
-  const ModelDir folder = open_model_dir(path);
-  ModelInfo info{path, folder.class_name, {}, "", {}, "", std::nullopt};
-  for (const auto& component : folder.components) info.parts.push_back(read_part(component));
+std::optional<ModelInfo> read_model_info(const fs::path& path, const DitOptions& options) {
+  ModelInfo info;
+  info.path = path;
+  std::optional<ModelLayout> layout;
   try {
-    const WanModel model = open_wan_model(path);
-    describe_attention(model.transformer, info);
-    info.defaults = model_defaults(model);
+    layout = find_layout(path, options);
+  } catch (const Error& e) {
+    if (!is_file(path)) throw;
+    info.layout = "file";
+    info.obstacle = e.what();
+    info.file = read_file_info(path);
+    return info;
+  }
+  if (!layout) return std::nullopt;
+  info.layout = layout->name;
+  info.class_name = layout->model.class_name;
+  info.missing = layout->missing;
+  info.notes = layout->notes;
+  for (const auto& component : layout->model.components) {
+    info.parts.push_back(read_info_of(component));
+    if (const std::string& problem = info.parts.back().problem; !problem.empty()) info.obstacle = problem;
+  }
+  for (const auto& component : layout->model.components)
+    if (component.name == "transformer" || layout->name == "component") describe_transformer(component, info);
+  if (is_file(path)) info.file = read_file_info(path);
+  if (!info.runs()) return info;
+  try {
+    if (is_dit_model(path))
+      describe(open_dit_model(path, options), info);
+    else
+      describe(open_wan_model(path), info);
   } catch (const Error& e) {
     info.obstacle = e.what();
   }
@@ -99,44 +230,47 @@ ModelInfo read_model_info(const fs::path& path) {
 
 nlohmann::ordered_json to_json(const ModelInfo& info) {
   nlohmann::ordered_json parts = nlohmann::ordered_json::array();
-  for (const auto& part : info.parts)
+  for (const auto& part : info.parts) {
     parts.push_back({{"name", part.name},
                      {"class", part.class_name},
                      {"parameters", part.parameters},
                      {"dtypes", part.dtypes},
                      {"bytes", part.bytes}});
-  nlohmann::ordered_json out = {{"model", info.path.string()}, {"class", info.class_name}, {"parts", parts}};
-  out["supported"] = info.obstacle.empty();
+    if (!part.problem.empty()) parts.back()["problem"] = part.problem;
+  }
+  nlohmann::ordered_json out = {
+      {"model", info.path.string()}, {"layout", info.layout}, {"class", info.class_name}, {"parts", parts}};
+  out["supported"] = info.runs();
   if (!info.obstacle.empty()) out["obstacle"] = info.obstacle;
+  if (!info.missing.empty()) out["missing"] = info.missing;
+  if (!info.notes.empty()) out["notes"] = info.notes;
   out["attention"] = info.attention;
   if (!info.mhla.empty()) out["mhla"] = info.mhla;
+  if (!info.tokens.empty()) out["tokens"] = info.tokens;
   if (info.defaults)
     for (const auto& option : job_options())
       if (is_model_default(option)) out["defaults"][json_key(option)] = recipe_json(*info.defaults)[json_key(option)];
+  if (info.file) out["file"] = to_json(*info.file);
   return out;
 }
 
-std::string to_text(const ModelInfo& info) {
-  std::string out = info.path.string() + ": " + info.class_name + "\n\n";
-  int64_t parameters = 0, bytes = 0;
-  char line[256];
-  for (const auto& part : info.parts) {
-    std::string stored;
-    for (const auto& [dtype, count] : part.dtypes) stored += (stored.empty() ? "" : "+") + dtype;
-    std::snprintf(line, sizeof line, "  %-14s %-30s %15s  %-10s %9s\n", part.name.c_str(), part.class_name.c_str(),
-                  part.parameters ? grouped(part.parameters).c_str() : "-", stored.c_str(),
-                  size_in_bytes(part.bytes).c_str());
-    out += line;
-    parameters += part.parameters;
-    bytes += part.bytes;
-  }
-  std::snprintf(line, sizeof line, "  %-14s %-30s %15s  %-10s %9s\n", "total", "parameters, size of the files",
-                grouped(parameters).c_str(), "", size_in_bytes(bytes).c_str());
-  out += line;
+std::string to_text(const ModelInfo& info, bool all_tensors) {
+  if (info.layout == "file") return to_text(*info.file, all_tensors) + "\n  no model as it is: " + info.obstacle + "\n";
+  constexpr const char* kLayouts[][2] = {{"diffusers", "diffusers' layout"}, {"component", "one part of a model"},
+                                         {"wan", "Wan 2.1's own layout"},    {"wan-mhla", "Wan-MHLA checkpoint"},
+                                         {"dit", "DiT checkpoint"},          {"dit-mhla", "DiT-MHLA checkpoint"}};
+  std::string layout = info.layout;
+  for (const auto& [name, words] : kLayouts)
+    if (info.layout == name) layout = words;
+  std::string out = info.path.string() + ": " + info.class_name + ", " + layout + "\n\n" + parts_table(info);
   if (!info.attention.empty()) out += "\n  attention  layers " + layer_runs(info.attention) + "\n";
   if (!info.mhla.empty()) out += "  mhla       " + info.mhla + "\n";
+  if (!info.tokens.empty()) out += "  tokens     " + info.tokens + "\n";
   if (info.defaults) out += "  defaults   " + defaults_text(*info.defaults) + "\n";
+  for (const auto& note : info.notes) out += "  note       " + note + "\n";
+  for (const auto& missing : info.missing) out += "\n  missing: " + missing + "\n";
   if (!info.obstacle.empty()) out += "\n  cannot run: " + info.obstacle + "\n";
+  if (info.file) out += "\n" + to_text(*info.file, all_tensors);
   return out;
 }
 

@@ -7,35 +7,46 @@
 #include <vector>
 
 #include "core/job.h"
+#include "pipelines/dit_layout.h"
+#include "pipelines/file_info.h"
 
 namespace tessera {
 
-/// One part of a model directory as its files have it.
+/// One part of a model as its files have it.
 struct PartInfo {
   std::string name, class_name;
-  int64_t bytes = 0;                      ///< of all files in its folder
+  int64_t bytes = 0;                      ///< of its files
   int64_t parameters = 0;                 ///< numbers in its weights; 0 without weights
   std::map<std::string, int64_t> dtypes;  ///< how the numbers are stored: dtype -> how many
+  std::string problem;                    ///< why its weights cannot be read; "" when they can, or when it has none
 };
 
-/// What `tessera info` shows.
+/// What `tessera info` shows of a model.
 struct ModelInfo {
   std::filesystem::path path;
+  std::string layout;  ///< see recognise_model; "component": one part by itself; "file": see obstacle and file
   std::string class_name;
   std::vector<PartInfo> parts;
-  std::string obstacle;                ///< why this program cannot run the model; "" when it can
-  std::vector<std::string> attention;  ///< per layer of the transformer: "softmax" or "mhla"
+  std::vector<std::string> missing;    ///< what it lacks, a sentence each, file by file
+  std::vector<std::string> notes;      ///< for the user
+  std::string obstacle;                ///< why this program cannot run the model; "" when it can or when parts miss
+  std::vector<std::string> attention;  ///< per layer of the transformer: "softmax", "mhla", "linear" or "focused"
   std::string mhla;                    ///< the settings of its MHLA layers in words; "" without such layers
+  std::string tokens;                  ///< the tokens of a picture or clip of the default size, in words
   std::optional<Job> defaults;         ///< what it renders when not told otherwise, if it runs
+  std::optional<FileInfo> file;        ///< what the file holds, for a model in one file
+
+  bool runs() const { return obstacle.empty() && missing.empty() && layout != "component"; }
 };
 
-/// Reads the headers of every file. Throws Error when there is no model directory or a weights file is damaged.
-ModelInfo read_model_info(const std::filesystem::path& path);
+/// Reads headers only: no weights are loaded. nullopt for a file that is no model (see read_file_info). Throws Error
+/// for a folder that is no model, and when a config is malformed.
+std::optional<ModelInfo> read_model_info(const std::filesystem::path& path, const DitOptions& options = {});
 
 /// For --json.
 nlohmann::ordered_json to_json(const ModelInfo& info);
 
-/// For people: several lines, each ended.
-std::string to_text(const ModelInfo& info);
+/// For people: several lines, each ended; with `all_tensors` one for every tensor of a model in one file.
+std::string to_text(const ModelInfo& info, bool all_tensors);
 
 }  // namespace tessera

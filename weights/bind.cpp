@@ -7,6 +7,7 @@
 #include <set>
 
 #include "core/error.h"
+#include "weights/shown.h"
 #include "weights/file_map.h"
 
 namespace tessera {
@@ -66,7 +67,7 @@ std::vector<std::string> check_names(const ParamList& params, const TensorFile& 
       problems.push_back(c10::str(param.name, " holds ", found->scalar_type(), ", want floating-point numbers"));
   }
   for (const auto& [name, tensor] : file.tensors())
-    if (!wanted.count(name)) problems.push_back(c10::str("unexpected ", name, " ", tensor.sizes()));
+    if (!wanted.count(name)) problems.push_back(c10::str("unexpected ", plain(name), " ", tensor.sizes()));
   return problems;
 }
 

@@ -3,10 +3,12 @@
 #include <ATen/core/Tensor.h>
 
 #include <algorithm>
+#include <cstdio>
 #include <set>
 
 #include "core/atomic_file.h"
 #include "core/error.h"
+#include "weights/shown.h"
 #include "weights/torch_archive.h"
 
 namespace tessera {
@@ -31,9 +33,12 @@ bool is_folder(const fs::path& path) {
   return fs::is_directory(path, ignored);
 }
 
-/// True for a name that stays inside its folder.
+/// True for a name that stays inside its folder and fits a message.
 bool is_plain_name(const std::string& name) {
-  return !name.empty() && name != "." && name != ".." && name.find('/') == std::string::npos;
+  constexpr size_t kLongest = 255;  // of a file's name
+  return !name.empty() && name.size() <= kLongest && name != "." && name != ".." &&
+         name.find('/') == std::string::npos &&
+         std::none_of(name.begin(), name.end(), [](unsigned char letter) { return letter < ' ' || letter == 127; });
 }
 
 /// "it holds a, b, c and 3 more" or "it is empty", sorted.
@@ -55,10 +60,13 @@ std::string holdings(const fs::path& folder) {
 
 /// The class that a config.json names, "" when it names none.
 std::string class_in(const JsonConfig& config) {
-  if (config.has("_class_name")) return config.text("_class_name");
+  if (config.has("_class_name")) {
+    if (!is_plain_name(config.text("_class_name"))) config.fail("_class_name", "must be the name of a class");
+    return config.text("_class_name");
+  }
   if (!config.has("architectures")) return "";
   const json& names = config.json().at("architectures");
-  if (!names.is_array() || names.empty() || !names[0].is_string())
+  if (!names.is_array() || names.empty() || !names[0].is_string() || !is_plain_name(names[0].get<std::string>()))
     config.fail("architectures", "must be a list that holds a class name");
   return names[0].get<std::string>();
 }
@@ -96,6 +104,8 @@ std::vector<Component> listed_components(const fs::path& path, const JsonConfig&
     if (value[0].is_null() && value[1].is_null()) continue;
     if (!value[0].is_string() && !value[1].is_string()) continue;
     if (!value[0].is_string() || !value[1].is_string()) index.fail(name, "must be [library, class]");
+    if (!is_plain_name(value[0].get<std::string>()) || !is_plain_name(value[1].get<std::string>()))
+      index.fail(name, "must be the names of a library and a class");
     if (!is_plain_name(name)) index.fail(name, "must be the name of a folder");
     components.push_back({name, value[0].get<std::string>(), value[1].get<std::string>(), path / name});
   }
@@ -163,17 +173,17 @@ TensorFile read_shards(const fs::path& index_path) {
     const fs::path path = index_path.parent_path() / shard;
     if (!is_file(path))
       throw Error("missing shard " + path.string() + ": " + index_path.string() + " expects " +
-                  std::to_string(promised.size()) + " tensors in it, such as " + promised.front() +
+                  std::to_string(promised.size()) + " tensors in it, such as " + plain(promised.front()) +
                   "; download the model again");
     const TensorFile file = read_tensors(path);
     for (const auto& name : promised)
       if (!file.find(name))
-        throw Error(path.string() + " has no tensor " + name + ", which " + index_path.string() +
+        throw Error(path.string() + " has no tensor " + plain(name) + ", which " + index_path.string() +
                     " expects in it; download the model again");
     for (const auto& [name, tensor] : file.tensors()) {
       const auto [holder, fresh] = holders.emplace(name, shard);
       if (!fresh)
-        throw Error(index_path.string() + ": tensor " + name + " is in two shards, " + holder->second + " and " +
+        throw Error(index_path.string() + ": tensor " + plain(name) + " is in two shards, " + holder->second + " and " +
                     shard);
       tensors.emplace(name, tensor);
     }
@@ -187,7 +197,8 @@ TensorFile read_files(const std::vector<fs::path>& files) {
   for (const fs::path& path : files)
     for (const auto& [name, tensor] : read_tensors(path).tensors())
       if (!tensors.emplace(name, tensor).second)
-        throw Error(path.string() + ": tensor " + name + " is in another file of " + files.front().string() + ", too");
+        throw Error(path.string() + ": tensor " + plain(name) + " is in another file of " + files.front().string() +
+                    ", too");
   return {std::move(tensors), files.front().string() + " and " + std::to_string(files.size() - 1) + " more"};
 }
 
@@ -200,6 +211,40 @@ void make_folder(const fs::path& folder) {
   fs::create_directories(folder, problem);
   if (problem || !is_folder(folder))
     throw write_error(folder, problem ? problem.value() : static_cast<int>(std::errc::not_a_directory));
+}
+
+int64_t stored_bytes(const at::Tensor& tensor, std::optional<at::ScalarType> dtype) {
+  const at::ScalarType stored = dtype && tensor.is_floating_point() ? *dtype : tensor.scalar_type();
+  return tensor.numel() * static_cast<int64_t>(c10::elementSize(stored));
+}
+
+/// One file, or shards in the order of the names, each as full as it may be, and their index.
+void write_weights(const fs::path& stem, const std::map<std::string, at::Tensor>& tensors,
+                   const std::map<std::string, std::string>& metadata, std::optional<at::ScalarType> dtype,
+                   int64_t largest_file) {
+  std::vector<std::map<std::string, at::Tensor>> shards(1);
+  int64_t total = 0, filled = 0;
+  for (const auto& [name, tensor] : tensors) {
+    const int64_t bytes = stored_bytes(tensor, dtype);
+    if (filled > 0 && filled + bytes > largest_file) {
+      shards.emplace_back();
+      filled = 0;
+    }
+    shards.back().emplace(name, tensor);
+    filled += bytes;
+    total += bytes;
+  }
+  if (shards.size() == 1) return write_safetensors(stem.string() + ".safetensors", tensors, metadata, dtype);
+  json map = json::object();
+  for (size_t i = 0; i < shards.size(); ++i) {
+    char number[32];
+    std::snprintf(number, sizeof number, "-%05zu-of-%05zu", i + 1, shards.size());
+    const fs::path path = stem.string() + number + ".safetensors";
+    write_safetensors(path, shards[i], metadata, dtype);
+    for (const auto& [name, tensor] : shards[i]) map[name] = path.filename().string();
+  }
+  const json index = {{"metadata", {{"total_size", total}}}, {"weight_map", map}};
+  write_file_atomically(stem.string() + ".safetensors.index.json", indented(index));
 }
 
 }  // namespace
@@ -237,11 +282,49 @@ const Component& ModelDir::component(const std::string& name) const {
   throw Error(index.where() + " lists no " + name + " (it lists " + (listed.empty() ? "no component" : listed) + ")");
 }
 
-ModelDir open_model_dir(const fs::path& path) {
+ModelDir list_model_dir(const fs::path& path) {
   check_model_folder(path);
   ModelDir model{path, "", JsonConfig::read(path / kIndexName), {}};
-  model.class_name = model.index.text("_class_name");
+  model.class_name = class_in(model.index);
+  if (model.class_name.empty()) model.index.fail("_class_name", "is required");
   model.components = listed_components(path, model.index);
+  return model;
+}
+
+std::vector<std::string> missing_files(const Component& component) {
+  const fs::path& folder = component.folder;
+  if (!is_folder(folder)) return {"missing folder " + folder.string() + " (" + component.class_name + ")"};
+  std::vector<std::string> missing;
+  const auto want = [&](const fs::path& path) {
+    if (!is_file(path)) missing.push_back("missing " + path.string());
+  };
+  if (component.name == "scheduler") {
+    if (!component.settings) want(folder / "scheduler_config.json");
+    return missing;
+  }
+  if (component.name.starts_with("tokenizer")) {
+    want(folder / "spiece.model");
+    return missing;
+  }
+  if (component.class_name.ends_with("Processor") || component.class_name.ends_with("Extractor")) return missing;
+  if (!component.settings) want(folder / "config.json");
+  for (const fs::path& path : component.files) want(path);
+  if (!component.files.empty()) return missing;
+  try {
+    const WeightFiles files = find_weights(folder);
+    if (!files.sharded) return missing;
+    for (const auto& [shard, promised] : promised_tensors(JsonConfig::read(files.path)))
+      if (!is_file(folder / shard))
+        missing.push_back("missing shard " + (folder / shard).string() + " (" + std::to_string(promised.size()) +
+                          " tensors)");
+  } catch (const Error& e) {
+    missing.emplace_back(e.what());
+  }
+  return missing;
+}
+
+ModelDir open_model_dir(const fs::path& path) {
+  ModelDir model = list_model_dir(path);
   for (const auto& part : model.components)
     if (!is_folder(part.folder))
       throw Error("missing folder " + part.folder.string() + ": " + model.index.where() + " lists " + part.name + " (" +
@@ -270,12 +353,13 @@ TensorFile read_weights(const Component& component) {
 }
 
 void write_component(const Component& component, json config, const std::map<std::string, at::Tensor>& tensors,
-                     const std::map<std::string, std::string>& metadata) {
+                     const std::map<std::string, std::string>& metadata, std::optional<at::ScalarType> dtype,
+                     int64_t largest_file) {
   TORCH_CHECK(component.library == "diffusers" || component.library == "transformers", "unknown library ",
               component.library);
   const bool diffusers = component.library == "diffusers";
   make_folder(component.folder);
-  write_safetensors(component.folder / (std::string(kStems[diffusers ? 0 : 1]) + ".safetensors"), tensors, metadata);
+  write_weights(component.folder / kStems[diffusers ? 0 : 1], tensors, metadata, dtype, largest_file);
   if (diffusers)
     config["_class_name"] = component.class_name;
   else
@@ -284,8 +368,9 @@ void write_component(const Component& component, json config, const std::map<std
 }
 
 void write_model_index(const fs::path& path, const std::string& pipeline_class,
-                       const std::vector<Component>& components) {
-  json index = {{"_class_name", pipeline_class}};
+                       const std::vector<Component>& components, const json& options) {
+  json index = options;
+  index["_class_name"] = pipeline_class;
   for (const auto& part : components) index[part.name] = {part.library, part.class_name};
   make_folder(path);
   write_file_atomically(path / kIndexName, indented(index));

@@ -46,6 +46,13 @@ struct ModelDir {
 /// it holds instead), when that file is malformed, or when a folder it lists is missing.
 ModelDir open_model_dir(const std::filesystem::path& path);
 
+/// The same, whether the folders of its parts exist or not.
+ModelDir list_model_dir(const std::filesystem::path& path);
+
+/// What a part lacks of the files it needs, a sentence each naming the file: config, weights or each missing shard of
+/// them, spiece.model of a tokenizer. No weights are read.
+std::vector<std::string> missing_files(const Component& component);
+
 /// Opens one component folder by itself; name, library and class come from the folder and its config.json
 /// (`_class_name` of diffusers, `architectures` of transformers).
 Component open_component(const std::filesystem::path& folder);
@@ -62,12 +69,17 @@ TensorFile read_tensors(const std::filesystem::path& path);
 TensorFile read_weights(const Component& component);
 
 /// Writes the component's folder: weights first, then config.json with the class name added; each file atomically.
+/// Floating-point tensors are converted to `dtype` when it is given. Weights of more than `largest_file` bytes (the
+/// limit of diffusers) become shards with an index.
 void write_component(const Component& component, nlohmann::json config,
                      const std::map<std::string, at::Tensor>& tensors,
-                     const std::map<std::string, std::string>& metadata = {});
+                     const std::map<std::string, std::string>& metadata = {},
+                     std::optional<at::ScalarType> dtype = std::nullopt, int64_t largest_file = 10'000'000'000);
 
-/// Writes model_index.json of a pipeline, atomically, to the folder `path`, which is made if needed.
+/// Writes model_index.json of a pipeline, atomically, to the folder `path`, which is made if needed. `options` are
+/// further keys.
 void write_model_index(const std::filesystem::path& path, const std::string& pipeline_class,
-                       const std::vector<Component>& components);
+                       const std::vector<Component>& components,
+                       const nlohmann::json& options = nlohmann::json::object());
 
 }  // namespace tessera

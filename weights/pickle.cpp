@@ -406,7 +406,9 @@ class Unpickler {
       }
     const auto object = tree_.object(function->class_name, false);
     object->arguments = list->items;
-    if (std::find(skipped_.begin(), skipped_.end(), object->class_name) == skipped_.end() && skipped_.size() < 100)
+    const bool listed = std::find(skipped_.begin(), skipped_.end(), object->class_name) != skipped_.end();
+    // numpy's arrays are made by their state, later.
+    if (!listed && !object->class_name.starts_with("numpy.") && skipped_.size() < 100)
       skipped_.push_back(object->class_name);
     push(object);
   }

@@ -256,21 +256,24 @@ TensorFile read_safetensors(const std::filesystem::path& path) {
 }
 
 void write_safetensors(const std::filesystem::path& path, const std::map<std::string, at::Tensor>& tensors,
-                       const std::map<std::string, std::string>& metadata) {
+                       const std::map<std::string, std::string>& metadata, std::optional<at::ScalarType> dtype) {
   for (const auto& [name, tensor] : tensors) TORCH_CHECK(tensor.defined(), "tensor ", name, " is undefined");
+  const auto stored = [&](const at::Tensor& tensor) {
+    return dtype && tensor.is_floating_point() ? *dtype : tensor.scalar_type();
+  };
   std::vector<std::pair<std::string, at::Tensor>> order(tensors.begin(), tensors.end());
   // Wide elements first keeps every tensor aligned without holes.
-  std::stable_sort(order.begin(), order.end(),
-                   [](const auto& a, const auto& b) { return a.second.element_size() > b.second.element_size(); });
+  std::stable_sort(order.begin(), order.end(), [&](const auto& a, const auto& b) {
+    return c10::elementSize(stored(a.second)) > c10::elementSize(stored(b.second));
+  });
   json header = json::object();
   if (!metadata.empty()) header["__metadata__"] = metadata;
   size_t offset = 0;
   for (const auto& [name, tensor] : order) {
     TORCH_CHECK(name != "__metadata__", "a tensor may not be named __metadata__");
-    const size_t end = offset + tensor.nbytes();
-    header[name] = {{"dtype", dtype_name(tensor.scalar_type(), name)},
-                    {"shape", tensor.sizes().vec()},
-                    {"data_offsets", {offset, end}}};
+    const size_t end = offset + static_cast<size_t>(tensor.numel()) * c10::elementSize(stored(tensor));
+    header[name] = {
+        {"dtype", dtype_name(stored(tensor), name)}, {"shape", tensor.sizes().vec()}, {"data_offsets", {offset, end}}};
     offset = end;
   }
   std::string text;
@@ -285,7 +288,7 @@ void write_safetensors(const std::filesystem::path& path, const std::map<std::st
   file.write({reinterpret_cast<const char*>(&length), kLengthBytes});
   file.write(text);
   for (const auto& [name, tensor] : order) {
-    const at::Tensor plain = tensor.detach().cpu().contiguous();
+    const at::Tensor plain = tensor.detach().cpu().to(stored(tensor)).contiguous();
     file.write({static_cast<const char*>(plain.const_data_ptr()), plain.nbytes()});
   }
   file.commit();

@@ -4,6 +4,7 @@
 
 #include <filesystem>
 #include <map>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -43,7 +44,9 @@ TensorFile read_safetensors(const std::filesystem::path& path);
 
 /// Writes tensors (any device; made contiguous) atomically: a temporary file beside, fsync, rename.
 /// `metadata` goes to the header's __metadata__. Names are written in order; equal input gives equal bytes.
+/// With `dtype`, floating-point tensors are converted to it, one at a time.
 void write_safetensors(const std::filesystem::path& path, const std::map<std::string, at::Tensor>& tensors,
-                       const std::map<std::string, std::string>& metadata = {});
+                       const std::map<std::string, std::string>& metadata = {},
+                       std::optional<at::ScalarType> dtype = std::nullopt);
 
 }  // namespace tessera

@@ -13,4 +13,9 @@ std::string shown(std::string_view text) {
   return line;
 }
 
+std::string plain(std::string_view text) {
+  const std::string quoted = shown(text);
+  return quoted.size() == text.size() + 2 && quoted.substr(1, text.size()) == text ? std::string(text) : quoted;
+}
+
 }  // namespace tessera

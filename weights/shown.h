@@ -9,4 +9,7 @@ namespace tessera {
 /// bytes that are no UTF-8 are escaped or replaced.
 std::string shown(std::string_view text);
 
+/// The text as it is where it is short and has nothing to escape, else shown().
+std::string plain(std::string_view text);
+
 }  // namespace tessera

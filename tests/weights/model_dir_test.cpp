@@ -241,6 +241,32 @@ TEST(ModelDir, WhatIsWrittenOpensAgain) {
   EXPECT_TRUE(std::filesystem::is_regular_file(root / "vae/diffusion_pytorch_model.safetensors"));
 }
 
+TEST(ModelDir, LargeWeightsBecomeShardsThatReadBackTheSame) {
+  const TemporaryFolder folder;
+  const Component part{"transformer", "diffusers", "DiTTransformer2DModel", folder / "transformer"};
+  const std::map<std::string, at::Tensor> tensors = {{"a", at::arange(6).to(at::kFloat)},
+                                                     {"b", at::ones({3}, at::kLong)},
+                                                     {"c", at::full({8}, 0.1, at::kDouble)},
+                                                     {"d", at::zeros({100})}};
+  // As bf16: 12, 24 (integers stay), 16 and 200 bytes; 40 a file at most, but no tensor is cut.
+  write_component(part, json::object(), tensors, {{"format", "pt"}}, at::kBFloat16, 40);
+  const auto index = read_json_object(folder / "transformer/diffusion_pytorch_model.safetensors.index.json");
+  EXPECT_EQ(index.at("metadata").at("total_size"), 252);
+  const std::string first = "diffusion_pytorch_model-00001-of-00003.safetensors";
+  EXPECT_EQ(index.at("weight_map").at("a"), first);
+  EXPECT_EQ(index.at("weight_map").at("b"), first);
+  EXPECT_EQ(index.at("weight_map").at("c"), "diffusion_pytorch_model-00002-of-00003.safetensors");
+  EXPECT_EQ(index.at("weight_map").at("d"), "diffusion_pytorch_model-00003-of-00003.safetensors");
+  EXPECT_EQ(read_safetensors(folder / ("transformer/" + first)).metadata().at("format"), "pt");
+  const TensorFile back = read_weights(part);
+  for (const auto& [name, tensor] : tensors)
+    EXPECT_TRUE(at::equal(back.at(name), name == "b" ? tensor : tensor.to(at::kBFloat16))) << name;
+  EXPECT_EQ(missing_files(part), std::vector<std::string>{});
+  std::filesystem::remove(folder / ("transformer/" + first));
+  ASSERT_EQ(missing_files(part).size(), 1u);
+  EXPECT_NE(missing_files(part)[0].find(first + " (2 tensors)"), std::string::npos);
+}
+
 TEST(ModelDir, AComponentOpensByItself) {
   const TemporaryFolder folder;
   for (const std::string library : {"diffusers", "transformers"}) {

@@ -1,0 +1,69 @@
+#include <iostream>
+
+#include "app/command_line.h"
+#include "app/commands.h"
+#include "app/help.h"
+#include "core/cancel.h"
+#include "pipelines/convert.h"
+
+namespace tessera {
+namespace {
+
+std::optional<at::ScalarType> dtype_named(const std::string& name) {
+  if (name == "keep") return std::nullopt;
+  if (name == "fp32") return at::kFloat;
+  if (name == "fp16") return at::kHalf;
+  if (name == "bf16") return at::kBFloat16;
+  throw Error("--dtype " + name + ": no such precision" + suggestion(name, {"keep", "fp32", "bf16", "fp16"}));
+}
+
+}  // namespace
+
+void add_convert_command(CLI::App& root) {
+  struct Options {
+    ConvertRequest request;
+    std::string dtype = "keep";
+    bool quiet = false;
+  };
+  auto options = std::make_shared<Options>();
+  ConvertRequest& request = options->request;
+  CLI::App* command = root.add_subcommand("convert", "Write any model that tessera opens in diffusers' layout");
+  command
+      ->add_option("IN", request.input,
+                   "Model to read: a folder or checkpoint of Wan 2.1, Wan-MHLA, DiT, DiT-MHLA, or diffusers")
+      ->required()
+      ->group("What to convert");
+  command->add_option("OUT", request.output, "Folder to make; it must not exist")->required()->group("Output");
+  command->add_option("--dtype", options->dtype, "Precision of the weights: keep, fp32, bf16 or fp16")
+      ->type_name("NAME")
+      ->default_str("keep")
+      ->group("Output");
+  command->add_option("--vae", request.dit.vae, "Autoencoder for a DiT checkpoint, which comes without: folder or file")
+      ->type_name("PATH")
+      ->group("What to convert");
+  command
+      ->add_option(option_names("", {"block-size"}), request.dit.block_size,
+                   "Tokens in an MHLA block, for DiT-MHLA checkpoints that do not say")
+      ->type_name("N")
+      ->group("What to convert");
+  command->add_flag("--incomplete", request.incomplete, "Write the parts that are there although others are missing")
+      ->group("Output");
+  command->add_flag("-q,--quiet", options->quiet, "No progress on stderr")->group("Output");
+  put_help_last(*command, "Output");
+  command->footer(
+      "Every weight is read back and compared before the folder gets its name; a failed run leaves nothing.\n\n"
+      "Examples\n"
+      "  tessera convert Wan2.1-T2V-1.3B wan-1.3b --dtype bf16\n"
+      "  tessera convert DiT-XL-2-256x256.pt dit-xl --vae sd-vae-ft-mse");
+  command->callback([options] {
+    install_signal_handlers();
+    options->request.dtype = dtype_named(options->dtype);
+    const auto tell = [&](const std::string& line) {
+      if (!options->quiet) std::cerr << "tessera: " << line << std::endl;
+    };
+    convert_model(options->request, tell);
+    std::cout << options->request.output.string() << std::endl;
+  });
+}
+
+}  // namespace tessera

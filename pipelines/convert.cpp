@@ -1,0 +1,212 @@
+#include "pipelines/convert.h"
+
+#include <ATen/ATen.h>
+#include <unistd.h>
+
+#include <cstring>
+#include <fstream>
+
+#include "core/atomic_file.h"
+#include "core/cancel.h"
+#include "core/error.h"
+#include "pipelines/disk_space.h"
+#include "pipelines/dit_model.h"
+#include "pipelines/wan_model.h"
+
+namespace tessera {
+namespace {
+
+namespace fs = std::filesystem;
+using nlohmann::json;
+
+constexpr const char* kTokenizerFiles[] = {"spiece.model", "tokenizer.json", "tokenizer_config.json",
+                                           "special_tokens_map.json"};
+
+bool is_file(const fs::path& path) {
+  std::error_code ignored;
+  return fs::is_regular_file(path, ignored);
+}
+
+bool is_scheduler(const Component& part) {
+  return part.name == "scheduler";
+}
+bool is_tokenizer(const Component& part) {
+  return part.name.starts_with("tokenizer");
+}
+bool is_dit(const Component& part) {
+  return part.name == "transformer" &&
+         (part.class_name == "DiTTransformer2DModel" || part.class_name == "Transformer2DModel");
+}
+
+/// A hidden folder beside the final one, which becomes it or goes.
+class PartFolder {
+ public:
+  explicit PartFolder(const fs::path& target) : target_(target.has_filename() ? target : target.parent_path()) {
+    std::error_code problem;
+    if (fs::symlink_status(target_, problem).type() != fs::file_type::not_found)
+      throw Error(target_.string() + " exists already; name a folder that does not");
+    part_ = target_.parent_path() / ("." + target_.filename().string() + "." + std::to_string(::getpid()) + ".part");
+    fs::create_directory(part_, problem);
+    if (problem) throw write_error(part_, problem.value());
+  }
+  ~PartFolder() {
+    std::error_code ignored;
+    fs::remove_all(part_, ignored);
+  }
+  PartFolder(const PartFolder&) = delete;
+  PartFolder& operator=(const PartFolder&) = delete;
+
+  const fs::path& path() const { return part_; }
+  void commit() {
+    std::error_code problem;
+    fs::rename(part_, target_, problem);
+    if (problem) throw write_error(target_, problem.value());
+  }
+
+ private:
+  fs::path target_, part_;
+};
+
+/// Throws when what was written differs from what was meant, saying why if it is the dtype.
+void compare(const std::string& name, const at::Tensor& source, const at::Tensor& written,
+             std::optional<at::ScalarType> dtype, const std::string& where) {
+  const at::Tensor want = (dtype && source.is_floating_point() ? source.to(*dtype) : source).contiguous();
+  const at::Tensor got = written.contiguous();
+  if (want.scalar_type() != got.scalar_type() || want.sizes() != got.sizes() ||
+      (want.nbytes() > 0 && std::memcmp(want.const_data_ptr(), got.const_data_ptr(), want.nbytes()) != 0))
+    throw Error(where + ": tensor " + name + " does not read back as it was written; is the disk sound?",
+                ExitCode::kFailed);
+  const bool overflowed = want.scalar_type() != source.scalar_type() && want.is_floating_point() &&
+                          !at::isfinite(want).all().item<bool>() && at::isfinite(source).all().item<bool>();
+  if (overflowed)
+    throw Error(where + ": tensor " + name + " has a value of " +
+                c10::str(source.abs().max().to(at::kDouble).item<double>()) + ", too large for " +
+                c10::toString(want.scalar_type()) + "; use --dtype bf16 or fp32");
+}
+
+/// A network's config in our form of the class; DiT's names the class that older diffusers had otherwise.
+json config_of(const Component& part) {
+  const JsonConfig config = part.config();
+  return is_dit(part) ? json(DitConfig::from_json(config).to_json()) : config.json();
+}
+
+void write_network(const Component& part, const fs::path& folder, const ConvertRequest& request) {
+  const TensorFile source = read_part(part);
+  Component written = part;
+  written.folder = folder / part.name;
+  written.files = {};
+  written.settings = {};
+  if (is_dit(part)) written.class_name = "DiTTransformer2DModel";
+  write_component(written, config_of(part), source.tensors(), {{"format", "pt"}}, request.dtype);
+  const TensorFile back = read_weights(written);
+  if (back.names() != source.names())
+    throw Error(back.where() + " does not read back with the names it was written with", ExitCode::kFailed);
+  for (const auto& [name, tensor] : source.tensors()) {
+    throw_if_cancelled();
+    compare(name, tensor, back.at(name), request.dtype, source.where());
+  }
+}
+
+void write_json(const fs::path& path, const json& value) {
+  write_file_atomically(path, value.dump(2, ' ', false, json::error_handler_t::replace) + "\n");
+}
+
+void write_scheduler(const Component& part, const fs::path& folder) {
+  fs::create_directory(folder / part.name);
+  json config = part.config().json();
+  config["_class_name"] = part.class_name;
+  write_json(folder / part.name / "scheduler_config.json", config);
+}
+
+void copy_tokenizer(const Component& part, const fs::path& folder) {
+  const fs::path target = folder / part.name;
+  fs::create_directory(target);
+  for (const char* name : kTokenizerFiles) {
+    if (!is_file(part.folder / name)) continue;
+    std::error_code problem;
+    fs::copy_file(part.folder / name, target / name, problem);
+    if (problem) throw write_error(target / name, problem.value());
+  }
+  if (!is_file(target / "tokenizer_config.json"))
+    write_json(target / "tokenizer_config.json", {{"tokenizer_class", part.class_name}});
+}
+
+/// Keys of model_index.json that are no parts: what the model is to be used with.
+json index_options(const ModelDir& model) {
+  json options = json::object();
+  for (const auto& [key, value] : model.index.json().items())
+    if (!model.find(key)) options[key] = value;
+  return options;
+}
+
+/// What the written files will take, within a few per cent.
+int64_t expected_bytes(const std::vector<Component>& parts, std::optional<at::ScalarType> dtype) {
+  int64_t bytes = 0;
+  for (const Component& part : parts) {
+    if (is_scheduler(part) || is_tokenizer(part)) continue;
+    const TensorFile file = read_part(part);
+    for (const auto& [name, tensor] : file.tensors())
+      bytes += tensor.numel() * static_cast<int64_t>(dtype && tensor.is_floating_point() ? c10::elementSize(*dtype)
+                                                                                         : tensor.element_size());
+  }
+  return bytes;
+}
+
+int64_t folder_bytes(const fs::path& folder) {
+  int64_t bytes = 0;
+  for (const auto& entry : fs::recursive_directory_iterator(folder))
+    if (entry.is_regular_file()) bytes += static_cast<int64_t>(entry.file_size());
+  return bytes;
+}
+
+/// Opens what was written as any user will and binds the weights to the networks.
+void check_written(const ModelLayout& layout, const fs::path& folder) {
+  if (!layout.missing.empty()) return;
+  if (layout.model.class_name == "DiTPipeline") check_weights(open_dit_model(folder, {}));
+  if (layout.model.class_name == "WanPipeline") check_weights(open_wan_model(folder));
+}
+
+}  // namespace
+
+ModelLayout recognise_model(const fs::path& path, const DitOptions& options) {
+  if (auto dit = recognise_dit_layout(path, options)) return *std::move(dit);
+  if (!options.vae.empty() || options.block_size)
+    throw Error(path.string() + " is not a class-conditional model (DiT): --vae and --block-size are not for it");
+  return recognise_layout(path);
+}
+
+TensorFile read_part(const Component& part) {
+  return is_dit(part) ? read_dit_transformer(part) : read_component(part);
+}
+
+ConvertResult convert_model(const ConvertRequest& request, const std::function<void(const std::string&)>& tell) {
+  const ModelLayout layout = recognise_model(request.input, request.dit);
+  if (!request.incomplete) layout.require_complete();
+  for (const auto& note : layout.notes) tell("note: " + note);
+  for (const auto& missing : layout.missing) tell("left out: " + missing);
+  PartFolder folder(request.output);
+  check_free_space(folder.path(), expected_bytes(layout.model.components, request.dtype));
+  ConvertResult result{layout.name, {}, 0};
+  std::vector<Component> written = layout.model.components;
+  for (Component& part : written) {
+    throw_if_cancelled();
+    tell("writing " + part.name + " (" + part.class_name + ")");
+    if (is_scheduler(part)) {
+      write_scheduler(part, folder.path());
+    } else if (is_tokenizer(part)) {
+      copy_tokenizer(part, folder.path());
+    } else {
+      write_network(part, folder.path(), request);
+      if (is_dit(part)) part.class_name = "DiTTransformer2DModel";
+    }
+    result.parts.push_back(part.name);
+  }
+  write_model_index(folder.path(), layout.model.class_name, written, index_options(layout.model));
+  tell("checking what was written");
+  check_written(layout, folder.path());
+  result.bytes = folder_bytes(folder.path());
+  folder.commit();
+  return result;
+}
+
+}  // namespace tessera
