@@ -102,4 +102,17 @@ BatchPlan plan_batch(const PromptFile& prompts, const Renderer& renderer, const 
   return plan;
 }
 
+void group_by_shape(BatchPlan& plan, const Renderer& renderer) {
+  std::map<std::string, size_t> groups;  // shape -> its place
+  std::vector<std::vector<BatchJob>> grouped;
+  for (BatchJob& job : plan.jobs) {
+    const auto [found, fresh] = groups.try_emplace(renderer.shape(job.job), groups.size());
+    if (fresh) grouped.emplace_back();
+    grouped[found->second].push_back(std::move(job));
+  }
+  plan.jobs.clear();
+  for (std::vector<BatchJob>& jobs : grouped)
+    for (BatchJob& job : jobs) plan.jobs.push_back(std::move(job));
+}
+
 }  // namespace tessera

@@ -40,4 +40,8 @@ std::string job_hash(const Job& job, const std::string& name, const std::string&
 BatchPlan plan_batch(const PromptFile& prompts, const Renderer& renderer, const std::filesystem::path& path,
                      const std::filesystem::path& folder, const std::string& format, const std::string& model_hash);
 
+/// Puts the jobs of one shape (see Renderer::shape) next to each other, shapes and jobs in the order of the file, so
+/// that they can be denoised together.
+void group_by_shape(BatchPlan& plan, const Renderer& renderer);
+
 }  // namespace tessera

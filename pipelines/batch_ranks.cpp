@@ -133,7 +133,7 @@ class QueueSource : public WorkSource {
     for (size_t at = 0; at < jobs_.size(); ++at) numbers_.emplace(jobs_[at], at);
   }
 
-  std::vector<const BatchJob*> next(size_t count) override { return jobs_of(queue_.next(count)); }
+  std::vector<const BatchJob*> next(size_t count, bool wait) override { return jobs_of(queue_.next(count, wait)); }
   std::vector<const BatchJob*> ahead() const override { return jobs_of(queue_.ahead()); }
   int deaths(const BatchJob& job) const override { return queue_.deaths(numbers_.at(&job)); }
   bool record(const BatchJob& job, const ManifestEntry& entry) override {

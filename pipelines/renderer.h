@@ -54,7 +54,11 @@ class Renderer {
 /// Call it before any tensor is made. Throws Error for a folder that holds no model this program can run.
 std::unique_ptr<Renderer> open_renderer(const Job& like);
 
-/// Seconds of one call of the network for a prepared job, measured.
-double seconds_per_call(Renderer& renderer, const Job& job);
+/// Seconds that a prepared job takes, measured.
+struct Timing {
+  double call = 0;    ///< of the network
+  double decode = 0;  ///< all frames decoded and written; from the first frames where there are more than 17
+};
+Timing time_job(Renderer& renderer, const Job& job);
 
 }  // namespace tessera

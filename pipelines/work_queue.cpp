@@ -173,16 +173,17 @@ std::vector<size_t> WorkQueue::start(size_t count) {
   return jobs;
 }
 
-std::vector<size_t> WorkQueue::next(size_t count) {
-  for (Milliseconds wait = kLeastWait;; wait = std::min(2 * wait, kMostWait)) {
+std::vector<size_t> WorkQueue::next(size_t count, bool wait) {
+  for (Milliseconds pause = kLeastWait;; pause = std::min(2 * pause, kMostWait)) {
     throw_if_cancelled();
     throw_if_stopped(store_);
     if (leased_.empty() && !drawn_out_) draw();
-    if (leased_.empty() && drawn_out_ && take_over(count)) wait = kLeastWait;
+    if (leased_.empty() && drawn_out_ && take_over(count)) pause = kLeastWait;
     if (const auto jobs = start(count); !jobs.empty()) return jobs;
     if (!leased_.empty()) continue;
     if (drawn_out_ && open_.empty()) return {};
-    if (drawn_out_) std::this_thread::sleep_for(wait);
+    if (drawn_out_ && !wait) return {};
+    if (drawn_out_) std::this_thread::sleep_for(pause);
   }
 }
 

@@ -83,8 +83,9 @@ class WorkQueue {
   WorkQueue& operator=(const WorkQueue&) = delete;
 
   /// At most `count` jobs that follow one another, started: this member has them alone. None when all are done. Waits
-  /// while others work on the last ones. Throws Error when the run was stopped (see stop_run) or by signal; StoreLost.
-  std::vector<size_t> next(size_t count);
+  /// while others work on the last ones, unless it is told not to: then there are none. Throws Error when the run was
+  /// stopped (see stop_run) or by signal; StoreLost.
+  std::vector<size_t> next(size_t count, bool wait = true);
   /// The jobs that are leased besides: they are likely to come next.
   const std::deque<size_t>& ahead() const { return leased_; }
   /// The members that died during this job, which next() has handed out.

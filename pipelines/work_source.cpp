@@ -14,7 +14,7 @@ std::vector<const BatchJob*> ListSource::from(size_t start, size_t count) const 
   return {first, first + static_cast<std::ptrdiff_t>(std::min(count, jobs_.size() - start))};
 }
 
-std::vector<const BatchJob*> ListSource::next(size_t count) {
+std::vector<const BatchJob*> ListSource::next(size_t count, bool) {
   const auto taken = from(at_, count);
   at_ += taken.size();
   return taken;

@@ -12,9 +12,10 @@ namespace tessera {
 class WorkSource {
  public:
   virtual ~WorkSource() = default;
-  /// The next jobs, at most `count`; none when there is nothing left to do. May wait for other processes. Throws Error
-  /// when the run was stopped.
-  virtual std::vector<const BatchJob*> next(size_t count) = 0;
+  /// The next jobs, at most `count`; none when there is nothing left to do. With `wait` it may wait for other processes
+  /// (and for what this one has not recorded yet), without it there are none then. Throws Error when the run was
+  /// stopped.
+  virtual std::vector<const BatchJob*> next(size_t count, bool wait) = 0;
   /// Jobs that are likely to come next, so that their prompts can be encoded together with those of next().
   virtual std::vector<const BatchJob*> ahead() const = 0;
   /// How many processes died while they rendered this job.
@@ -34,7 +35,7 @@ class ListSource : public WorkSource {
  public:
   ListSource(std::vector<const BatchJob*> jobs, Manifest& manifest) : jobs_(std::move(jobs)), manifest_(manifest) {}
 
-  std::vector<const BatchJob*> next(size_t count) override;
+  std::vector<const BatchJob*> next(size_t count, bool wait) override;
   std::vector<const BatchJob*> ahead() const override;
   int deaths(const BatchJob&) const override { return 0; }
   bool record(const BatchJob& job, const ManifestEntry& entry) override;
