@@ -1,13 +1,16 @@
 #include <unistd.h>
 
 #include <iostream>
+#include <optional>
 #include <set>
 
 #include "app/batch_workers.h"
 #include "app/command_line.h"
 #include "app/commands.h"
 #include "app/help.h"
+#include "app/live_fid.h"
 #include "core/cancel.h"
+#include "core/device.h"
 #include "core/error.h"
 #include "core/ranks.h"
 #include "pipelines/batch.h"
@@ -26,6 +29,7 @@ struct CommandOptions {
   int workers = 1;
   std::string shard;
   SharedBatch shared;
+  LiveFidOptions fid;
 };
 
 /// Options of generate that mean something else, or nothing, for a whole file.
@@ -134,13 +138,31 @@ void make_gallery(const CommandOptions& options) {
   }
 }
 
-void render(const BatchPlan& plan, Renderer& renderer, const CommandOptions& options) {
+/// The score of all that the folder holds of this plan.
+void report_fid(const LiveFid& fid, const BatchPlan& plan, const CommandOptions& options) {
+  const auto note = [&](const std::string& text) { say(text, options); };
+  if (options.batch.shard) {
+    note("the features of this part are kept; run again with --resume and without --shard for the FID of the whole");
+    return;
+  }
+  const FeatureStatistics statistics = fid.collect(plan, options.batch.folder, note);
+  if (statistics.count() < 2)
+    note("no FID: it needs at least 2 pictures, and " + std::to_string(statistics.count()) + " are done");
+  else
+    fid.report(statistics);
+}
+
+void render(const BatchPlan& plan, Renderer& renderer, const CommandOptions& options, const LiveFid* fid) {
   BatchSummary so_far;
-  const BatchListener listener = {[&](const std::string& text) { say(text, options); },
-                                  [&](const ManifestEntry& entry, const BatchSummary& summary) {
-                                    so_far = summary;
-                                    print_finished(entry, options);
-                                  }};
+  BatchListener listener = {[&](const std::string& text) { say(text, options); },
+                            [&](const ManifestEntry& entry, const BatchSummary& summary) {
+                              so_far = summary;
+                              print_finished(entry, options);
+                            }};
+  if (fid)
+    listener.tap = [&](const BatchJob& job, std::unique_ptr<FrameWriter> writer) {
+      return fid->tap(job, options.batch.folder, std::move(writer));
+    };
   try {
     so_far = render_alone_or_together(plan, renderer, options, listener);
   } catch (const Error& error) {
@@ -155,6 +177,7 @@ void render(const BatchPlan& plan, Renderer& renderer, const CommandOptions& opt
   say(std::to_string(so_far.done) + " rendered, " + std::to_string(so_far.skipped) + " done already, " +
           std::to_string(so_far.failed) + " failed",
       options);
+  if (fid) report_fid(*fid, plan, options);
   if (so_far.failed > 0)
     throw Error(std::to_string(so_far.failed) + " of " + std::to_string(so_far.total) + " jobs failed; see " +
                     (options.batch.folder / "manifest.jsonl").string() + ", try again with --resume",
@@ -192,16 +215,20 @@ void run(CommandOptions& options, const CLI::App& command) {
   if (options.batch.shard) plan = shard_of(plan, *options.batch.shard);
   if (!is_member(ranks))
     for (const std::string& note : plan.notes) say(note, options);
+  std::optional<LiveFid> fid;
+  options.fid.json = options.job.json;
+  if (!options.fid.reference.empty()) fid.emplace(options.fid, open_device(prompts.jobs.front().job.device));
   if (options.dry_run)
     print_plan(plan, estimate_batch(plan, *renderer, options.batch), options.job.json);
   else
-    render(plan, *renderer, options);
+    render(plan, *renderer, options, fid ? &*fid : nullptr);
 }
 
 void add_batch_options(CLI::App& command, CommandOptions& options) {
   command.add_option("PROMPTS", options.prompts, "Prompt file: JSON, JSONL, YAML or text; docs/batch.md has the forms")
       ->group("What to render");
   add_job_options(command, options.job, left_out());
+  add_live_fid_options(command, options.fid);
   command.add_option("-o,--output", options.folder, "Folder for outputs and manifest.jsonl; made when missing")
       ->type_name("DIR")
       ->group("Output");

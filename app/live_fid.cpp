@@ -99,25 +99,30 @@ class LiveFidWriter : public FrameWriter {
 
 void add_live_fid_options(CLI::App& command, LiveFidOptions& options) {
   const std::string group = "Scoring while rendering";
-  command
-      .add_option(option_names("", {"fid-reference"}), options.reference,
-                  "Print the FID of all rendered pictures and frames to these statistics (see tessera fid)")
-      ->type_name("FILE.npz")
-      ->group(group);
-  command
-      .add_option(option_names("", {"fid-weights"}), options.weights,
-                  "The FID Inception's file; without it from the cache")
-      ->type_name("FILE")
-      ->group(group);
+  CLI::Option* reference =
+      command
+          .add_option(option_names("", {"fid-reference"}), options.reference,
+                      "Print the FID of all rendered pictures and frames to these statistics (see tessera fid)")
+          ->type_name("FILE.npz")
+          ->group(group);
+  CLI::Option* weights = command
+                             .add_option(option_names("", {"fid-weights"}), options.weights,
+                                         "The FID Inception's file; without it from the cache")
+                             ->type_name("FILE")
+                             ->needs(reference)
+                             ->group(group);
   command
       .add_option(option_names("", {"fid-extractor"}), options.extractor,
                   "A TorchScript program in Inception's place, which this runs; the score is then no FID")
       ->type_name("FILE")
+      ->needs(reference)
+      ->excludes(weights)
       ->group(group);
   command
       .add_option(option_names("", {"fid-protocol"}), options.protocol,
                   "How pictures are resized: pytorch-fid, torch-fidelity or clean")
       ->type_name("NAME")
+      ->needs(reference)
       ->capture_default_str()
       ->group(group);
 }

@@ -45,11 +45,8 @@ void write_statistics(const std::filesystem::path& path, const StatisticsFile& s
 
 StatisticsFile read_statistics(const std::filesystem::path& path) {
   const NpzFile file(path);
-  if (!file.has("mu") || !file.has("sigma")) {
-    std::string there;
-    for (const std::string& name : file.names()) there += (there.empty() ? "" : ", ") + name;
-    throw Error(file.where() + ": want statistics, the arrays mu and sigma, found " + (there.empty() ? "none" : there));
-  }
+  if (!file.has("mu") || !file.has("sigma"))
+    throw Error(file.where() + ": want statistics, the arrays mu and sigma, found " + file.listing());
   const NpyHeader header = file.header("mu");
   if (header.shape.size() != 1 || header.shape[0] < 1 || header.shape[0] > kMostFeatures) {
     throw Error(c10::str(file.where(), ": want mu [D] with D from 1 to ", kMostFeatures, ", found ",

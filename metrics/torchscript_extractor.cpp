@@ -31,7 +31,7 @@ struct TorchScriptExtractor::Program {
 
 TorchScriptExtractor::TorchScriptExtractor(const std::filesystem::path& path, const std::string& sha256,
                                            const std::string& standard_name, at::IntArrayRef example, at::Device device)
-    : program_(std::make_unique<Program>()), path_(path) {
+    : program_(std::make_unique<Program>()), path_(path), device_(device) {
   TORCH_CHECK(example.size() == 4 || example.size() == 5, "TorchScriptExtractor: want 4 or 5 sizes, got ", example);
   try {
     program_->module = torch::jit::load(path.string(), device);
@@ -57,7 +57,7 @@ TorchScriptExtractor::TorchScriptExtractor(const std::filesystem::path& path, co
   info_.sha256 = sha256;
   info_.dtype = "float32";
   info_.is_standard = !standard_name.empty();
-  info_.dims = run(at::zeros(example, at::TensorOptions(device).dtype(video ? at::kByte : at::kFloat))).size(1);
+  info_.dims = run(at::zeros(example, at::TensorOptions().dtype(video ? at::kByte : at::kFloat))).size(1);
 }
 
 TorchScriptExtractor::~TorchScriptExtractor() = default;
@@ -66,7 +66,7 @@ at::Tensor TorchScriptExtractor::run(const at::Tensor& pixels) const {
   const at::NoGradGuard no_gradients;
   std::optional<c10::IValue> answer;
   try {
-    answer = program_->module.get_method("forward")({pixels}, program_->arguments);
+    answer = program_->module.get_method("forward")({pixels.to(device_)}, program_->arguments);
   } catch (const std::exception& error) {
     throw Error(c10::str(path_.string(), ": this TorchScript program fails on an input of ", pixels.scalar_type(), " ",
                          pixels.sizes(), ": ", reason(error)));

@@ -36,6 +36,7 @@ class TorchScriptExtractor : public Extractor {
   struct Program;
   std::unique_ptr<Program> program_;
   std::filesystem::path path_;
+  at::Device device_;
   ExtractorInfo info_;
 };
 

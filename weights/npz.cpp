@@ -33,10 +33,21 @@ struct NpzFile::Archive {
   const ZipEntry& entry(const std::string& name) const {
     const auto found = entries.find(name + std::string(kSuffix));
     if (found != entries.end()) return found->second;
-    std::vector<std::string> there;
+    throw Error(where + ": it has no array " + shown(name) + ", only " + listing());
+  }
+  std::vector<std::string> names() const {
+    std::vector<std::string> names;
     for (const auto& [file, entry] : entries)
-      if (file.ends_with(kSuffix)) there.push_back(file.substr(0, file.size() - kSuffix.size()));
-    throw Error(where + ": it has no array " + shown(name) + (there.empty() ? "" : suggestion(name, there)));
+      if (file.ends_with(kSuffix)) names.push_back(file.substr(0, file.size() - kSuffix.size()));
+    return names;
+  }
+  std::string listing() const {
+    constexpr size_t kShown = 8;
+    const std::vector<std::string> all = names();
+    std::string text;
+    for (size_t i = 0; i < std::min(all.size(), kShown); ++i) text += (i ? ", " : "") + shown(all[i]);
+    if (all.size() > kShown) text += " and " + std::to_string(all.size() - kShown) + " more";
+    return all.empty() ? "no arrays" : text;
   }
 
   FileMap map;
@@ -139,10 +150,11 @@ const std::string& NpzFile::where() const {
 }
 
 std::vector<std::string> NpzFile::names() const {
-  std::vector<std::string> names;
-  for (const auto& [file, entry] : archive_->entries)
-    if (file.ends_with(kSuffix)) names.push_back(file.substr(0, file.size() - kSuffix.size()));
-  return names;
+  return archive_->names();
+}
+
+std::string NpzFile::listing() const {
+  return archive_->listing();
 }
 
 bool NpzFile::has(const std::string& name) const {

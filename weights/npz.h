@@ -23,6 +23,8 @@ class NpzFile {
   const std::string& where() const;
   /// Names of the arrays, without ".npy".
   std::vector<std::string> names() const;
+  /// The names for a message, on one line: `"mu", "sigma" and 3 more`.
+  std::string listing() const;
   bool has(const std::string& name) const;
 
   /// Type and shape of an array, read without its data. Throws Error when there is none of that name, or when the
