@@ -30,7 +30,7 @@ asan: setup
 	ASAN_OPTIONS=detect_leaks=0 ctest --test-dir build/asan --output-on-failure -L asan -j $(JOBS)
 
 # Needs clang; FUZZ_SECONDS for each target.
-FUZZERS := fuzz_safetensors fuzz_torch_archive fuzz_json fuzz_tokenizer
+FUZZERS := fuzz_safetensors fuzz_torch_archive fuzz_npz fuzz_json fuzz_tokenizer
 FUZZ_SECONDS ?= 600
 fuzz: setup
 	cmake --preset fuzz -DTESSERA_LIBTORCH="$$(scripts/setup)"

@@ -142,7 +142,7 @@ bool is_sound_map(std::string_view map) {
   if (map.size() <= sizeof size) return false;
   std::memcpy(&size, map.data(), sizeof size);
   map.remove_prefix(sizeof size);
-  if (size >= map.size() || map.back() != '\0') return false;
+  if (size < sizeof size || size >= map.size() || map.back() != '\0') return false;
   return Trie(map.substr(0, size), map.size() - size).sound();
 }
 
