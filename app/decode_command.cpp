@@ -4,6 +4,7 @@
 #include "app/commands.h"
 #include "app/help.h"
 #include "core/cancel.h"
+#include "core/job.h"
 #include "pipelines/decode.h"
 
 namespace tessera {
@@ -24,6 +25,9 @@ void add_decode_command(CLI::App& root) {
       ->group("Output");
   command->add_option("-m,--model", options->request.model, "Model directory; without it the recipe's")
       ->type_name("DIR")
+      ->group("Model and machine");
+  command->add_option("--vae-tile", options->request.vae_tile, find_job_option("vae-tile").help)
+      ->type_name("PIXELS")
       ->group("Model and machine");
   command->add_option("--dtype", options->request.dtype, "Precision of the autoencoder: auto, fp32, bf16 or fp16")
       ->type_name("NAME")

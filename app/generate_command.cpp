@@ -71,6 +71,10 @@ nlohmann::ordered_json result_json(const GeneratedOutput& output) {
             {"reused", output.step_cache.reused},
             {"mean_change", output.step_cache.mean_change},
             {"largest_change", output.step_cache.largest_change}}},
+          {"normalizers",
+           {{"values", output.normalizers.values},
+            {"near_zero", output.normalizers.near_zero},
+            {"negative", output.normalizers.negative}}},
           {"job", output.recipe["job"]}};
 }
 

@@ -22,7 +22,8 @@ std::vector<std::string> decode_file(const DecodeRequest& request, ProgressStyle
   if (!request.model.empty()) job.model = request.model;
   job.output = request.output;
   job.device = request.device;
-  job.dtype = request.dtype;
+  if (request.dtype != "auto") job.dtype = request.dtype;
+  if (!request.vae_tile.empty()) set_job_option(job, find_job_option("vae-tile"), request.vae_tile);
   if (!job.model.empty() && is_dit_model(job.model)) return decode_class_latents(job, request.latents, progress, note);
   const WanModel model = open_wan_model(job.model.empty() ? find_bundled_model() : std::filesystem::path(job.model));
   const at::Tensor latents = read_latents(request.latents, model);
@@ -31,7 +32,7 @@ std::vector<std::string> decode_file(const DecodeRequest& request, ProgressStyle
   check_free_space(job.output, largest_output_bytes(job));
   const auto writer = open_output(job, 0);
   for (const std::string& text : notes) note(text);
-  const auto vae = load_vae(model, request.dtype, device);
+  const auto vae = load_vae(model, job.dtype, device);
   Progress bar("decoding", *job.frames, progress);
   const std::string problem = decode_to(*writer, model, vae, latents.to(device), bar, job);
   if (!problem.empty())

@@ -58,12 +58,14 @@ class Generation {
       if (i > 0) writer = open_writer(i);
       watch.lap();
       StepCache cache(job_.step_cache.value_or(0.0));
-      const at::Tensor latents = denoise_output(*transformer, conditioning, cache, i);
+      NormalizerStats stats;
+      const at::Tensor latents = denoise_output(*transformer, conditioning, cache, stats, i);
+      const NormalizerReport normalizers = report_of(stats);
       if (i + 1 == job_.count) transformer.reset();
       const double denoise_seconds = watch.lap();
       decode_output(latents, *writer, i);
       listener_.done({output_name(job_, i), output_files(job_, i), output_recipe(job_, i), text_seconds,
-                      denoise_seconds, watch.lap(), cache.report()});
+                      denoise_seconds, watch.lap(), cache.report(), normalizers});
     }
   }
 
@@ -95,16 +97,29 @@ class Generation {
   }
 
   at::Tensor denoise_output(const Loaded<WanTransformer>& transformer, const Conditioning& conditioning,
-                            StepCache& cache, int64_t i) {
+                            StepCache& cache, NormalizerStats& stats, int64_t i) {
     const auto draw = noise_source(static_cast<uint64_t>(job_.seed + i));
     const at::Tensor noise = latents_.defined() ? latents_.narrow(0, i, 1) : draw(latent_shape(job_, model_));
     const auto sampler = sampler_of(job_, model_);
     sampler->set_noise(draw);
     Progress progress(label("denoising", i), sampler->calls(), listener_.progress);
-    const at::Tensor latents = denoise(*sampler, transformer, conditioning, noise.to(device_), guidance_of(job_), cache,
-                                       [&](int64_t, int64_t, const at::Tensor&) { progress.advance(); });
+    const at::Tensor latents = denoise(
+        *sampler, transformer, conditioning, noise.to(device_), guidance_of(job_), cache,
+        [&](int64_t, int64_t, const at::Tensor&) { progress.advance(); }, &stats);
     if (job_.step_cache) listener_.note(step_cache_text(cache.report()));
     return latents;
+  }
+
+  /// The counts, and a line for the user when the guard had to step in.
+  NormalizerReport report_of(const NormalizerStats& stats) const {
+    if (!stats.values.defined()) return {};
+    const NormalizerReport report{stats.values.item<int64_t>(), stats.near_zero.item<int64_t>(),
+                                  stats.negative.item<int64_t>()};
+    if (report.near_zero > 0)
+      listener_.note(std::to_string(report.near_zero) + " of " + std::to_string(report.values) +
+                     " normalisers of MHLA were nearly zero and were held away from it; " +
+                     std::to_string(report.negative) + " were negative");
+    return report;
   }
 
   void decode_output(const at::Tensor& latents, FrameWriter& writer, int64_t i) {

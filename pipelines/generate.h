@@ -12,13 +12,19 @@
 
 namespace tessera {
 
+/// How often the normaliser of MHLA was in trouble while an output was denoised; see NormalizerStats.
+struct NormalizerReport {
+  int64_t values = 0, near_zero = 0, negative = 0;
+};
+
 /// One finished output.
 struct GeneratedOutput {
   std::string path;                ///< as asked for; a pattern when every frame has its own file
   std::vector<std::string> files;  ///< what was written
   nlohmann::ordered_json recipe;   ///< see output_recipe
   double text_seconds = 0, denoise_seconds = 0, decode_seconds = 0;
-  StepCacheReport step_cache;  ///< all calls reached the network unless the job asks for a step cache
+  StepCacheReport step_cache;         ///< all calls reached the network unless the job asks for a step cache
+  NormalizerReport normalizers = {};  ///< all 0 for a model without them
 };
 
 /// Whom to tell while a job runs.

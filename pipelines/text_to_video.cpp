@@ -20,15 +20,17 @@ at::Tensor encode_prompt(const Umt5Encoder& encoder, const std::vector<int64_t>&
   return at::constant_pad_nd(encoder.forward(row, {}), {0, 0, 0, length - tokens});  // [1, length, d_model]
 }
 
-ConditionalModel network_of(const Loaded<WanTransformer>& transformer) {
-  return [&transformer](const at::Tensor& x, const at::Tensor& timesteps, const at::Tensor& context) {
-    return transformer.part(x.to(transformer.dtype), timesteps, context.to(transformer.dtype));
+ConditionalModel network_of(const Loaded<WanTransformer>& transformer, NormalizerStats* stats) {
+  return [&transformer, stats](const at::Tensor& x, const at::Tensor& timesteps, const at::Tensor& context) {
+    return transformer.part(x.to(transformer.dtype), timesteps, context.to(transformer.dtype), stats);
   };
 }
 
 at::Tensor denoise(Sampler& sampler, const Loaded<WanTransformer>& transformer, const Conditioning& conditioning,
-                   const at::Tensor& noise, const GuidanceConfig& guidance, StepCache& cache, const OnStep& on_step) {
-  const GuidedModel guided(guidance, cache.wrap(network_of(transformer)), conditioning.positive, conditioning.negative);
+                   const at::Tensor& noise, const GuidanceConfig& guidance, StepCache& cache, const OnStep& on_step,
+                   NormalizerStats* stats) {
+  const GuidedModel guided(guidance, cache.wrap(network_of(transformer, stats)), conditioning.positive,
+                           conditioning.negative);
   return run_sampler(sampler, noise, guided, on_step);
 }
 

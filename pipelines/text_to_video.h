@@ -30,15 +30,17 @@ struct Conditioning {
   at::Tensor positive, negative;  ///< [1, length, text_dim]; negative undefined without guidance
 };
 
-/// The denoiser as samplers call it: the sample and the text states are cast to its dtype. It must outlive the result.
-ConditionalModel network_of(const Loaded<WanTransformer>& transformer);
+/// The denoiser as samplers call it: the sample and the text states are cast to its dtype. It must outlive the result,
+/// and so must `stats`, which counts MHLA's normalisers.
+ConditionalModel network_of(const Loaded<WanTransformer>& transformer, NormalizerStats* stats = nullptr);
 
 /// From noise to normalised latents: noise [1, z_dim, t, h, w] float32 on the transformer's device; the same back.
 /// Guidance combines both branches, which run as one batch; at a scale of 1 or less the prompt runs alone. `cache`
 /// (fresh for this trajectory) may spare calls of the transformer.
 /// Throws Error when a stop was asked for (before the next step) or the latents are no longer finite (exit code 4).
 at::Tensor denoise(Sampler& sampler, const Loaded<WanTransformer>& transformer, const Conditioning& conditioning,
-                   const at::Tensor& noise, const GuidanceConfig& guidance, StepCache& cache, const OnStep& on_step);
+                   const at::Tensor& noise, const GuidanceConfig& guidance, StepCache& cache, const OnStep& on_step,
+                   NormalizerStats* stats = nullptr);
 
 /// Frames of normalised latents, chunk by chunk: `sink` gets [1, 3, t, H, W] in [0, 1], float32. `tile` is
 /// Job::vae_tile; 0 decodes frames whole.

@@ -55,6 +55,23 @@ TEST_F(Recipe, TheModelDecidesWhatIsLeftOpen) {
   EXPECT_TRUE(notes.empty());
 }
 
+TEST_F(Recipe, LargeFramesAreDecodedInTilesUnlessTheUserSaysOtherwise) {
+  EXPECT_FALSE(complete(asked()).vae_tile.has_value());
+  Job job = asked();
+  job.width = 4096;
+  job.height = 4096;  // 190 bytes for each of 4 channels and 16.8 million pixels
+  EXPECT_EQ(complete(job).vae_tile, 512);
+  ASSERT_EQ(notes.size(), 1u);
+  EXPECT_EQ(notes[0],
+            "decoding whole frames of 4096x4096 would take about 11 GiB: decoding in tiles of 512 pixels (--vae-tile 0 "
+            "for whole frames)");
+  job.vae_tile = 0;
+  EXPECT_EQ(complete(job).vae_tile, 0);
+  EXPECT_TRUE(notes.empty());
+  job.vae_tile = 191;
+  EXPECT_EQ(refusal(job), "--vae-tile 191 is too small for this model: want at least 192, or 0 to decode whole frames");
+}
+
 TEST_F(Recipe, GenerationDefaultsOfTheModelComeFirst) {
   nlohmann::json index = model.folder.index.json();
   index["generation_defaults"] = {{"width", 128}, {"steps", 30}, {"cfg_scale", 4}, {"sampler", "euler"}};
