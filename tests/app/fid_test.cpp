@@ -13,7 +13,7 @@ namespace {
 
 using test::tessera;
 
-const std::filesystem::path kFolder = test::fixture_folder() / "protocols";
+const std::filesystem::path kFolder = std::filesystem::path(TESSERA_DEFAULT_FIXTURES) / "protocols";
 
 struct FidCommand : testing::Test {
   static void SetUpTestSuite() {

@@ -15,7 +15,7 @@ namespace tessera {
 namespace {
 
 struct ProtocolsParity : testing::Test {
-  test::Fixture fixture{"protocols"};
+  test::Fixture fixture{(std::filesystem::path(TESSERA_DEFAULT_FIXTURES) / "protocols").string()};
 
   ImageFeatures measure(const std::string& set, const Extractor& extractor, const Protocol& protocol) const {
     ImageSetOptions options;
