@@ -13,6 +13,7 @@
 #include "core/device.h"
 #include "core/error.h"
 #include "core/ranks.h"
+#include "core/utf8.h"
 #include "pipelines/batch.h"
 #include "pipelines/batch_ranks.h"
 #include "pipelines/gallery.h"
@@ -68,7 +69,7 @@ void print_plan(const BatchPlan& plan, const BatchEstimate& estimate, bool json)
   }
   for (const BatchJob& job : plan.jobs)
     std::cout << job.name << "  " << *job.job.width << "x" << *job.job.height << ", " << *job.job.frames << " frames, "
-              << *job.job.steps << " steps, seed " << job.job.seed << "  " << job.job.prompt.substr(0, 60) << "\n";
+              << *job.job.steps << " steps, seed " << job.job.seed << "  " << shortened(job.job.prompt, 60) << "\n";
   std::cout << estimate.total << " outputs, " << estimate.skipped << " done already; at most "
             << megabytes(estimate.bytes) << "; denoising takes about " << clock_text(estimate.denoise_seconds)
             << ", decoding comes on top\n";
@@ -131,7 +132,7 @@ BatchSummary render_alone_or_together(const BatchPlan& plan, Renderer& renderer,
 void make_gallery(const CommandOptions& options) {
   if (!options.gallery) return;
   try {
-    write_gallery(options.batch.folder);
+    say(write_gallery(options.batch.folder).path.string() + " shows the outputs", options);
   } catch (const Error& error) {
     if (static_cast<int>(error.code()) >= 128) throw;
     say(std::string("no gallery: ") + error.what() + "; tessera gallery makes it again", options);

@@ -5,6 +5,7 @@
 #include <cmath>
 
 #include "core/error.h"
+#include "core/utf8.h"
 
 namespace tessera {
 namespace {
@@ -29,8 +30,7 @@ std::string plain_limit(double limit) {
 }
 
 std::string quoted(const std::string& value) {
-  const std::string shown = value.size() > 60 ? value.substr(0, 57) + "..." : value;
-  return nlohmann::json(shown).dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+  return nlohmann::json(shortened(value, 60)).dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
 }
 
 [[noreturn]] void refuse(const JobOption& option, const std::string& wanted, const std::string& value) {

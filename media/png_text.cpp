@@ -5,6 +5,7 @@
 #include <optional>
 
 #include "core/error.h"
+#include "core/utf8.h"
 
 namespace tessera {
 namespace {
@@ -38,23 +39,6 @@ uint32_t read_big_endian(std::string_view bytes, size_t at) {
   return value;
 }
 
-/// The next code point of UTF-8 text, moving `at` past it; none when it is malformed.
-std::optional<uint32_t> next_code_point(std::string_view text, size_t& at) {
-  const auto lead = static_cast<unsigned char>(text[at++]);
-  if (lead < 0x80) return lead;
-  const int more = lead >= 0xF0 ? 3 : lead >= 0xE0 ? 2 : lead >= 0xC0 ? 1 : -1;
-  if (more < 0 || lead > 0xF4) return {};
-  uint32_t value = lead & (0x3Fu >> more);
-  for (int i = 0; i < more; ++i, ++at) {
-    if (at >= text.size() || (static_cast<unsigned char>(text[at]) & 0xC0) != 0x80) return {};
-    value = value << 6 | (static_cast<unsigned char>(text[at]) & 0x3F);
-  }
-  constexpr std::array<uint32_t, 4> kSmallest = {0, 0x80, 0x800, 0x10000};
-  if (value < kSmallest[static_cast<size_t>(more)] || value > 0x10FFFF || (value >= 0xD800 && value <= 0xDFFF))
-    return {};
-  return value;
-}
-
 /// Latin-1 bytes of UTF-8 text when every character is a line feed or printable Latin-1, as tEXt wants.
 std::optional<std::string> to_latin1(std::string_view text) {
   std::string latin;
@@ -68,15 +52,7 @@ std::optional<std::string> to_latin1(std::string_view text) {
 
 std::string from_latin1(std::string_view latin) {
   std::string text;
-  for (const char c : latin) {
-    const auto value = static_cast<unsigned char>(c);
-    if (value < 0x80) {
-      text += c;
-    } else {
-      text += static_cast<char>(0xC0 | value >> 6);
-      text += static_cast<char>(0x80 | (value & 0x3F));
-    }
-  }
+  for (const char c : latin) append_utf8(text, static_cast<unsigned char>(c));
   return text;
 }
 
@@ -117,14 +93,6 @@ void parse_text(std::string_view type, std::string_view body, ImageText& text) {
 }
 
 }  // namespace
-
-bool is_utf8_text(std::string_view text) {
-  for (size_t at = 0; at < text.size();) {
-    const std::optional<uint32_t> c = next_code_point(text, at);
-    if (!c || *c == 0) return false;
-  }
-  return true;
-}
 
 bool is_png(std::string_view bytes) {
   return bytes.substr(0, kSignature.size()) == kSignature;

@@ -9,9 +9,6 @@ namespace tessera {
 /// Keyword -> UTF-8 text, as carried by an image. Keywords are 1 to 79 printable ASCII characters.
 using ImageText = std::map<std::string, std::string>;
 
-/// True for well-formed UTF-8 without NUL (overlong forms, surrogates and values above U+10FFFF are malformed).
-bool is_utf8_text(std::string_view text);
-
 /// `png` with one text chunk per entry after IHDR, in keyword order: tEXt where the text is printable Latin-1 and line
 /// feeds, else iTXt (uncompressed UTF-8). Throws Error for a bad keyword and for text that is not UTF-8.
 std::string insert_png_text(std::string_view png, const ImageText& text);

@@ -6,6 +6,7 @@
 
 #include "core/atomic_file.h"
 #include "core/error.h"
+#include "core/utf8.h"
 #include "media/codecs.h"
 #include "media/image_io.h"
 #include "media/libav.h"

@@ -7,6 +7,7 @@
 #include <unordered_map>
 
 #include "core/error.h"
+#include "core/utf8.h"
 
 namespace tessera {
 namespace {
@@ -98,52 +99,22 @@ constexpr std::array<char32_t, 32> kWindows1252 = {0x20AC, 0x81,   0x201A, 0x019
 
 constexpr char32_t kReplacement = 0xFFFD;
 
-/// Bytes of the UTF-8 sequence that `lead` begins; 0 when it begins none.
-size_t sequence_length(unsigned char lead) {
-  if (lead < 0x80) return 1;
-  if (lead < 0xC2 || lead > 0xF4) return 0;
-  return lead < 0xE0 ? 2 : lead < 0xF0 ? 3 : 4;
-}
-
 std::u32string decode_utf8(const std::string& text) {
   std::u32string out;
-  for (size_t i = 0; i < text.size();) {
-    const auto byte = [&](size_t k) { return static_cast<unsigned char>(text[k]); };
-    const unsigned char lead = byte(i);
-    const size_t length = sequence_length(lead);
-    char32_t code = length == 1 ? lead : lead & (0x7F >> length);
-    bool valid = length > 0 && i + length <= text.size();
-    for (size_t k = 1; valid && k < length; ++k) {
-      valid = (byte(i + k) & 0xC0) == 0x80;
-      code = code << 6 | (byte(i + k) & 0x3F);
-    }
-    constexpr std::array<char32_t, 5> kSmallest = {0, 0, 0x80, 0x800, 0x10000};
-    if (!valid || code < kSmallest[length] || code > 0x10FFFF || (code >= 0xD800 && code < 0xE000))
-      throw Error("the prompt is not UTF-8 text: bad byte at position " + std::to_string(i) + " of " +
+  for (size_t at = 0; at < text.size();) {
+    const size_t start = at;
+    const auto code = next_code_point(text, at);
+    if (!code)
+      throw Error("the prompt is not UTF-8 text: bad byte at position " + std::to_string(start) + " of " +
                   std::to_string(text.size()) + "; convert it to UTF-8");
-    out += code;
-    i += length;
+    out += static_cast<char32_t>(*code);
   }
   return out;
 }
 
 std::string encode_utf8(const std::u32string& text) {
   std::string out;
-  for (const char32_t c : text) {
-    const auto tail = [&](int shift) { out += static_cast<char>(0x80 | (c >> shift & 0x3F)); };
-    if (c < 0x80) {
-      out += static_cast<char>(c);
-    } else if (c < 0x800) {
-      out += static_cast<char>(0xC0 | c >> 6);
-      tail(0);
-    } else if (c < 0x10000) {
-      out += static_cast<char>(0xE0 | c >> 12);
-      tail(6), tail(0);
-    } else {
-      out += static_cast<char>(0xF0 | c >> 18);
-      tail(12), tail(6), tail(0);
-    }
-  }
+  for (const char32_t c : text) append_utf8(out, c);
   return out;
 }
 

@@ -3,10 +3,13 @@
 #include <algorithm>
 #include <iterator>
 
+#include "core/utf8.h"
+
 namespace tessera {
 namespace {
 
 constexpr size_t kDeepest = 64;
+constexpr size_t kLongestMessage = 200;
 constexpr int64_t kMostValues = 4000000;
 
 /// Lets the parser's events know how far the text is read.
@@ -63,7 +66,8 @@ class Builder {
     const std::string what = error.what();
     const size_t column = what.find(", column ");
     const size_t detail = what.find(": ", column == std::string::npos ? what.find("] ") : column);
-    throw JsonSyntaxError{line(), detail == std::string::npos ? what : what.substr(detail + 2)};
+    const std::string text = detail == std::string::npos ? what : what.substr(detail + 2);
+    throw JsonSyntaxError{line(), shortened(text, kLongestMessage)};  // it quotes the file
   }
 
  private:
@@ -129,9 +133,7 @@ const LocatedJson* LocatedJson::find(const std::string& key) const {
 std::string LocatedJson::shown() const {
   if (is_object()) return "an object";
   if (is_array()) return "an array";
-  std::string text = scalar.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
-  if (text.size() > 60) text.replace(57, std::string::npos, "...");
-  return text;
+  return shortened(scalar.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace), 60);
 }
 
 LocatedJson parse_located_json(std::string_view text, int64_t first_line) {

@@ -7,6 +7,7 @@
 #include <set>
 
 #include "core/error.h"
+#include "core/utf8.h"
 
 namespace tessera {
 namespace {
@@ -143,7 +144,7 @@ class ParametersReader {
     try {
       find_job_option(option);
     } catch (const Error&) {
-      refused_.push_back("\"" + name + ": " + value.substr(0, 40) + "\"");
+      refused_.push_back("\"" + name + ": " + shortened(value, 40) + "\"");
       return;
     }
     if (option == "steps" && job_.sigmas) return;

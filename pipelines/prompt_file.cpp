@@ -6,7 +6,7 @@
 
 #include "core/error.h"
 #include "core/sha256.h"
-#include "media/png_text.h"
+#include "core/utf8.h"
 
 namespace tessera {
 namespace {
@@ -97,7 +97,7 @@ class Expansion {
       std::string problem;
       const std::string name = safe_name(id, problem);
       if (!problem.empty())
-        mistakes_.add(entry.line, "the id " + nlohmann::json(id).dump().substr(0, 80) + " " + problem);
+        mistakes_.add(entry.line, "the id " + shortened(nlohmann::json(id).dump(), 80) + " " + problem);
       else
         expand(entry, job, name, "", axes, 0);
     }
@@ -164,7 +164,7 @@ class Expansion {
     if (!problem.empty())
       return mistakes_.add(
           made.line, "the name " +
-                         nlohmann::json(made.job.output.empty() ? made.id : made.job.output).dump().substr(0, 80) +
+                         shortened(nlohmann::json(made.job.output.empty() ? made.id : made.job.output).dump(), 80) +
                          " " + problem);
     const auto [twin, fresh] = ids_.try_emplace(in_lower_case(made.id), std::pair{made.line, made.id});
     if (!fresh) {

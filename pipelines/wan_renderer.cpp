@@ -3,6 +3,7 @@
 #include <set>
 
 #include "core/cancel.h"
+#include "core/utf8.h"
 #include "pipelines/latents.h"
 #include "pipelines/output.h"
 #include "pipelines/recipe.h"
@@ -55,7 +56,7 @@ void WanRenderer::prepare(std::span<const Job* const> jobs, const Note& note) {
     const PromptTokens tokens = tokenize_prompt(tokenizer_, prompt, length);
     if (tokens.dropped > 0)
       note("a prompt is longer than " + std::to_string(length) + " tokens: its last " + std::to_string(tokens.dropped) +
-           " are not seen: " + prompt.substr(0, 60));
+           " are not seen: " + shortened(prompt, 60));
     texts_[key] = encode_prompt(encoder.part, tokens.ids, static_cast<int64_t>(tokens.ids.size()), device_);
   }
 }

@@ -8,17 +8,6 @@ namespace {
 using test::contains;
 using test::error_of;
 
-TEST(Utf8Text, AcceptsWellFormedTextOnly) {
-  EXPECT_TRUE(is_utf8_text(""));
-  EXPECT_TRUE(is_utf8_text("star \xC3\xA9 \xE2\x98\x85 \xF0\x9F\x8C\x99\n"));
-  EXPECT_FALSE(is_utf8_text("\xFF"));
-  EXPECT_FALSE(is_utf8_text("\xC0\x80"));          // overlong NUL
-  EXPECT_FALSE(is_utf8_text("\xED\xA0\x80"));      // surrogate
-  EXPECT_FALSE(is_utf8_text("\xF4\x90\x80\x80"));  // above U+10FFFF
-  EXPECT_FALSE(is_utf8_text("\xE2\x98"));          // cut short
-  EXPECT_FALSE(is_utf8_text(std::string_view("a\0b", 3)));
-}
-
 /// Signature, IHDR of a 1x1 picture and IEND, with the checksums that the PNG specification's own examples have.
 std::string skeleton() {
   return std::string("\x89PNG\r\n\x1a\n", 8) +
