@@ -55,4 +55,25 @@ TEST(JsonConfig, FilesThatAreNotObjectsAreRefusedByName) {
   EXPECT_NE(message_of([&] { read_json_object(path); }).find("cannot read"), std::string::npos);
 }
 
+TEST(JsonConfig, HostileTextsAreOneShortLine) {
+  const std::string path = testing::TempDir() + "hostile.json";
+  const auto error_of_text = [&](const std::string& text) {
+    std::ofstream(path) << text;
+    const std::string message = message_of([&] { JsonConfig::read(path); });
+    EXPECT_EQ(message.find('\n'), std::string::npos) << message;
+    EXPECT_LT(message.size(), 400u) << message;
+    return message;
+  };
+  EXPECT_NE(error_of_text("{\"a\": 2e308}").find("number overflow"), std::string::npos);
+  EXPECT_NE(error_of_text("{\"a\": " + std::string(100'000, '[')).find("nested more than 64"), std::string::npos);
+  EXPECT_NE(error_of_text("{\"a\": \"" + std::string(100'000, 'x')).find("not valid JSON"), std::string::npos);
+
+  const nlohmann::json object = {{"two\nlines", 18446744073709551615u}, {std::string(5000, 'k'), 1}};
+  const JsonConfig config(object, "c.json");
+  EXPECT_EQ(message_of([&] { config.integer("two\nlines"); }),
+            "c.json: \"two\\nlines\" must be a whole number, got 18446744073709551615");
+  EXPECT_LT(message_of([&] { config.text(std::string(5000, 'k')); }).size(), 300u);
+  EXPECT_EQ(message_of([&] { config.reject_unknown({"layers", "kind"}); }).find('\n'), std::string::npos);
+}
+
 }  // namespace tessera

@@ -54,7 +54,7 @@ TEST(SpieceCheck, SoundModelsPass) {
     std::ostringstream bytes;
     bytes << std::ifstream(corpus / name, std::ios::binary).rdbuf();
     EXPECT_EQ(spiece_problem(bytes.str()), "") << name;
-    EXPECT_GT(Tokenizer(corpus / name).vocab_size(), 20) << name;
+    EXPECT_GT(Tokenizer(corpus / name).vocab_size(), 10) << name;
   }
 }
 
@@ -78,7 +78,7 @@ TEST(SpieceCheck, CharacterMaps) {
   root[0] = 256u << 10;
   EXPECT_EQ(spiece_problem(normalizer(root, text)), damaged);
   EXPECT_EQ(spiece_problem(field(3, field(2, packed(uint32_t{4}) + packed(uint32_t{0}) + text))), damaged);
-  EXPECT_EQ(spiece_problem(field(3, field(2, packed(uint32_t{0}) + text))), damaged);  // no trie at all
+  EXPECT_EQ(spiece_problem(field(3, field(2, packed(uint32_t{0}) + text))), damaged);   // no trie at all
   EXPECT_EQ(spiece_problem(field(5, field(2, packed(~uint32_t{0}) + text))), damaged);  // the denormaliser's too
 }
 
