@@ -134,5 +134,37 @@ TEST(DitKeys, PositionsInTheOrderOfBlocks) {
   EXPECT_EQ(order[64].item<int64_t>(), 64);  // the second row of blocks begins in row 4
 }
 
+TEST(DitKeys, RefusesShapesThatCannotBe) {
+  const TensorFile theirs = KeyList("dit_mhla_s_2_256").file();
+  const auto error_with = [&](const std::string& name, const std::vector<int64_t>& shape) -> std::string {
+    std::map<std::string, at::Tensor> tensors = theirs.tensors();
+    if (shape.empty())
+      tensors.erase(name);
+    else
+      tensors[name] = at::empty(shape, at::kMeta);
+    try {
+      describe_dit({tensors, "x.pt"}, {}, kNothingBeside, {});
+    } catch (const Error& e) {
+      return e.what();
+    }
+    return "";
+  };
+  const auto says = [](const std::string& text, const std::string& part) {
+    return text.find(part) != std::string::npos ? testing::AssertionSuccess() : testing::AssertionFailure() << text;
+  };
+  EXPECT_TRUE(says(error_with("pos_embed", {}), "no tensor pos_embed"));
+  EXPECT_TRUE(says(error_with("pos_embed", {1, 250, 384}), "must be the square of a whole number, got 250"));
+  EXPECT_TRUE(says(error_with("pos_embed", {256, 384}), "must have 3 axes"));
+  EXPECT_TRUE(says(error_with("x_embedder.proj.weight", {384, 0, 2, 2}), "must have 4 axes"));
+  EXPECT_TRUE(says(error_with("final_layer.linear.weight", {20, 384}), "predicts 5 channels from 4"));
+  EXPECT_TRUE(
+      says(error_with("blocks.0.attn.piece_attn.conv.weight", {9, 9, 1, 1}), "do not divide a picture of 16x16"));
+  EXPECT_TRUE(says(error_with("blocks.0.attn.piece_attn.conv.weight", {5, 5, 1, 1}), "the square of a whole number"));
+  EXPECT_TRUE(says(error_with("blocks.0.mlp.fc1.weight", {}), "no tensor blocks.0.mlp.fc1.weight"));
+  const JsonConfig classes({{"num_classes", 10}}, "x.json");
+  EXPECT_THROW(describe_dit(theirs, {}, classes, {}), Error);  // the table has 1001 rows
+  EXPECT_FALSE(describe_dit(theirs, {}, {{{"num_classes", 1001}}, "x.json"}, {}).config.null_class);
+}
+
 }  // namespace
 }  // namespace tessera
