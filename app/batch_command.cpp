@@ -1,5 +1,7 @@
+#include <c10/core/impl/VirtualGuardImpl.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <iostream>
 #include <optional>
 #include <set>
@@ -63,6 +65,7 @@ void print_plan(const BatchPlan& plan, const BatchEstimate& estimate, bool json)
                                           {"done_already", estimate.skipped},
                                           {"most_bytes", estimate.bytes},
                                           {"denoise_seconds", estimate.denoise_seconds},
+                                          {"decode_seconds", estimate.decode_seconds},
                                           {"jobs", jobs}};
     std::cout << whole.dump() << std::endl;
     return;
@@ -71,8 +74,9 @@ void print_plan(const BatchPlan& plan, const BatchEstimate& estimate, bool json)
     std::cout << job.name << "  " << *job.job.width << "x" << *job.job.height << ", " << *job.job.frames << " frames, "
               << *job.job.steps << " steps, seed " << job.job.seed << "  " << shortened(job.job.prompt, 60) << "\n";
   std::cout << estimate.total << " outputs, " << estimate.skipped << " done already; at most "
-            << megabytes(estimate.bytes) << "; denoising takes about " << clock_text(estimate.denoise_seconds)
-            << ", decoding comes on top\n";
+            << megabytes(estimate.bytes) << "; one after another they take about "
+            << clock_text(estimate.denoise_seconds + estimate.decode_seconds) << ", of which "
+            << clock_text(estimate.decode_seconds) << " are decoding and writing\n";
 }
 
 /// "rank 2: ", "worker 2: " or "".
@@ -117,6 +121,17 @@ bool is_one_of_several(const Ranks& ranks) {
 /// Whether another process speaks for the whole run.
 bool is_member(const Ranks& ranks) {
   return ranks.rank > 0 || ranks.launcher == "tessera";
+}
+
+/// Processes of one machine spread over its GPUs unless one is named.
+Job with_own_device(Job job, const Ranks& ranks) {
+  if (ranks.local_rank == 0 || (job.device != "cuda" && job.device != "auto")) return job;
+  const at::Device device = open_device(job.device);
+  if (device.is_cuda()) {
+    const int count = c10::impl::VirtualGuardImpl(at::kCUDA).deviceCount();
+    job.device = "cuda:" + std::to_string(ranks.local_rank % std::max(1, count));
+  }
+  return job;
 }
 
 BatchSummary render_alone_or_together(const BatchPlan& plan, Renderer& renderer, const CommandOptions& options,
@@ -209,16 +224,18 @@ void run(CommandOptions& options, const CLI::App& command) {
   if (options.dry_run && is_member(ranks)) return;
   options.batch.progress = stderr_progress_style(options.job.quiet || is_member(ranks));
   const PromptFile prompts = read_prompt_file(options.prompts, batch_flags(command));
-  const std::unique_ptr<Renderer> renderer = open_renderer(prompts.jobs.front().job);
+  const std::unique_ptr<Renderer> renderer = open_renderer(with_own_device(prompts.jobs.front().job, ranks));
   renderer->check_weights();
   BatchPlan plan = plan_batch(prompts, *renderer, options.prompts, options.batch.folder, options.format,
                               model_hash(renderer->folder()));
   if (options.batch.shard) plan = shard_of(plan, *options.batch.shard);
+  if (options.batch.batch_size > 1) group_by_shape(plan, *renderer);
   if (!is_member(ranks))
     for (const std::string& note : plan.notes) say(note, options);
   std::optional<LiveFid> fid;
   options.fid.json = options.job.json;
-  if (!options.fid.reference.empty()) fid.emplace(options.fid, open_device(prompts.jobs.front().job.device));
+  if (!options.fid.reference.empty())
+    fid.emplace(options.fid, open_device(with_own_device(prompts.jobs.front().job, ranks).device));
   if (options.dry_run)
     print_plan(plan, estimate_batch(plan, *renderer, options.batch), options.job.json);
   else
@@ -251,6 +268,19 @@ void add_batch_options(CLI::App& command, CommandOptions& options) {
       ->type_name("N")
       ->check(CLI::NonNegativeNumber)
       ->default_str("0")
+      ->group("Running");
+  command
+      .add_option("--batch-size", options.batch.batch_size,
+                  "Denoise up to N outputs of one size and length together, with the same results; worth it for small "
+                  "pictures and on a GPU. Halved when memory runs out")
+      ->type_name("N")
+      ->check(CLI::Range(1, 256))
+      ->default_str("1")
+      ->group("Running");
+  command
+      .add_flag("--deterministic", options.batch.deterministic,
+                "Send each output through the network by itself whatever --batch-size says: bytes are then equal on "
+                "machines where they otherwise are not (docs/batch.md)")
       ->group("Running");
   command
       .add_flag("--dry-run", options.dry_run, "Check everything, print the plan and a time estimate, render nothing")

@@ -24,6 +24,7 @@ constexpr int64_t kManifestRoom = 65536;
 constexpr int64_t kTrimEvery = 16;                       // jobs
 constexpr int kMostDeaths = 2;                           // processes that may die over a job before it is given up
 constexpr int64_t kMostFrameBytes = int64_t{256} << 20;  // decoded and not yet written
+constexpr int64_t kJobBytes = kMostFrameBytes / 8;       // a decoded job counts as so much: it has a file open
 
 using JobPointer = std::shared_ptr<StartedJob>;
 
@@ -193,7 +194,7 @@ class Batch {
   }
 
   void decode(const JobPointer& job) {
-    job->decoding = {};
+    const Stopwatch watch;
     const auto failure = failure_of([&] {
       QueuedWriter writer(job, output_);
       Progress progress(label() + "decoding", *job->job.job.frames, options_.progress);
@@ -203,8 +204,8 @@ class Batch {
                         "; try --dtype fp32, another seed or a lower --cfg-scale",
                     ExitCode::kBadPixels);
     });
-    output_.post([this, job, failure] { finish(*job, job->write_failed ? job->write_failure : failure); },
-                 static_cast<int64_t>(job->latents.nbytes()));
+    job->entry.decode_seconds = watch.seconds() - job->waited_seconds;
+    output_.post([this, job, failure] { finish(*job, job->write_failed ? job->write_failure : failure); }, kJobBytes);
   }
 
   /// For a job that has no frames; the record keeps the order of the jobs.
@@ -214,8 +215,9 @@ class Batch {
 
   /// In the output thread.
   void finish(StartedJob& job, std::optional<Failure> failure) {
+    const Stopwatch watch;
     if (!failure) failure = failure_of([&] { job.entry.sha256 = sha256_of_output(job.job.job); });
-    job.entry.decode_seconds = job.decoding.seconds();
+    job.entry.decode_seconds += job.written_seconds + watch.seconds();
     if (failure) failure_of([&] { job.kept.save(job.latents); });
     record(job, failure);
   }

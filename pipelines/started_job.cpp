@@ -41,13 +41,17 @@ void QueuedWriter::finish() {
 }
 
 void QueuedWriter::post(std::function<void(FrameWriter&)> work, int64_t bytes) {
+  const Stopwatch waiting;
   thread_.post(
       [job = job_, work = std::move(work)] {
         if (job->write_failed) return;
+        const Stopwatch writing;
         job->write_failure = failure_of([&] { work(*job->writer); });
         job->write_failed = job->write_failure.has_value();
+        job->written_seconds += writing.seconds();
       },
       bytes);
+  job_->waited_seconds += waiting.seconds();
 }
 
 }  // namespace tessera

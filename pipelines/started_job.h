@@ -35,7 +35,8 @@ struct StartedJob {
   ManifestEntry entry;  ///< what its record will say
   std::unique_ptr<FrameWriter> writer;
   at::Tensor latents;
-  Stopwatch decoding;  ///< since the beginning of decoding
+  double waited_seconds = 0;   ///< of the decoding thread, for frames to be written
+  double written_seconds = 0;  ///< of the output thread
   /// Why its frames could not be written. The output thread fills it and then sets the flag.
   std::optional<Failure> write_failure;
   std::atomic<bool> write_failed = false;

@@ -1,3 +1,5 @@
+#include "tests/support/batch.h"
+
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
 #include <sys/file.h>
@@ -8,8 +10,6 @@
 #include <random>
 #include <set>
 
-#include "tests/support/fixture.h"
-#include "tests/support/process.h"
 #include "weights/safetensors.h"
 
 namespace tessera {
@@ -17,74 +17,10 @@ namespace {
 
 namespace fs = std::filesystem;
 using nlohmann::json;
+using test::batch_arguments;
 using test::ProcessResult;
-using test::TemporaryFolder;
 
-std::vector<std::string> batch_arguments(const fs::path& prompts, const fs::path& out,
-                                         const std::vector<std::string>& more = {}) {
-  std::vector<std::string> all = {TESSERA_BINARY,
-                                  "batch",
-                                  prompts,
-                                  "-o",
-                                  out,
-                                  "--quiet",
-                                  "--no-gallery",
-                                  "--size",
-                                  "32x32",
-                                  "--max-sequence-length",
-                                  "16",
-                                  "--dtype",
-                                  "fp32",
-                                  "--model",
-                                  test::fixture_folder() / "wan_pipeline" / "pipeline"};
-  all.insert(all.end(), more.begin(), more.end());
-  return all;
-}
-
-/// What a batch is made of: everything is small, so that a job takes milliseconds.
-class Batch : public testing::Test {
- protected:
-  ProcessResult run(const std::string& prompts, const std::vector<std::string>& more = {},
-                    const std::string& out = "out", long limit_file_bytes = 0) {
-    return test::Process(batch_arguments(write(prompts), folder / out, more), {}, limit_file_bytes).wait();
-  }
-
-  fs::path write(const std::string& prompts) const {
-    std::ofstream(folder / "prompts.json") << prompts;
-    return folder / "prompts.json";
-  }
-
-  std::vector<json> manifest(const std::string& out = "out") const {
-    std::istringstream lines(test::read_text(folder / out / "manifest.jsonl"));
-    std::vector<json> entries;
-    for (std::string line; std::getline(lines, line);) entries.push_back(json::parse(line));
-    return entries;
-  }
-
-  /// Every output of a folder with its bytes; the record and the lock are left out.
-  std::map<std::string, std::string> outputs(const std::string& out) const {
-    std::map<std::string, std::string> files;
-    for (const auto& entry : fs::recursive_directory_iterator(folder / out)) {
-      const std::string name = fs::relative(entry.path(), folder / out).string();
-      if (entry.is_regular_file() && name != "manifest.jsonl" && name != ".tessera.lock")
-        files[name] = test::read_text(entry.path());
-    }
-    return files;
-  }
-
-  TemporaryFolder folder;
-};
-
-/// Pictures and videos in turn.
-std::string thirty_jobs() {
-  json prompts = json::array();
-  for (int i = 0; i < 30; ++i)
-    prompts.push_back({{"id", "job" + std::to_string(i)},
-                       {"prompt", "a star, number " + std::to_string(i % 7)},
-                       {"seed", i},
-                       {"frames", i % 3 == 0 ? 5 : 1}});
-  return json{{"version", 1}, {"defaults", {{"steps", 1}}}, {"prompts", prompts}}.dump();
-}
+class Batch : public test::BatchTest {};
 
 TEST_F(Batch, RendersWhatGenerateRenders) {
   const ProcessResult result = run(R"(["a red star", {"id": "sub/clip", "prompt": "a cat", "frames": 5, "seed": 3}])",
@@ -119,9 +55,11 @@ TEST_F(Batch, KilledAnywhereAndResumedItEndsAsIfNothingHadHappened) {
   int kills = 0, rounds = 0;
   while (kills < 50) {
     const std::string out = "out" + std::to_string(rounds++);
-    const auto arguments = batch_arguments(write(thirty_jobs()), folder / out, {"--resume"});
+    const auto arguments = [&](const std::string& size) {
+      return batch_arguments(write(thirty_jobs()), folder / out, {"--resume", "--batch-size", size});
+    };
     for (int start = 0; start < 40; ++start) {
-      test::Process process(arguments);
+      test::Process process(arguments(std::to_string(1 + random() % 4)));
       // From before the first file to after the last one; later starts have less left to do.
       std::this_thread::sleep_for(std::chrono::milliseconds(random() % 700));
       process.signal(SIGKILL);
@@ -132,7 +70,7 @@ TEST_F(Batch, KilledAnywhereAndResumedItEndsAsIfNothingHadHappened) {
       }
       if (random() % 4 == 0) break;
     }
-    const ProcessResult last = test::Process(arguments).wait();
+    const ProcessResult last = test::Process(arguments("1")).wait();
     ASSERT_EQ(last.exit_code, 0) << last.err;
     EXPECT_EQ(outputs(out), want);
     std::map<std::string, int> times;
