@@ -22,23 +22,32 @@ bool is_file(const fs::path& path) {
   return fs::is_regular_file(path, ignored);
 }
 
+bool is_network(const Component& component) {
+  return component.name != "scheduler" && !component.name.starts_with("tokenizer");
+}
+
+/// Everything in a part's own folder; the weights alone of a part that shares its folder with others.
 int64_t bytes_of(const Component& component) {
   int64_t bytes = 0;
   std::error_code problem;
-  for (const fs::path& path : component.files)
+  const auto add = [&](const fs::path& path) {
     if (is_file(path)) bytes += static_cast<int64_t>(fs::file_size(path, problem));
-  const bool own_folder = component.files.empty() && !component.settings;
-  if (!own_folder) return bytes;
-  for (auto entry = fs::directory_iterator(component.folder, problem); !problem && entry != fs::directory_iterator();
-       entry.increment(problem))
-    if (is_file(entry->path())) bytes += static_cast<int64_t>(fs::file_size(entry->path(), problem));
+  };
+  if (component.settings && is_network(component)) {
+    for (const fs::path& path : weight_files(component)) add(path);
+  } else if (!component.settings) {
+    for (auto entry = fs::directory_iterator(component.folder, problem); !problem && entry != fs::directory_iterator();
+         entry.increment(problem))
+      add(entry->path());
+  }
   return bytes;
 }
 
 PartInfo read_info_of(const Component& component) {
-  PartInfo part{component.name, component.class_name, bytes_of(component), 0, {}, ""};
-  const bool network = component.name != "scheduler" && !component.name.starts_with("tokenizer");
-  if (!network || !missing_files(component).empty()) return part;
+  PartInfo part{component.name, component.class_name, 0, 0, {}, ""};
+  const bool whole = missing_files(component).empty();
+  if (whole || !component.settings) part.bytes = bytes_of(component);
+  if (!is_network(component) || !whole) return part;
   try {
     const TensorFile file = read_weights(component);
     for (const auto& [name, tensor] : file.tensors()) {

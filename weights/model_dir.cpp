@@ -194,11 +194,13 @@ TensorFile read_shards(const fs::path& index_path) {
 TensorFile read_files(const std::vector<fs::path>& files) {
   if (files.size() == 1) return read_tensors(files.front());
   std::map<std::string, at::Tensor> tensors;
-  for (const fs::path& path : files)
-    for (const auto& [name, tensor] : read_tensors(path).tensors())
+  for (const fs::path& path : files) {
+    const TensorFile file = read_tensors(path);
+    for (const auto& [name, tensor] : file.tensors())
       if (!tensors.emplace(name, tensor).second)
         throw Error(path.string() + ": tensor " + plain(name) + " is in another file of " + files.front().string() +
                     ", too");
+  }
   return {std::move(tensors), files.front().string() + " and " + std::to_string(files.size() - 1) + " more"};
 }
 
@@ -289,6 +291,16 @@ ModelDir list_model_dir(const fs::path& path) {
   if (model.class_name.empty()) model.index.fail("_class_name", "is required");
   model.components = listed_components(path, model.index);
   return model;
+}
+
+std::vector<fs::path> weight_files(const Component& component) {
+  if (!component.files.empty()) return component.files;
+  const WeightFiles found = find_weights(component.folder);
+  std::vector<fs::path> files = {found.path};
+  if (!found.sharded) return files;
+  for (const auto& [shard, promised] : promised_tensors(JsonConfig::read(found.path)))
+    files.push_back(component.folder / shard);
+  return files;
 }
 
 std::vector<std::string> missing_files(const Component& component) {

@@ -49,6 +49,10 @@ ModelDir open_model_dir(const std::filesystem::path& path);
 /// The same, whether the folders of its parts exist or not.
 ModelDir list_model_dir(const std::filesystem::path& path);
 
+/// The files that read_weights reads, an index before its shards, whether they exist or not. Throws Error when the
+/// folder has no weights or several variants and none plain.
+std::vector<std::filesystem::path> weight_files(const Component& component);
+
 /// What a part lacks of the files it needs, a sentence each naming the file: config, weights or each missing shard of
 /// them, spiece.model of a tokenizer. No weights are read.
 std::vector<std::string> missing_files(const Component& component);

@@ -262,6 +262,8 @@ TEST(ModelDir, LargeWeightsBecomeShardsThatReadBackTheSame) {
   for (const auto& [name, tensor] : tensors)
     EXPECT_TRUE(at::equal(back.at(name), name == "b" ? tensor : tensor.to(at::kBFloat16))) << name;
   EXPECT_EQ(missing_files(part), std::vector<std::string>{});
+  ASSERT_EQ(weight_files(part).size(), 4u);
+  EXPECT_EQ(weight_files(part)[1], folder / ("transformer/" + first));
   std::filesystem::remove(folder / ("transformer/" + first));
   ASSERT_EQ(missing_files(part).size(), 1u);
   EXPECT_NE(missing_files(part)[0].find(first + " (2 tensors)"), std::string::npos);
