@@ -49,8 +49,18 @@ at::Tensor KeptLatents::read() const {
 
 void KeptLatents::save(const at::Tensor& latents) const {
   if (fs::exists(path_) && read().defined()) return;
-  fs::create_directories(path_.parent_path());
-  save_latents(path_.string(), latents, job_.job, 0, job_.hash);
+  constexpr int kTries = 10;
+  for (int tries = 1;; ++tries) {
+    std::error_code ignored;
+    fs::create_directories(path_.parent_path(), ignored);
+    try {
+      save_latents(path_.string(), latents, job_.job, 0, job_.hash);
+      return;
+    } catch (const Error& error) {
+      // Another thread or process may just have removed the folder, which was empty.
+      if (error.code() != ExitCode::kUsage || tries == kTries) throw;
+    }
+  }
 }
 
 void KeptLatents::remove() const {
