@@ -104,10 +104,11 @@ TEST_F(InceptionParity, FeaturesAndDistancesOfTheKernelsOfThisMachine) {
   EXPECT_NEAR(distance(inception, 64), narrow, 1e-3 * narrow);
 }
 
-TEST_F(InceptionParity, DistanceInBfloat16StaysWithinHalfAPercent) {
+// Sets of 20 pictures scatter: 0.3 to 0.7 % by the kernels that run; with 150 pictures it was 0.1 %.
+TEST_F(InceptionParity, DistanceInBfloat16StaysWithinAPercentOnTwentyPictures) {
   const double exact = fixture.config.at("fid_exact_float64");
   for (const auto kernels : {InceptionKernels::kAuto, InceptionKernels::kComposed})
-    EXPECT_NEAR(distance(network(kernels, at::kBFloat16), 2048), exact, 5e-3 * exact);
+    EXPECT_NEAR(distance(network(kernels, at::kBFloat16), 2048), exact, 1e-2 * exact);
 }
 
 }  // namespace
