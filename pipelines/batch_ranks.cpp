@@ -256,8 +256,13 @@ BatchSummary BatchHost::finish() {
   BatchSummary whole = summary();
   for (const BatchJob* job : left()) {
     const ManifestEntry* entry = record_.manifest().find(job->id);
-    if (entry && entry->hash == job->hash) ++(entry->status == "done" ? whole.done : whole.failed);
+    if (!entry || entry->hash != job->hash) continue;
+    ++(entry->status == "done" ? whole.done : whole.failed);
+    if (entry->status == "done") KeptLatents(folder_, *job).remove();
   }
+  // A process that died while it saved latents leaves the folder alone.
+  std::error_code ignored;
+  fs::remove(folder_ / "latents", ignored);
   return whole;
 }
 
