@@ -36,7 +36,8 @@ class BatchHost {
   BatchSummary summary() const { return record_.summary(); }
   /// Whether every job is recorded, as done or as failed.
   bool all_done();
-  /// Waits until all others have left or died, removes what the dead left unfinished, merges their records into manifest.jsonl and sums up what it says of the jobs.
+  /// Waits until all others have left or died, removes what the dead left unfinished, merges their records into
+  /// manifest.jsonl and sums up what it says of the jobs.
   BatchSummary finish();
 
  private:

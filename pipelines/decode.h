@@ -10,11 +10,11 @@ namespace tessera {
 
 /// What `tessera decode` is asked to do.
 struct DecodeRequest {
-  std::string latents;  ///< a file that generate or batch kept: its header holds the recipe
-  std::string output;   ///< as Job::output
-  std::string model;    ///< "" is the recipe's
+  std::string latents;                          ///< a file that generate or batch kept: its header holds the recipe
+  std::string output;                           ///< as Job::output
+  std::string model;                            ///< "" is the recipe's
   std::string dtype = "auto", device = "auto";  ///< dtype auto is the recipe's
-  std::string vae_tile;  ///< as Job::vae_tile; "" is the recipe's
+  std::string vae_tile;                         ///< as Job::vae_tile; "" is the recipe's
 };
 
 /// Turns kept latents into frames without sampling again. Returns the files written. Throws Error: no recipe in the
