@@ -7,8 +7,8 @@
 #include <set>
 
 #include "core/error.h"
-#include "weights/shown.h"
 #include "weights/file_map.h"
+#include "weights/shown.h"
 
 namespace tessera {
 namespace {

@@ -37,8 +37,8 @@ int64_t count_numbered(const TensorFile& file, const std::string& prefix);
 /// one of model., module., diffusion_model., transformer. and _orig_mod. that every name has, again and again.
 TensorFile unwrapped(const TensorFile& file);
 
-/// The tensors of a network of class WanTransformer3DModel, UMT5EncoderModel, AutoencoderKLWan, DiTTransformer2DModel or
-/// AutoencoderKL under our names, whichever of its known layouts the file has; other classes' tensors as they are.
+/// The tensors of a network of class WanTransformer3DModel, UMT5EncoderModel, AutoencoderKLWan, DiTTransformer2DModel
+/// or AutoencoderKL under our names, whichever of its known layouts the file has; other classes' tensors as they are.
 TensorFile with_our_names(const TensorFile& file, const std::string& class_name);
 
 /// True when the transformer in `file` has the names of Wan's own code, which differ in every block from ours.

@@ -97,7 +97,7 @@ TEST(AutoencoderKl, TilesLeaveNoSeams) {
   const at::Tensor whole = vae.decode(latents), tiled = vae.decode_tiled(latents, 64);  // tiles of 16 cells, 4 shared
   ASSERT_EQ(tiled.sizes(), whole.sizes());
   EXPECT_LT(test::relative_error(tiled, whole), 0.4);
-  std::vector<int64_t> borders;                        // where tiles begin and end, in pixels
+  std::vector<int64_t> borders;  // where tiles begin and end, in pixels
   for (const int64_t cell : {0, 10, 21, 32})
     for (const int64_t border : {cell * 4, (cell + 16) * 4})
       if (border > 0 && border < 192) borders.push_back(border);
