@@ -223,13 +223,14 @@ TEST_F(BatchTogether, ASecondSignalStopsAtOnce) {
                                                {"--model", fs::path(TESSERA_SOURCE_DIR) / "weights" / "bundled",
                                                 "--size", "768x768", "--frames", "17", "--max-sequence-length", "32"});
   test::Process process(arguments);
-  // Its writer is open, so the sampling begins; one call of the network takes seconds.
+  // Its writer is open, so the sampling begins; one call of the network takes seconds, and a stop waits for its end.
   const auto begun = [&] {
     const auto names = fs::exists(folder / "out") ? test::listing(folder / "out") : std::vector<std::string>();
     return std::any_of(names.begin(), names.end(), [](const auto& name) { return name.ends_with(".part"); });
   };
   for (int i = 0; i < 3000 && !begun(); ++i) std::this_thread::sleep_for(std::chrono::milliseconds(10));
   ASSERT_TRUE(begun());
+  std::this_thread::sleep_for(std::chrono::milliseconds(500));  // the transformer is read, the first call has begun
   process.signal(SIGINT);
   std::this_thread::sleep_for(std::chrono::milliseconds(20));
   process.signal(SIGINT);
