@@ -36,7 +36,8 @@ struct WanVaeConfig {
 };
 
 /// About how many bytes decoding takes besides weights when frames are decoded whole, chunk by chunk in float32:
-/// activations and cached frames, both proportional to the pixels and the decoder's width. Measured.
+/// activations and cached frames, both proportional to the pixels and the decoder's width. An estimate from the layers'
+/// sizes.
 int64_t whole_decode_bytes(const WanVaeConfig& config, int64_t frames, int64_t height, int64_t width);
 
 /// Mean and log-variance of the latent, both [B, z_dim, t, h, w].
