@@ -122,13 +122,7 @@ void warn_of_small_sets(const std::vector<const FidSide*>& sides, int64_t dims) 
 
 void check_options(const FidOptions& options) {
   const std::set<std::string> metrics = options.metric_set();
-  if (options.reference.empty() && options.save_stats.empty())
-    throw Error("want two sets to compare, or one and --save-stats FILE to keep its statistics");
-  const std::string& kept = options.reference.empty() ? options.generated : options.reference;
-  if (!options.save_stats.empty() && is_statistics(kept))
-    throw Error("--save-stats keeps the statistics of " + kept + ", which is a statistics file already");
-  if (!options.save_stats.empty() && !is_statistics(options.save_stats))
-    throw Error("--save-stats wants a name ending in .npz, got " + options.save_stats);
+  check_score_options(options, is_statistics(options.reference.empty() ? options.generated : options.reference));
   const bool statistics = is_statistics(options.generated) || is_statistics(options.reference);
   if (statistics && (metrics.contains("kid") || metrics.contains("prdc") || options.per_class))
     throw Error("kid, prdc and --per-class compare single pictures, so they need pictures on both sides, not .npz");
@@ -141,7 +135,6 @@ void check_options(const FidOptions& options) {
   if (!options.extractor.empty() && !options.weights.empty())
     throw Error("--weights is the Inception's file; it cannot go together with --extractor");
   if (options.bootstrap == 1) throw Error("--bootstrap wants at least 2 resamplings");
-  if (!options.save_stats.empty()) check_writable(options.save_stats);
 }
 
 void run_fid(const FidOptions& options) {
@@ -275,13 +268,7 @@ void add_fid_command(CLI::App& root) {
       ->group("What to compare");
   add_network_options(*command, *options);
   add_score_options(*command, *options);
-  command
-      ->add_option(option_names("", {"save-stats"}), options->save_stats,
-                   "Keep the statistics of REFERENCE (of the only set, when there is one) for later runs")
-      ->type_name("FILE.npz")
-      ->group("Output");
-  command->add_flag("--json", options->json, "One JSON object on stdout")->group("Output");
-  command->add_flag("-q,--quiet", options->quiet, "No progress on stderr")->group("Output");
+  add_score_output_options(*command, *options);
   put_help_last(*command, "Output");
   command->footer(
       "Numbers equal those of the tool that --protocol names, and must not be compared across protocols.\n"

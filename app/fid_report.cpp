@@ -26,16 +26,16 @@ const at::Tensor rows_of(const FidSide& side) {
   return side.images->pool->rows();
 }
 
-std::vector<ClassScore> score_classes(const FidSide& generated, const FidSide& reference) {
+std::vector<ClassDistance> score_classes(const FidSide& generated, const FidSide& reference) {
   std::set<std::string> names;
   for (const FidSide* side : {&generated, &reference})
     for (const auto& [name, rows] : side->images->rows_of_label)
       if (!name.empty()) names.insert(name);
   if (names.empty()) throw Error("--per-class: neither set has sub-folders; want one sub-folder a class on both sides");
-  std::vector<ClassScore> scores;
+  std::vector<ClassDistance> scores;
   for (const std::string& name : names) {
     std::vector<Gaussian> sides;
-    ClassScore score{name, 0, 0, {}};
+    ClassDistance score{name, 0, 0, {}};
     for (const FidSide* side : {&generated, &reference}) {
       const auto found = side->images->rows_of_label.find(name);
       const int64_t count = found == side->images->rows_of_label.end() ? 0 : static_cast<int64_t>(found->second.size());
@@ -148,7 +148,7 @@ nlohmann::ordered_json fid_json(const FidOptions& options, const Protocol& proto
                    {"coverage", scores.neighbours->coverage},   {"neighbours", options.neighbours}};
   if (!scores.classes.empty()) {
     out["classes"] = Json::array();
-    for (const ClassScore& score : scores.classes)
+    for (const ClassDistance& score : scores.classes)
       out["classes"].push_back({{"name", score.name},
                                 {"fid", score.distance ? Json(*score.distance) : Json()},
                                 {"generated", score.generated},
@@ -177,7 +177,7 @@ std::string fid_text(const FidOptions& options, const Protocol& protocol, const 
     out << "precision " << number(scores.neighbours->precision) << ", recall " << number(scores.neighbours->recall)
         << ", density " << number(scores.neighbours->density) << ", coverage " << number(scores.neighbours->coverage)
         << " (" << options.neighbours << " neighbours)\n";
-  for (const ClassScore& score : scores.classes)
+  for (const ClassDistance& score : scores.classes)
     out << "class " << score.name << ": " << (score.distance ? number(*score.distance) : "too few pictures") << " ("
         << score.generated << " against " << score.reference << ")\n";
   for (const FidSide* side : {&generated, &reference}) {

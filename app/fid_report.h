@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "app/score_options.h"
 #include "metrics/extractor.h"
 #include "metrics/image_features.h"
 #include "metrics/kid.h"
@@ -16,12 +17,12 @@
 namespace tessera {
 
 /// The flags of `tessera fid`.
-struct FidOptions {
-  std::string generated, reference, protocol = "pytorch-fid", weights, extractor, save_stats;
+struct FidOptions : ScoreOptions {
+  std::string protocol = "pytorch-fid", weights, extractor;
   std::string metrics = "fid", dtype = "auto", device = "auto";
   int64_t dims = 2048, batch_size = 0, seed = 2020, neighbours = 3, bootstrap = 0, extractor_size = 299;
   int threads = 0;
-  bool skip_unreadable = false, per_class = false, infinity = false, json = false, quiet = false;
+  bool skip_unreadable = false, per_class = false, infinity = false;
 
   std::set<std::string> metric_set() const;  ///< throws Error for a name that is none of fid, kid, is, prdc
 };
@@ -37,7 +38,7 @@ struct FidSide {
 };
 
 /// Frechet distance of the pictures in sub-folders of the same name.
-struct ClassScore {
+struct ClassDistance {
   std::string name;
   int64_t generated = 0, reference = 0;
   std::optional<double> distance;  ///< unset when a side has fewer than two pictures
@@ -50,7 +51,7 @@ struct FidScores {
   std::optional<ScoreSpread> kid, inception;
   int64_t kid_subset = 0;
   std::optional<NeighbourScores> neighbours;
-  std::vector<ClassScore> classes;
+  std::vector<ClassDistance> classes;
 };
 
 /// Computes what the options ask for. Throws Error when a set is too small for a score.

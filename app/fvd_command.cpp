@@ -6,6 +6,7 @@
 #include "app/command_line.h"
 #include "app/commands.h"
 #include "app/help.h"
+#include "app/score_options.h"
 #include "core/atomic_file.h"
 #include "core/cancel.h"
 #include "core/device.h"
@@ -19,11 +20,11 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-struct FvdOptions {
-  std::string generated, reference, extractor, save_stats, device = "auto";
+struct FvdOptions : ScoreOptions {
+  std::string extractor, device = "auto";
   std::string generated_offset = "first", reference_offset = "random";
   int64_t frames = 16, stride = 1, clips = 2048, seed = 0;
-  bool kvd = false, skip_short = false, json = false, quiet = false;
+  bool kvd = false, skip_short = false;
 };
 
 /// One of the two sets, measured or read.
@@ -156,19 +157,12 @@ void save_side(const FvdOptions& options, const Side& side, const ExtractorInfo&
 }
 
 void check_options(const FvdOptions& options) {
-  if (options.reference.empty() && options.save_stats.empty())
-    throw Error("want two sets to compare, or one and --save-stats FILE to keep its statistics");
-  const std::string& kept = options.reference.empty() ? options.generated : options.reference;
-  if (!options.save_stats.empty() && is_statistics(kept))
-    throw Error("--save-stats keeps the statistics of " + kept + ", which is a statistics file already");
-  if (!options.save_stats.empty() && !is_statistics(options.save_stats))
-    throw Error("--save-stats wants a name ending in .npz, got " + options.save_stats);
+  check_score_options(options, is_statistics(options.reference.empty() ? options.generated : options.reference));
   if (options.kvd &&
       (options.reference.empty() || is_statistics(options.generated) || is_statistics(options.reference)))
     throw Error("--kvd compares single clips, so it needs videos on both sides, not statistics");
   if (options.seed < 0 || options.seed > 0xFFFFFFFFll)
     throw Error("--seed wants a whole number from 0 to 4294967295, got " + std::to_string(options.seed));
-  if (!options.save_stats.empty()) check_writable(options.save_stats);
 }
 
 void run_fvd(const FvdOptions& options) {
@@ -267,15 +261,9 @@ void add_fvd_command(CLI::App& root) {
       ->type_name("NAME")
       ->capture_default_str()
       ->group("Network");
-  command
-      ->add_option(option_names("", {"save-stats"}), options->save_stats,
-                   "Keep the statistics of REFERENCE (of the only set, when there is one) for later runs")
-      ->type_name("FILE.npz")
-      ->group("Output");
   command->add_flag("--kvd", options->kvd, "The kernel distance too (cubic kernel, 100 subsets of up to 1000 clips)")
       ->group("Output");
-  command->add_flag("--json", options->json, "One JSON object on stdout")->group("Output");
-  command->add_flag("-q,--quiet", options->quiet, "No progress on stderr")->group("Output");
+  add_score_output_options(*command, *options);
   put_help_last(*command, "Output");
   command->footer(
       "By StyleGAN-V's protocol: one clip of 16 consecutive frames of each of up to 2048 videos, from a random\n"

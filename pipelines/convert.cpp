@@ -9,6 +9,7 @@
 #include "core/atomic_file.h"
 #include "core/cancel.h"
 #include "core/error.h"
+#include "core/paths.h"
 #include "pipelines/disk_space.h"
 #include "pipelines/dit_model.h"
 #include "pipelines/wan_model.h"
@@ -21,11 +22,6 @@ using nlohmann::json;
 
 constexpr const char* kTokenizerFiles[] = {"spiece.model", "tokenizer.json", "tokenizer_config.json",
                                            "special_tokens_map.json"};
-
-bool is_file(const fs::path& path) {
-  std::error_code ignored;
-  return fs::is_regular_file(path, ignored);
-}
 
 bool is_scheduler(const Component& part) {
   return part.name == "scheduler";

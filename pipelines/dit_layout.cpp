@@ -1,6 +1,7 @@
 #include "pipelines/dit_layout.h"
 
 #include "core/error.h"
+#include "core/paths.h"
 #include "pipelines/dit_checkpoint.h"
 
 namespace tessera {
@@ -8,11 +9,6 @@ namespace {
 
 namespace fs = std::filesystem;
 using nlohmann::json;
-
-bool is_file(const fs::path& path) {
-  std::error_code ignored;
-  return fs::is_regular_file(path, ignored);
-}
 
 /// Stable Diffusion's autoencoder, sd-vae-ft-mse and -ema.
 json stable_diffusion_vae() {

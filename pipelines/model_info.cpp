@@ -4,6 +4,7 @@
 
 #include "core/device.h"
 #include "core/error.h"
+#include "core/paths.h"
 #include "pipelines/convert.h"
 #include "pipelines/dit_model.h"
 #include "pipelines/recipe.h"
@@ -16,11 +17,6 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr const char* kKinds[] = {"softmax", "mhla", "linear", "focused"};
-
-bool is_file(const fs::path& path) {
-  std::error_code ignored;
-  return fs::is_regular_file(path, ignored);
-}
 
 bool is_network(const Component& component) {
   return component.name != "scheduler" && !component.name.starts_with("tokenizer");

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "core/error.h"
+#include "core/paths.h"
 #include "pipelines/wan_configs.h"
 #include "pipelines/wan_mhla_settings.h"
 #include "weights/names.h"
@@ -20,16 +21,6 @@ constexpr const char* kWeightKinds[] = {".safetensors", ".pth", ".pt", ".bin", "
 constexpr const char* kReleases[] = {"Wan2.1-T2V-1.3B", "Wan2.1-T2V-14B", "Wan2.1-T2V-1.3B-Diffusers",
                                      "Wan2.1-T2V-14B-Diffusers"};
 constexpr int kFoldersAbove = 3;
-
-bool is_file(const fs::path& path) {
-  std::error_code ignored;
-  return fs::is_regular_file(path, ignored);
-}
-
-bool is_folder(const fs::path& path) {
-  std::error_code ignored;
-  return fs::is_directory(path, ignored);
-}
 
 template <size_t N>
 std::optional<fs::path> first_file(const fs::path& folder, const char* const (&names)[N]) {

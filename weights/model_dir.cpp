@@ -8,6 +8,7 @@
 
 #include "core/atomic_file.h"
 #include "core/error.h"
+#include "core/paths.h"
 #include "weights/shown.h"
 #include "weights/torch_archive.h"
 
@@ -22,16 +23,6 @@ constexpr const char* kConfigNames[] = {"config.json", "scheduler_config.json", 
 constexpr const char* kStems[] = {"diffusion_pytorch_model", "model"};             // of .safetensors
 constexpr const char* kOldStems[] = {"diffusion_pytorch_model", "pytorch_model"};  // of .bin
 constexpr const char* kVariants[] = {"fp32", "bf16", "fp16"};
-
-bool is_file(const fs::path& path) {
-  std::error_code ignored;
-  return fs::is_regular_file(path, ignored);
-}
-
-bool is_folder(const fs::path& path) {
-  std::error_code ignored;
-  return fs::is_directory(path, ignored);
-}
 
 /// True for a name that stays inside its folder and fits a message.
 bool is_plain_name(const std::string& name) {

@@ -5,29 +5,14 @@
 #include "models/autoencoder_kl.h"
 #include "pipelines/dit_checkpoint.h"
 #include "tests/support/key_list.h"
-#include "weights/bind.h"
 #include "weights/names.h"
 
 namespace tessera {
 namespace {
 
+using test::checked;
+using test::expect_binds;
 using test::KeyList;
-
-template <class Part, class Config>
-void expect_binds(const TensorFile& ours, const Config& config) {
-  Part part(config);
-  ParamList params;
-  part.params(params);
-  ASSERT_NO_THROW(bind(params, ours, at::kBFloat16, at::kMeta)) << ours.where();
-  EXPECT_EQ(params.size(), ours.tensors().size());
-}
-
-TensorFile checked(const KeyList& keys) {
-  const TensorFile file = keys.file();
-  EXPECT_EQ(static_cast<int64_t>(file.tensors().size()), keys.tensors());
-  EXPECT_EQ(test::count_numbers(file), keys.numbers());
-  return file;
-}
 
 const JsonConfig kNothingBeside(nlohmann::json::object(), "x.json");
 

@@ -6,30 +6,16 @@
 #include "models/wan_vae.h"
 #include "pipelines/wan_configs.h"
 #include "tests/support/key_list.h"
-#include "weights/bind.h"
 #include "weights/names.h"
 
 namespace tessera {
 namespace {
 
+using test::expect_binds;
 using test::KeyList;
 
-/// Binds the list to the model that its shapes describe; every name must be used, every parameter found.
-template <class Part, class Config>
-void expect_binds(const TensorFile& ours, const Config& config) {
-  Part part(config);
-  ParamList params;
-  part.params(params);
-  ASSERT_NO_THROW(bind(params, ours, at::kBFloat16, at::kMeta)) << ours.where();
-  EXPECT_EQ(params.size(), ours.tensors().size());
-  EXPECT_EQ(params.count(), test::count_numbers(ours));
-}
-
 TensorFile ours_of(const KeyList& keys, const std::string& class_name) {
-  const TensorFile theirs = keys.file();
-  EXPECT_EQ(static_cast<int64_t>(theirs.tensors().size()), keys.tensors());
-  EXPECT_EQ(test::count_numbers(theirs), keys.numbers());
-  return with_our_names(theirs, class_name);
+  return with_our_names(test::checked(keys), class_name);
 }
 
 struct TransformerKeys : testing::TestWithParam<const char*> {};

@@ -1,12 +1,15 @@
 #pragma once
 
 #include <ATen/ATen.h>
+#include <gtest/gtest.h>
 
 #include <fstream>
 #include <sstream>
 #include <string>
 #include <vector>
 
+#include "core/params.h"
+#include "weights/bind.h"
 #include "weights/safetensors.h"
 
 namespace tessera::test {
@@ -68,6 +71,25 @@ inline int64_t count_numbers(const TensorFile& file) {
   int64_t numbers = 0;
   for (const auto& [name, tensor] : file.tensors()) numbers += tensor.numel();
   return numbers;
+}
+
+/// Binds a list under our names to the model that its shapes describe: every name used, every parameter found.
+template <class Part, class Config>
+void expect_binds(const TensorFile& ours, const Config& config) {
+  Part part(config);
+  ParamList params;
+  part.params(params);
+  ASSERT_NO_THROW(bind(params, ours, at::kBFloat16, at::kMeta)) << ours.where();
+  EXPECT_EQ(params.size(), ours.tensors().size());
+  EXPECT_EQ(params.count(), count_numbers(ours));
+}
+
+/// The list's tensors, which are as many as its head says.
+inline TensorFile checked(const KeyList& keys) {
+  const TensorFile file = keys.file();
+  EXPECT_EQ(static_cast<int64_t>(file.tensors().size()), keys.tensors());
+  EXPECT_EQ(count_numbers(file), keys.numbers());
+  return file;
 }
 
 }  // namespace tessera::test
