@@ -182,8 +182,10 @@ BatchSummary render_as_host(const BatchPlan& plan, Renderer& renderer, const Bat
     render_jobs(source, host.summary(), renderer, options, listener);
   } catch (const Error& error) {
     stop_run(host.store(), std::string("rank 0 stopped: ") + error.what(), error.code());
+    host.wait_for_ranks();
     throw;
   }
+  host.wait_for_ranks();
   return host.finish();
 }
 
@@ -245,12 +247,18 @@ bool BatchHost::all_done() {
   return WorkQueue::all_done(*store_, left().size());
 }
 
-BatchSummary BatchHost::finish() {
+void BatchHost::wait_for_ranks() {
+  const auto start = std::chrono::steady_clock::now();
+  const auto all_joined = [&] {
+    return store_->add("members", 0) >= shared_.ranks.size ||
+           std::chrono::steady_clock::now() - start > patience_of(shared_);
+  };
   Pulses pulses(*store_, shared_.lease);
-  while (!all_have_left(*store_, pulses)) {
-    throw_if_cancelled();
-    std::this_thread::sleep_for(kPoll);
-  }
+  while (!cancelled() && !(all_joined() && all_have_left(*store_, pulses))) std::this_thread::sleep_for(kPoll);
+}
+
+BatchSummary BatchHost::finish() {
+  throw_if_cancelled();
   remove_unfinished_files(folder_);
   merge(kMergePatience);
   BatchSummary whole = summary();

@@ -36,7 +36,10 @@ class BatchHost {
   BatchSummary summary() const { return record_.summary(); }
   /// Whether every job is recorded, as done or as failed.
   bool all_done();
-  /// Waits until all others have left or died, removes what the dead left unfinished, merges their records into
+  /// Waits until all ranks have joined (at most the patience of the store) and have left or died, or until a signal:
+  /// a rank that comes late, or that ends its job after the run was stopped, still learns how the run ended.
+  void wait_for_ranks();
+  /// Once all others have left or died: removes what the dead left unfinished, merges their records into
   /// manifest.jsonl and sums up what it says of the jobs.
   BatchSummary finish();
 

@@ -288,6 +288,25 @@ TEST_F(ManyProcesses, FailuresOfAllRanksAreSummedUpByRankZero) {
   EXPECT_LT(manifest("out").size(), static_cast<size_t>(kJobs));
 }
 
+TEST_F(ManyProcesses, ARankThatComesLateLearnsHowTheRunEnded) {
+  const auto late = [&](const std::vector<std::string>& more) {
+    Process host = start(arguments("out", more), environment(0, 2));
+    std::this_thread::sleep_for(std::chrono::milliseconds(2500));  // it has rendered, or stopped, by then
+    const ProcessResult result = start(arguments("out", more), environment(1, 2)).wait();
+    EXPECT_EQ(host.wait().exit_code, result.exit_code);
+    return result;
+  };
+  fs::create_directories(folder / "out" / "job0.mp4");
+  const ProcessResult stopped = late({"--overwrite", "--max-failures", "1"});
+  EXPECT_EQ(stopped.exit_code, 3);
+  EXPECT_NE(stopped.err.find("rank 0 stopped: stopped after 1 failed jobs"), std::string::npos) << stopped.err;
+  fs::remove(folder / "out" / "job0.mp4");
+  EXPECT_EQ(late({"--resume"}).exit_code, 0);
+  EXPECT_EQ(outputs(folder / "out"), want());
+  const ProcessResult done = late({"--resume"});
+  EXPECT_EQ(done.exit_code, 0) << done.err;
+}
+
 TEST_F(ManyProcesses, ShardsNeedNothingButTheFolder) {
   {
     Process first = start(arguments("out", {"--shard", "0/3"})), second = start(arguments("out", {"--shard", "1/3"}));
