@@ -4,6 +4,7 @@
 #include "models/wan_transformer.h"
 #include "pipelines/recipe.h"
 #include "tests/support/wan_hybrid.h"
+#include "tests/support/wan_release.h"
 #include "tests/weights/support.h"
 #include "weights/names.h"
 
@@ -19,17 +20,6 @@ const fs::path kArchives = fs::path(TESSERA_SOURCE_DIR) / "tests/data/wan_releas
 const std::string kVaeName = "Wan2.1_VAE.safetensors", kTextName = "models_t5_umt5-xxl-enc-bf16.pth";
 const std::string kTransformerName = "diffusion_pytorch_model.safetensors";
 
-/// Tensors under the reference's names: the table the other way round.
-std::map<std::string, at::Tensor> as_published(const TensorFile& ours, const NameTable& table,
-                                               const std::string& prefix = "") {
-  std::map<std::string, std::string> theirs;
-  for (const auto& [name, our_name] : table) theirs[our_name] = name;
-  std::map<std::string, at::Tensor> tensors;
-  for (const auto& [name, tensor] : ours.tensors())
-    tensors.emplace(prefix + (theirs.count(name) ? theirs.at(name) : name), tensor);
-  return tensors;
-}
-
 void expect_same(const TensorFile& actual, const TensorFile& expected) {
   ASSERT_EQ(actual.names(), expected.names());
   for (const auto& [name, tensor] : expected.tensors()) EXPECT_TRUE(at::equal(actual.at(name), tensor)) << name;
@@ -39,36 +29,23 @@ struct WanLayouts : testing::Test {
   test::TemporaryFolder root;
   fs::path folder = root / "Wan2.1-T2V-1.3B";
   const ModelDir pipeline = open_model_dir(kPipeline);
-  const json config = {{"_class_name", "WanModel"},
-                       {"model_type", "t2v"},
-                       {"dim", 48},
-                       {"ffn_dim", 80},
-                       {"freq_dim", 32},
-                       {"in_dim", 16},
-                       {"out_dim", 16},
-                       {"num_heads", 2},
-                       {"num_layers", 2},
-                       {"text_len", 512},
-                       {"text_dim", 32},
-                       {"eps", 1e-6}};
+  const test::WanRelease release{kPipeline};
+  const json config = release.config();
 
   void write_json(const fs::path& path, const json& value) { test::write_bytes(path, value.dump()); }
-
-  std::map<std::string, at::Tensor> transformer(const std::string& prefix = "") const {
-    return as_published(read_weights(pipeline.component("transformer")), wan_transformer_names(2), prefix);
-  }
 
   void write_parts(const fs::path& into) {
     fs::create_directories(into / "google/umt5-xxl");
     fs::copy_file(kArchives / kTextName, into / kTextName);
     fs::copy_file(kPipeline / "tokenizer/spiece.model", into / "google/umt5-xxl/spiece.model");
-    write_safetensors(into / kVaeName, as_published(read_weights(pipeline.component("vae")), wan_vae_names(4, 1)));
+    write_safetensors(into / kVaeName,
+                      test::as_published(read_weights(pipeline.component("vae")), wan_vae_names(4, 1)));
   }
 
   void write_release() {
     write_parts(folder);
     write_json(folder / "config.json", config);
-    write_safetensors(folder / kTransformerName, transformer());
+    write_safetensors(folder / kTransformerName, release.transformer());
   }
 };
 
@@ -119,7 +96,7 @@ TEST_F(WanLayouts, ShardsOfTheRelease) {
   json index = {{"metadata", {{"total_size", 1}}}, {"weight_map", json::object()}};
   const char* names[] = {"diffusion_pytorch_model-00001-of-00002.safetensors",
                          "diffusion_pytorch_model-00002-of-00002.safetensors"};
-  for (const auto& [name, tensor] : transformer()) {
+  for (const auto& [name, tensor] : release.transformer()) {
     const size_t shard = name.starts_with("blocks.1.");
     shards[shard].emplace(name, tensor);
     index["weight_map"][name] = names[shard];
@@ -165,7 +142,7 @@ TEST_F(WanLayouts, OneFileWithAPrefix) {
   write_parts(folder);
   write_json(root / "single/config.json", config);
   const fs::path file = root / "single/wan_t2v.safetensors";
-  write_safetensors(file, transformer("model.diffusion_model."));
+  write_safetensors(file, release.transformer("model.diffusion_model."));
   const ModelLayout layout = recognise_layout(file);
   EXPECT_TRUE(layout.missing.empty());
   expect_same(read_component(layout.model.component("transformer")), read_weights(pipeline.component("transformer")));
@@ -177,7 +154,7 @@ TEST_F(WanLayouts, OneFileWithAPrefix) {
 TEST_F(WanLayouts, PartsMayComeFromADiffusersFolder) {
   const fs::path file = root / "model.safetensors";
   write_json(root / "config.json", config);
-  write_safetensors(file, transformer());
+  write_safetensors(file, release.transformer());
   fs::create_directory_symlink(kPipeline, root / "Wan2.1-T2V-1.3B-Diffusers");
   EXPECT_TRUE(recognise_layout(file).missing.empty());
   expect_same(read_component(open_wan_model(file).folder.component("vae")), read_weights(pipeline.component("vae")));
