@@ -18,13 +18,12 @@ uint16_t round_to_bfloat16(float value) {
   return static_cast<uint16_t>((bits + 0x7fff + ((bits >> 16) & 1)) >> 16);
 }
 
-/// How many vectors of 16 channels one pass computes, given how many are left.
-int64_t block_vectors(int64_t left) {
-  if (left == 5 || left == 6 || left == 3) return 3;
-  return std::min<int64_t>(left, 4);
-}
-
 }  // namespace
+
+int64_t direct_block(int64_t left) {
+  const int64_t vectors = left / 16;
+  return 16 * (vectors == 5 || vectors == 6 ? 3 : std::min<int64_t>(vectors, 4));
+}
 
 int64_t packed_weight_count(int64_t rows, int64_t run, int64_t channels) {
   return rows * run * channels;
@@ -35,7 +34,7 @@ void pack_direct_weights(DirectType type, const float* weights, int64_t rows, in
   const int64_t group = type == DirectType::kFloat ? 1 : 2;  // neighbouring inputs that one instruction multiplies
   int64_t at = 0;
   for (int64_t first = 0; first < channels;) {
-    const int64_t width = block_vectors((channels - first) / 16) * 16;
+    const int64_t width = direct_block(channels - first);
     for (int64_t k = 0; k < rows * run; k += group)
       for (int64_t channel = first; channel < first + width; ++channel)
         for (int64_t i = 0; i < group; ++i, ++at) {
@@ -56,9 +55,6 @@ bool has_direct_conv(DirectType type) {
 }
 
 namespace {
-
-#define TESSERA_FLOAT_CODE [[gnu::target("avx512f,avx512bw,avx512dq,avx512vl,fma")]]
-#define TESSERA_BFLOAT16_CODE [[gnu::target("avx512f,avx512bw,avx512dq,avx512vl,fma,avx512bf16")]]
 
 // The two number types differ in how 16 sums grow by one step and in how 16 results are stored; the loops are the
 // same. A template cannot take its instruction set from an argument, so the loops are written once as macros' bodies.
@@ -90,72 +86,71 @@ struct Bfloat16Lanes {
   }
 };
 
-#define TESSERA_UNROLL _Pragma("GCC unroll 16")
-
-#define TESSERA_DIRECT_KERNELS(LANES, CODE)                                                                          \
-  template <int kPixels, int kVectors>                                                                               \
-  CODE void tile_##LANES(const DirectConv& conv, const LANES::Value* from, const LANES::Value* weights,              \
-                         const float* bias, int64_t pixel, int64_t channel, void* to) {                              \
-    const LANES::Value* taps[kPixels];                                                                               \
-    TESSERA_UNROLL for (int p = 0; p < kPixels; ++p) taps[p] = from + conv.from[static_cast<size_t>(pixel + p)];     \
-    __m512 sums[kPixels][kVectors];                                                                                  \
-    TESSERA_UNROLL for (int p = 0; p < kPixels; ++p) TESSERA_UNROLL for (int v = 0; v < kVectors; ++v) sums[p][v] =  \
-        _mm512_setzero_ps();                                                                                         \
-    for (int64_t row = 0; row < conv.rows; ++row) {                                                                  \
-      _Pragma("GCC unroll 2") for (int64_t k = 0; k < conv.run; k += LANES::kStep) {                                 \
-        LANES::Vector b[kVectors];                                                                                   \
-        TESSERA_UNROLL for (int v = 0; v < kVectors; ++v) b[v] = LANES::weights(weights + v * 16 * LANES::kStep);    \
-        weights += kVectors * 16 * LANES::kStep;                                                                     \
-        TESSERA_UNROLL for (int p = 0; p < kPixels; ++p) {                                                           \
-          const LANES::Vector a = LANES::spread(taps[p] + k);                                                        \
-          TESSERA_UNROLL for (int v = 0; v < kVectors; ++v) sums[p][v] = LANES::grow(sums[p][v], a, b[v]);           \
-        }                                                                                                            \
-      }                                                                                                              \
-      TESSERA_UNROLL for (int p = 0; p < kPixels; ++p) taps[p] += conv.row_pitch;                                    \
-    }                                                                                                                \
-    TESSERA_UNROLL for (int p = 0; p < kPixels; ++p) {                                                               \
-      const int64_t at = conv.to[static_cast<size_t>(pixel + p)] + channel;                                          \
-      TESSERA_UNROLL for (int v = 0; v < kVectors; ++v) {                                                            \
-        if (conv.store == DirectStore::kRawFloat) {                                                                  \
-          _mm512_storeu_ps(static_cast<float*>(to) + at + v * 16, sums[p][v]);                                       \
-          continue;                                                                                                  \
-        }                                                                                                            \
-        const __m512 value =                                                                                         \
-            _mm512_max_ps(_mm512_add_ps(sums[p][v], _mm512_loadu_ps(bias + v * 16)), _mm512_setzero_ps());           \
-        if (conv.store == DirectStore::kReluFloat)                                                                   \
-          _mm512_storeu_ps(static_cast<float*>(to) + at + v * 16, value);                                            \
-        else                                                                                                         \
-          LANES::put(static_cast<LANES::Value*>(to) + at + v * 16, value);                                           \
-      }                                                                                                              \
-    }                                                                                                                \
-  }                                                                                                                  \
-                                                                                                                     \
-  template <int kPixels, int kVectors>                                                                               \
-  void block_##LANES(const DirectConv& conv, const LANES::Value* from, const LANES::Value* weights, int64_t channel, \
-                     void* to) {                                                                                     \
-    const int64_t pixels = static_cast<int64_t>(conv.from.size());                                                   \
-    const float* bias = conv.bias ? conv.bias + channel : nullptr;                                                   \
-    int64_t pixel = 0;                                                                                               \
-    for (; pixel + kPixels <= pixels; pixel += kPixels)                                                              \
-      tile_##LANES<kPixels, kVectors>(conv, from, weights, bias, pixel, channel, to);                                \
-    for (; pixel < pixels; ++pixel) tile_##LANES<1, kVectors>(conv, from, weights, bias, pixel, channel, to);        \
-  }                                                                                                                  \
-                                                                                                                     \
-  void conv_##LANES(const DirectConv& conv, const LANES::Value* from, void* to) {                                    \
-    const auto* weights = static_cast<const LANES::Value*>(conv.weights);                                            \
-    for (int64_t channel = 0; channel < conv.channels;) {                                                            \
-      const int64_t vectors = block_vectors((conv.channels - channel) / 16);                                         \
-      if (vectors == 4)                                                                                              \
-        block_##LANES<6, 4>(conv, from, weights, channel, to);                                                       \
-      else if (vectors == 3)                                                                                         \
-        block_##LANES<8, 3>(conv, from, weights, channel, to);                                                       \
-      else if (vectors == 2)                                                                                         \
-        block_##LANES<10, 2>(conv, from, weights, channel, to);                                                      \
-      else                                                                                                           \
-        block_##LANES<8, 1>(conv, from, weights, channel, to);                                                       \
-      weights += conv.rows * conv.run * vectors * 16;                                                                \
-      channel += vectors * 16;                                                                                       \
-    }                                                                                                                \
+#define TESSERA_DIRECT_KERNELS(LANES, CODE)                                                                           \
+  template <int kPixels, int kVectors>                                                                                \
+  CODE void tile_##LANES(const DirectConv& conv, const LANES::Value* from, const LANES::Value* weights,               \
+                         const float* bias, int64_t pixel, int64_t channel, void* to) {                               \
+    const LANES::Value* taps[kPixels];                                                                                \
+    TESSERA_UNROLL for (int p = 0; p < kPixels; ++p) taps[p] = from + conv.from[static_cast<size_t>(pixel + p)];      \
+    __m512 sums[kPixels][kVectors];                                                                                   \
+    TESSERA_UNROLL for (int p = 0; p < kPixels; ++p) TESSERA_UNROLL for (int v = 0; v < kVectors; ++v) sums[p][v] =   \
+        _mm512_setzero_ps();                                                                                          \
+    for (int64_t row = 0; row < conv.rows; ++row) {                                                                   \
+      _Pragma("GCC unroll 2") for (int64_t k = 0; k < conv.run; k += LANES::kStep) {                                  \
+        LANES::Vector b[kVectors];                                                                                    \
+        TESSERA_UNROLL for (int v = 0; v < kVectors; ++v) b[v] = LANES::weights(weights + v * 16 * LANES::kStep);     \
+        weights += kVectors * 16 * LANES::kStep;                                                                      \
+        TESSERA_UNROLL for (int p = 0; p < kPixels; ++p) {                                                            \
+          const LANES::Vector a = LANES::spread(taps[p] + k);                                                         \
+          TESSERA_UNROLL for (int v = 0; v < kVectors; ++v) sums[p][v] = LANES::grow(sums[p][v], a, b[v]);            \
+        }                                                                                                             \
+      }                                                                                                               \
+      TESSERA_UNROLL for (int p = 0; p < kPixels; ++p) taps[p] += conv.row_pitch;                                     \
+    }                                                                                                                 \
+    TESSERA_UNROLL for (int p = 0; p < kPixels; ++p) {                                                                \
+      const int64_t at = conv.to[static_cast<size_t>(pixel + p)] + channel;                                           \
+      TESSERA_UNROLL for (int v = 0; v < kVectors; ++v) {                                                             \
+        if (conv.store == DirectStore::kRawFloat) {                                                                   \
+          _mm512_storeu_ps(static_cast<float*>(to) + at + v * 16, sums[p][v]);                                        \
+          continue;                                                                                                   \
+        }                                                                                                             \
+        const __m512 value =                                                                                          \
+            _mm512_max_ps(_mm512_add_ps(sums[p][v], _mm512_loadu_ps(bias + v * 16)), _mm512_setzero_ps());            \
+        if (conv.store == DirectStore::kReluFloat)                                                                    \
+          _mm512_storeu_ps(static_cast<float*>(to) + at + v * 16, value);                                             \
+        else                                                                                                          \
+          LANES::put(static_cast<LANES::Value*>(to) + at + v * 16, value);                                            \
+      }                                                                                                               \
+    }                                                                                                                 \
+  }                                                                                                                   \
+                                                                                                                      \
+  template <int kPixels, int kVectors>                                                                                \
+  void block_##LANES(const DirectConv& conv, const LANES::Value* from, const LANES::Value* weights, int64_t channel,  \
+                     void* to) {                                                                                      \
+    const int64_t pixels = static_cast<int64_t>(conv.from.size());                                                    \
+    const float* bias = conv.bias ? conv.bias + channel : nullptr;                                                    \
+    int64_t pixel = 0;                                                                                                \
+    for (; pixel + kPixels <= pixels; pixel += kPixels)                                                               \
+      tile_##LANES<kPixels, kVectors>(conv, from, weights, bias, pixel, channel, to);                                 \
+    for (; pixel + 4 <= pixels; pixel += 4) tile_##LANES<4, kVectors>(conv, from, weights, bias, pixel, channel, to); \
+    for (; pixel < pixels; ++pixel) tile_##LANES<1, kVectors>(conv, from, weights, bias, pixel, channel, to);         \
+  }                                                                                                                   \
+                                                                                                                      \
+  void conv_##LANES(const DirectConv& conv, const LANES::Value* from, void* to) {                                     \
+    const auto* weights = static_cast<const LANES::Value*>(conv.weights);                                             \
+    for (int64_t channel = 0; channel < conv.channels;) {                                                             \
+      const int64_t vectors = direct_block(conv.channels - channel) / 16;                                             \
+      if (vectors == 4)                                                                                               \
+        block_##LANES<6, 4>(conv, from, weights, channel, to);                                                        \
+      else if (vectors == 3)                                                                                          \
+        block_##LANES<8, 3>(conv, from, weights, channel, to);                                                        \
+      else if (vectors == 2)                                                                                          \
+        block_##LANES<10, 2>(conv, from, weights, channel, to);                                                       \
+      else                                                                                                            \
+        block_##LANES<8, 1>(conv, from, weights, channel, to);                                                        \
+      weights += conv.rows * conv.run * vectors * 16;                                                                 \
+      channel += vectors * 16;                                                                                        \
+    }                                                                                                                 \
   }
 
 TESSERA_DIRECT_KERNELS(FloatLanes, TESSERA_FLOAT_CODE)

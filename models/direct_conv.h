@@ -41,6 +41,9 @@ struct DirectConv {
   DirectStore store = DirectStore::kRelu;
 };
 
+/// How many of the `left` output channels (a multiple of 16) one pass over the pixels computes.
+int64_t direct_block(int64_t left);
+
 /// Values that pack_direct_weights writes.
 int64_t packed_weight_count(int64_t rows, int64_t run, int64_t channels);
 

@@ -8,6 +8,7 @@
 #include <thread>
 
 #include "models/direct_conv.h"
+#include "models/winograd_conv.h"
 
 namespace tessera {
 namespace {
@@ -35,6 +36,7 @@ struct Work {
   size_t from, to;     // slots
   size_t between = 0;  // slot of the float32 sums between 1x1 convolution and average pool
   DirectConv conv;
+  WinogradConv winograd;  // instead of `conv` where it has weights
   DirectPool pool;
   bool to_float = false;
 };
@@ -60,11 +62,13 @@ bool has_direct_inception(at::ScalarType dtype) {
 
 struct DirectInception::State {
   DirectType type;
-  std::vector<at::Tensor> packed, bias;  // keep alive what the plan points to
-  std::vector<Storage> slots;            // memory that buffers of one shape take turns in
-  std::vector<size_t> slot_of;           // [buffer]
-  std::vector<Work> works;               // one a step
-  // Memory of one picture on its way: a tensor of bytes for each slot, borders zero.
+  std::vector<at::Tensor> packed, bias;  // [convolution], keep alive what the plan points to
+  std::vector<bool> is_winograd;         // [convolution]
+  int64_t scratch_bytes = 0;
+  std::vector<Storage> slots;   // memory that buffers of one shape take turns in
+  std::vector<size_t> slot_of;  // [buffer]
+  std::vector<Work> works;      // one a step
+  // Memory of one picture on its way: a tensor of bytes for each slot, borders zero, and the scratch.
   using Workspace = std::vector<at::Tensor>;
   std::mutex guard;
   std::vector<std::unique_ptr<Workspace>> idle;
@@ -104,8 +108,9 @@ void DirectInception::State::choose_slots() {
     Storage& in = wanted[step.from];
     const int64_t rows = step.kind == Kind::kConv ? conv.pad_rows : step.pad;
     const int64_t columns = step.kind == Kind::kConv ? conv.pad_columns : step.pad;
-    in.border_rows = std::max(in.border_rows, rows);
-    in.border_columns = std::max(in.border_columns, columns);
+    const bool odd = step.kind == Kind::kConv && is_winograd[step.conv] && in.height % 2 == 1;
+    in.border_rows = std::max(in.border_rows, rows + (odd && conv.rows > 1));
+    in.border_columns = std::max(in.border_columns, columns + (odd && conv.columns > 1));
   }
   std::vector<bool> busy;
   slot_of.assign(graph.buffers.size(), graph.buffers.size());
@@ -127,12 +132,17 @@ void DirectInception::State::choose_slots() {
 
 void DirectInception::State::pack(const std::vector<InceptionWeights>& weights) {
   for (const InceptionWeights& layer : weights) {
+    bias.push_back(layer.bias.contiguous());
+    is_winograd.push_back(layer.winograd.defined());
+    if (layer.winograd.defined()) {
+      packed.push_back(pack_winograd(layer.winograd, layer.weight.size(2), layer.weight.size(3)));
+      continue;
+    }
     at::Tensor rows = layer.weight.permute({0, 2, 3, 1}).contiguous();  // [out, rows, columns, in]
     if (rows.size(3) == 3) rows = at::constant_pad_nd(rows, {0, 1});
     const int64_t run = rows.size(2) * rows.size(3);
     packed.push_back(at::empty({packed_weight_count(rows.size(1), run, rows.size(0)) * bytes_of(type)}, at::kByte));
     pack_direct_weights(type, rows.const_data_ptr<float>(), rows.size(1), run, rows.size(0), packed.back().data_ptr());
-    bias.push_back(layer.bias.contiguous());
   }
 }
 
@@ -154,6 +164,24 @@ void DirectInception::State::plan() {
     }
     const InceptionConv& conv = graph.convs[step.conv];
     const bool average = step.kind == Kind::kAverageConv;
+    if (is_winograd[step.conv]) {
+      work.winograd = {.rows = conv.rows,
+                       .columns = conv.columns,
+                       .height = out.height,
+                       .width = out.width,
+                       .in = in.channels,
+                       .out = conv.out,
+                       .from = in.at(-conv.pad_rows, -conv.pad_columns),
+                       .from_pitch = in.pitch(),
+                       .to = out.at(0, 0) + step.to_channel,
+                       .to_pitch = out.pitch(),
+                       .to_pixel = out.channels,
+                       .to_float = out.is_float,
+                       .weights = packed[step.conv].const_data_ptr(),
+                       .bias = bias[step.conv].const_data_ptr<float>()};
+      scratch_bytes = std::max(scratch_bytes, winograd_scratch_bytes(work.winograd));
+      continue;
+    }
     const Storage& target = average ? slots[work.between] : out;
     slide(in, target, conv.stride, conv.pad_rows, conv.pad_columns, average ? 0 : step.to_channel, work.conv.from,
           work.conv.to);
@@ -188,6 +216,7 @@ std::unique_ptr<DirectInception::State::Workspace> DirectInception::State::borro
   auto memory = std::make_unique<Workspace>();
   for (const Storage& slot : slots)
     memory->push_back(at::zeros({slot.size() * (slot.is_float ? 4 : bytes_of(type))}, at::kByte));
+  memory->push_back(at::empty({scratch_bytes}, at::kByte));
   return memory;
 }
 
@@ -195,6 +224,7 @@ void DirectInception::State::do_step(Workspace& memory, const Work& work) {
   const void* from = memory[work.from].const_data_ptr();
   void* to = memory[work.to].data_ptr();
   if (work.kind == Kind::kMaxPool) return direct_max_pool(type, work.pool, from, to);
+  if (work.winograd.weights) return winograd_conv(work.winograd, from, to, memory.back().data_ptr());
   if (work.kind == Kind::kConv) return direct_conv(type, work.conv, from, to);
   void* between = memory[work.between].data_ptr();
   direct_conv(type, work.conv, from, between);
@@ -220,8 +250,8 @@ DirectInception::DirectInception(const std::vector<InceptionWeights>& weights, a
     : state_(std::make_unique<State>()) {
   TORCH_CHECK(has_direct_inception(dtype) && weights.size() == inception_graph().convs.size(), "DirectInception");
   state_->type = direct_type(dtype);
-  state_->choose_slots();
   state_->pack(weights);
+  state_->choose_slots();
   state_->plan();
 }
 

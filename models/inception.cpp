@@ -72,9 +72,11 @@ void Inception::prepare(at::ScalarType dtype, InceptionKernels kernels) {
   // Tile registers (AMX) multiply several times faster than our AVX-512 kernels; oneDNN uses them.
   const bool tiles = dtype == at::kBFloat16 && has_tiles();
   std::vector<InceptionWeights> weights;
-  for (const Layer& layer : layers_) weights.push_back({layer.folded, layer.bias});
-  if (dtype == at::kBFloat16) weights = rounded_for_bfloat16(weights);
-  if (kernels == InceptionKernels::kDirect || (kernels == InceptionKernels::kAuto && can_direct && !tiles)) {
+  for (const Layer& layer : layers_) weights.push_back({layer.folded, layer.bias, {}});
+  const bool direct =
+      kernels == InceptionKernels::kDirect || (kernels == InceptionKernels::kAuto && can_direct && !tiles);
+  if (dtype == at::kBFloat16) weights = rounded_for_bfloat16(weights, /*winograd=*/direct);
+  if (direct) {
     direct_ = std::make_unique<DirectInception>(weights, dtype);
     return;
   }

@@ -1,40 +1,57 @@
 #include "models/inception_rounding.h"
 
 #include <ATen/CPUGeneratorImpl.h>
+#include <ATen/Parallel.h>
 #include <c10/core/GradMode.h>
+
+#include "models/winograd_conv.h"
 
 namespace tessera {
 namespace {
 
 using Kind = InceptionStep::Kind;
 
+// With four, the distance of two sets of 500 was off by 0.004 % instead of 0.08 %, for twice the time.
+constexpr int64_t kPictures = 2;
+
 /// Rounds each output channel's weights in turn, each taking over the error of the one before it.
 at::Tensor round_with_feedback(const at::Tensor& weight) {
   at::Tensor rounded = weight.to(at::kCPU).contiguous().clone();
   const int64_t outputs = rounded.size(0), each = rounded.numel() / outputs;
   float* values = rounded.data_ptr<float>();
-  for (int64_t i = 0; i < outputs; ++i) {
-    float carried = 0;
-    for (int64_t k = 0; k < each; ++k) {
-      float& value = values[i * each + k];
-      const float wanted = value + carried;
-      value = static_cast<float>(at::BFloat16(wanted));
-      carried = wanted - value;
+  at::parallel_for(0, outputs, 16, [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) {
+      float carried = 0;
+      for (int64_t k = 0; k < each; ++k) {
+        float& value = values[i * each + k];
+        const float wanted = value + carried;
+        value = static_cast<float>(at::BFloat16(wanted));
+        carried = wanted - value;
+      }
     }
-  }
+  });
   return rounded.to(weight.device());
+}
+
+/// Takes over rounded weights for winograd_conv, and plain ones that make of a constant picture what those make of it.
+void round_winograd(const at::Tensor& weight, InceptionWeights& to) {
+  const int64_t rows = weight.size(2), columns = weight.size(3);
+  const at::Tensor exact = winograd_weights(weight);
+  to.winograd = round_with_feedback(exact.flatten(0, 1)).view_as(exact);
+  const at::Tensor error = winograd_response(to.winograd - exact, rows, columns);
+  to.weight = weight + (error / (rows * columns)).unsqueeze(-1).unsqueeze(-1);
 }
 
 at::Tensor in_bfloat16(const at::Tensor& x) {
   return x.to(at::kBFloat16).to(at::kFloat);
 }
 
-/// Pictures [4, 3, 299, 299] in [-1, 1] with detail at every scale, always the same.
+/// Pictures [kPictures, 3, 299, 299] in [-1, 1] with detail at every scale, always the same.
 at::Tensor drawn_pictures() {
   at::Generator random = at::detail::createCPUGenerator(299);
-  at::Tensor sum = at::rand({4, 3, 1, 1}, random).sub_(0.5);
+  at::Tensor sum = at::rand({kPictures, 3, 1, 1}, random).sub_(0.5);
   for (int64_t cells = 3, octave = 1; cells < 150; cells = 2 * cells - 1, ++octave) {
-    const at::Tensor grid = at::rand({4, 3, cells, cells}, random).sub_(0.5);
+    const at::Tensor grid = at::rand({kPictures, 3, cells, cells}, random).sub_(0.5);
     sum = sum + at::upsample_bilinear2d(grid, {kInceptionSide, kInceptionSide}, true) *
                     (2.5 / std::pow(1.6, static_cast<double>(octave)));
   }
@@ -65,7 +82,7 @@ at::Tensor add_bias(const at::Tensor& sum, const at::Tensor& bias) {
 
 }  // namespace
 
-std::vector<InceptionWeights> rounded_for_bfloat16(const std::vector<InceptionWeights>& exact) {
+std::vector<InceptionWeights> rounded_for_bfloat16(const std::vector<InceptionWeights>& exact, bool winograd) {
   const c10::NoGradGuard no_gradients;
   const InceptionGraph& graph = inception_graph();
   TORCH_CHECK(exact.size() == graph.convs.size(), "rounded_for_bfloat16: ", exact.size(), " convolutions");
@@ -84,7 +101,11 @@ std::vector<InceptionWeights> rounded_for_bfloat16(const std::vector<InceptionWe
     }
     const InceptionWeights& from = exact[step.conv];
     InceptionWeights& to = rounded[step.conv];
-    to.weight = round_with_feedback(from.weight);
+    const InceptionConv& conv = graph.convs[step.conv];
+    if (winograd && conv.stride == 1 && has_winograd(conv.rows, conv.columns))
+      round_winograd(from.weight, to);
+    else
+      to.weight = round_with_feedback(from.weight);
     const at::Tensor sum = sums(step, x, from.weight), rounded_sum = sums(step, y, to.weight);
     to.bias = from.bias + (sum - rounded_sum).mean({0, 2, 3});
     wanted.parts[step.to].push_back(add_bias(sum, from.bias));

@@ -10,15 +10,17 @@ namespace tessera {
 
 /// One convolution's weights with the batch norm folded in.
 struct InceptionWeights {
-  at::Tensor weight;  ///< [out, in, rows, columns] float32
-  at::Tensor bias;    ///< [out] float32
+  at::Tensor weight;    ///< [out, in, rows, columns] float32
+  at::Tensor bias;      ///< [out] float32
+  at::Tensor winograd;  ///< [terms, out, in] float32 for winograd_conv instead, or undefined
 };
 
 /// The network's weights (one entry for each of inception_graph().convs) for computing in bfloat16: rounded so that the
 /// errors of neighbouring weights cancel, and biases moved by what the rounding of weights and features still shifts
-/// each channel on four drawn pictures. Plain rounding moves every picture's features the same way, by several percent
-/// of their spread, which a Frechet distance to float32 statistics would count. Two float32 passes of four pictures.
+/// each channel on two drawn pictures. Plain rounding moves every picture's features the same way, by several percent
+/// of their spread, which a Frechet distance to float32 statistics would count. Two float32 passes of two pictures.
+/// With `winograd` the convolutions that winograd_conv can do get its weights too.
 /// Source: the bias correction of Nagel et al., arXiv 1906.04721, measured instead of derived.
-std::vector<InceptionWeights> rounded_for_bfloat16(const std::vector<InceptionWeights>& exact);
+std::vector<InceptionWeights> rounded_for_bfloat16(const std::vector<InceptionWeights>& exact, bool winograd);
 
 }  // namespace tessera

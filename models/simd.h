@@ -10,6 +10,10 @@
 // and chosen at run time, because the program itself is built for any x86-64. Include in kernel .cpp files only.
 #pragma GCC diagnostic ignored "-Wpsabi"
 #define TESSERA_INLINE [[gnu::always_inline]] inline
+#define TESSERA_UNROLL _Pragma("GCC unroll 16")
+// For functions written in AVX-512's own intrinsics.
+#define TESSERA_FLOAT_CODE [[gnu::target("avx512f,avx512bw,avx512dq,avx512vl,fma")]]
+#define TESSERA_BFLOAT16_CODE [[gnu::target("avx512f,avx512bw,avx512dq,avx512vl,fma,avx512bf16")]]
 
 namespace tessera {
 
