@@ -28,7 +28,7 @@ TEST(WrapText, BreaksAtSpacesAndIndents) {
 
 TEST(Help, ListsCommandsAndExamplesInHalfASecond) {
   double fastest = 1e9;
-  for (int attempt = 0; attempt < 5; ++attempt) {
+  for (int attempt = 0; attempt < 5 && fastest >= 0.5; ++attempt) {
     const ProcessResult help = run({"--help"});
     EXPECT_EQ(help.exit_code, 0);
     EXPECT_EQ(help.err, "");

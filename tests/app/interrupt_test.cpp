@@ -18,8 +18,9 @@ Stopped stopped_by(int signal, const std::filesystem::path& output) {
   const auto model = test::fixture_folder() / "wan_pipeline" / "pipeline";
   test::Process process({TESSERA_BINARY, "generate", "a star", "--model", model, "--size", "64x64", "--frames", "17",
                          "--steps", "1000", "--seed", "1", "--max-sequence-length", "64", "-o", output});
-  EXPECT_TRUE(process.said("seed 1", 60));
-  std::this_thread::sleep_for(std::chrono::milliseconds(500));
+  EXPECT_TRUE(process.said("seed 1"));
+  const double begun = process.cpu_seconds();
+  test::wait_until([&] { return process.cpu_seconds() > begun + 0.2; });
   process.signal(signal);
   const auto start = std::chrono::steady_clock::now();
   test::ProcessResult result = process.wait();

@@ -8,49 +8,33 @@
 
 #include <chrono>
 #include <csignal>
-#include <filesystem>
-#include <fstream>
+#include <functional>
 #include <sstream>
 #include <string>
 #include <thread>
 #include <vector>
 
+#include "tests/support/files.h"
+
 namespace tessera::test {
 
-inline std::string read_text(const std::filesystem::path& path) {
-  std::ifstream in(path, std::ios::binary);
-  std::ostringstream text;
-  text << in.rdbuf();
-  return text.str();
+/// Looks every few milliseconds whether something has happened; false when it has not within `seconds`, which only a
+/// program that hangs should need.
+inline bool wait_until(const std::function<bool()>& happened, double seconds = 120) {
+  const auto end = std::chrono::steady_clock::now() + std::chrono::duration<double>(seconds);
+  while (!happened()) {
+    if (std::chrono::steady_clock::now() > end) return false;
+    std::this_thread::sleep_for(std::chrono::milliseconds(2));
+  }
+  return true;
 }
-
-/// A folder of the running test's own, empty at first and removed at the end.
-class TemporaryFolder {
- public:
-  TemporaryFolder() {
-    std::string name = (std::filesystem::temp_directory_path() / "tessera_test_XXXXXX").string();
-    if (!mkdtemp(name.data())) throw std::runtime_error("no temporary folder");
-    path_ = name;
-  }
-  ~TemporaryFolder() {
-    std::error_code ignored;
-    std::filesystem::remove_all(path_, ignored);
-  }
-  TemporaryFolder(const TemporaryFolder&) = delete;
-  TemporaryFolder& operator=(const TemporaryFolder&) = delete;
-
-  std::filesystem::path operator/(const std::string& name) const { return path_ / name; }
-  const std::filesystem::path& path() const { return path_; }
-
- private:
-  std::filesystem::path path_;
-};
 
 /// How a program ended and what it said.
 struct ProcessResult {
   int exit_code = -1;  ///< 128 + signal when a signal ended it
   std::string out, err;
   double cpu_seconds = 0;
+  int64_t peak_kilobytes = 0;  ///< of resident memory
 };
 
 /// A program on its way, its output in files of a temporary folder.
@@ -86,14 +70,31 @@ class Process {
   void signal(int number) const { kill(child_, number); }
   pid_t id() const { return child_; }
 
-  /// True once stderr holds `text`; false after `seconds`, or when the program ended without it.
-  bool said(const std::string& text, double seconds) const {
-    const auto start = std::chrono::steady_clock::now();
-    while (read_text(folder_ / "err").find(text) == std::string::npos) {
-      if (std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count() > seconds) return false;
-      std::this_thread::sleep_for(std::chrono::milliseconds(10));
-    }
-    return true;
+  /// True once stderr holds `text`; false when the program ended without it.
+  bool said(const std::string& text) const {
+    bool ended = false;
+    wait_until([&] {
+      ended = has_ended();
+      return ended || read_text(folder_ / "err").find(text) != std::string::npos;
+    });
+    return read_text(folder_ / "err").find(text) != std::string::npos;
+  }
+
+  /// Sends a signal and waits until the program has taken it: a second one of its kind would merge with one on its way.
+  void signal_taken(int number) const {
+    signal(number);
+    const uint64_t bit = uint64_t{1} << (number - 1);
+    wait_until([&] { return has_ended() || !(status("ShdPnd", 16) & bit); });
+  }
+
+  /// Seconds of computing so far, of all its threads.
+  double cpu_seconds() const {
+    std::istringstream fields(read_text("/proc/" + std::to_string(child_) + "/stat"));
+    std::string field;
+    double ticks = 0;
+    for (int i = 1; i <= 15 && fields >> field; ++i)
+      if (i >= 14) ticks += std::stod(field);  // utime and stime; the name in field 2 is one word
+    return ticks / static_cast<double>(sysconf(_SC_CLK_TCK));
   }
 
   ProcessResult wait() {
@@ -105,10 +106,22 @@ class Process {
       return static_cast<double>(time.tv_sec) + 1e-6 * static_cast<double>(time.tv_usec);
     };
     return {WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status), read_text(folder_ / "out"),
-            read_text(folder_ / "err"), seconds(usage.ru_utime) + seconds(usage.ru_stime)};
+            read_text(folder_ / "err"), seconds(usage.ru_utime) + seconds(usage.ru_stime), usage.ru_maxrss};
   }
 
  private:
+  bool has_ended() const {
+    siginfo_t info{};
+    return waitid(P_PID, static_cast<id_t>(child_), &info, WEXITED | WNOHANG | WNOWAIT) == 0 && info.si_pid == child_;
+  }
+
+  /// A number of /proc/ID/status.
+  uint64_t status(const std::string& name, int base) const {
+    const std::string text = read_text("/proc/" + std::to_string(child_) + "/status");
+    const size_t at = text.find(name + ":");
+    return at == std::string::npos ? 0 : std::stoull(text.substr(at + name.size() + 1), nullptr, base);
+  }
+
   static void redirect(int descriptor, const std::filesystem::path& path) {
     const int file = open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC, 0600);
     dup2(file, descriptor);
@@ -124,15 +137,6 @@ inline ProcessResult tessera(std::vector<std::string> arguments, const std::vect
                              long limit_file_bytes = 0) {
   arguments.insert(arguments.begin(), TESSERA_BINARY);
   return Process(arguments, environment, limit_file_bytes).wait();
-}
-
-/// Names of everything in a folder, hidden files too, sorted.
-inline std::vector<std::string> listing(const std::filesystem::path& folder) {
-  std::vector<std::string> names;
-  for (const auto& entry : std::filesystem::recursive_directory_iterator(folder))
-    names.push_back(std::filesystem::relative(entry.path(), folder).string());
-  std::sort(names.begin(), names.end());
-  return names;
 }
 
 }  // namespace tessera::test

@@ -7,8 +7,7 @@
 #include <nlohmann/json.hpp>
 #include <random>
 
-#include "tests/support/fixture.h"
-#include "tests/support/process.h"
+#include "tests/support/batch.h"
 
 namespace tessera {
 namespace {
@@ -17,7 +16,6 @@ namespace fs = std::filesystem;
 using nlohmann::json;
 using test::Process;
 using test::ProcessResult;
-using test::TemporaryFolder;
 
 constexpr int kJobs = 14;
 
@@ -32,21 +30,13 @@ std::string prompts(const std::string& change = "") {
   return list.dump();
 }
 
-/// Every output of a folder with its bytes.
-std::map<std::string, std::string> outputs(const fs::path& folder) {
-  std::map<std::string, std::string> files;
-  for (const std::string& name : test::listing(folder))
-    if (name.rfind("job", 0) == 0) files[name] = test::read_text(folder / name);
-  return files;
-}
-
 /// Batches that several processes render, of jobs that take a twentieth of a second each.
-class ManyProcesses : public testing::Test {
+class ManyProcesses : public test::BatchTest {
  protected:
   void SetUp() override {
     if (!want().empty()) return;
-    ASSERT_EQ(start(arguments("alone")).wait().exit_code, 0);
-    want() = outputs(folder / "alone");
+    ASSERT_EQ(Process(arguments("alone")).wait().exit_code, 0);
+    want() = outputs("alone");
     ASSERT_EQ(want().size(), static_cast<size_t>(kJobs));
   }
 
@@ -56,29 +46,18 @@ class ManyProcesses : public testing::Test {
     return files;
   }
 
-  ManyProcesses() { std::ofstream(folder / "prompts.json") << prompts(); }
+  ManyProcesses() { write(prompts()); }
 
   std::vector<std::string> arguments(const std::string& out, const std::vector<std::string>& more = {},
                                      const std::string& file = "prompts.json") const {
-    const fs::path model = test::fixture_folder() / "wan_pipeline" / "pipeline";
-    std::vector<std::string> all = {TESSERA_BINARY, "batch",   folder / file, "-o",      folder / out, "--quiet",
-                                    "--no-gallery", "--size",  "32x32",       "--steps", "100",        "--dtype",
-                                    "fp32",         "--lease", "2",           "--model", model};
-    all.insert(all.end(), {"--max-sequence-length", "16"});
+    std::vector<std::string> all = test::batch_arguments(folder / file, folder / out, {"--steps", "100"});
     all.insert(all.end(), more.begin(), more.end());
     return all;
   }
 
   /// As torchrun and its like would start it.
   static std::vector<std::string> environment(int rank, int size) {
-    return {"RANK=" + std::to_string(rank), "WORLD_SIZE=" + std::to_string(size), "MASTER_ADDR=127.0.0.1",
-            "OMP_NUM_THREADS=1", "OMP_WAIT_POLICY=passive"};
-  }
-
-  /// Threads that wait without turning in circles: the tests' processes share few cores.
-  static Process start(const std::vector<std::string>& command, std::vector<std::string> variables = {}) {
-    variables.push_back("OMP_WAIT_POLICY=passive");
-    return Process(command, variables);
+    return {"RANK=" + std::to_string(rank), "WORLD_SIZE=" + std::to_string(size), "MASTER_ADDR=127.0.0.1"};
   }
 
   std::deque<Process> start_ranks(int size, const std::string& out, const std::vector<std::string>& more = {}) const {
@@ -87,19 +66,22 @@ class ManyProcesses : public testing::Test {
     return ranks;
   }
 
-  /// Waits until a rank has recorded a job.
-  void wait_for_work(const std::string& out) const {
+  /// Waits until the ranks have recorded so many jobs.
+  void wait_for_work(const std::string& out, int64_t jobs = 1) const {
     const auto recorded = [&] {
-      for (int rank = 0; rank < 3; ++rank)
-        if (!test::read_text(folder / out / ("manifest.rank" + std::to_string(rank) + ".jsonl")).empty()) return true;
-      return false;
+      int64_t lines = 0;
+      for (int rank = 0; rank < 3; ++rank) {
+        const std::string text = test::read_text(folder / out / ("manifest.rank" + std::to_string(rank) + ".jsonl"));
+        lines += std::count(text.begin(), text.end(), '\n');
+      }
+      return lines >= jobs;
     };
-    for (int i = 0; i < 12000 && !recorded(); ++i) std::this_thread::sleep_for(std::chrono::milliseconds(5));
+    ASSERT_TRUE(test::wait_until(recorded));
   }
 
   /// All outputs are those of one process, each recorded once, and nothing else is left.
   void expect_whole(const std::string& out) const {
-    EXPECT_EQ(outputs(folder / out), want());
+    EXPECT_EQ(outputs(out), want());
     EXPECT_EQ(test::listing(folder / out).size(), kJobs + 2u) << "besides the outputs, a lock and a record";
     std::map<std::string, int> times;
     for (const json& entry : manifest(out)) {
@@ -110,13 +92,6 @@ class ManyProcesses : public testing::Test {
     for (const auto& [id, count] : times) EXPECT_EQ(count, 1) << id;
   }
 
-  std::vector<json> manifest(const std::string& out) const {
-    std::istringstream lines(test::read_text(folder / out / "manifest.jsonl"));
-    std::vector<json> entries;
-    for (std::string line; std::getline(lines, line);) entries.push_back(json::parse(line));
-    return entries;
-  }
-
   static std::vector<pid_t> children(pid_t parent) {
     const std::string id = std::to_string(parent);
     std::istringstream in(test::read_text("/proc/" + id + "/task/" + id + "/children"));
@@ -124,8 +99,6 @@ class ManyProcesses : public testing::Test {
     for (pid_t child = 0; in >> child;) found.push_back(child);
     return found;
   }
-
-  TemporaryFolder folder;
 };
 
 TEST_F(ManyProcesses, ThreeRanksRenderWhatOneDoes) {
@@ -146,10 +119,10 @@ TEST_F(ManyProcesses, ARankKilledAtAnyMomentLosesNothing) {
   std::mt19937 random(7);
   for (int round = 0; round < 5; ++round) {
     const std::string out = "out" + std::to_string(round);
-    auto ranks = start_ranks(3, out);
+    auto ranks = start_ranks(3, out, {"--lease", "2"});
     const size_t victim = 1 + random() % 2;
-    if (round > 0) wait_for_work(out);
-    std::this_thread::sleep_for(std::chrono::milliseconds(random() % 400));
+    if (round > 0) wait_for_work(out, 1 + random() % 8);
+    std::this_thread::sleep_for(std::chrono::milliseconds(random() % (round > 0 ? 50 : 400)));
     ranks[victim].signal(SIGKILL);
     for (size_t rank = 0; rank < 3; ++rank) {
       const ProcessResult result = ranks[rank].wait();
@@ -163,25 +136,22 @@ TEST_F(ManyProcesses, WithoutRankZeroTheOthersEndAndResumeGoesOn) {
   std::mt19937 random(8);
   for (int round = 0; round < 3; ++round) {
     const std::string out = "out" + std::to_string(round);
-    auto ranks = start_ranks(3, out);
-    wait_for_work(out);
-    std::this_thread::sleep_for(std::chrono::milliseconds(random() % 300));
+    auto ranks = start_ranks(3, out, {"--lease", "2"});
+    wait_for_work(out, 1 + random() % 4);
     // Killed, or frozen as a machine that is gone: it does not even refuse a connection.
     ranks[0].signal(round == 0 ? SIGSTOP : SIGKILL);
-    const auto gone = std::chrono::steady_clock::now();
     for (size_t rank = 1; rank < 3; ++rank) {
       const ProcessResult result = ranks[rank].wait();
       EXPECT_EQ(result.exit_code, 1) << result.err;
       EXPECT_NE(result.err.find("rank 0 cannot be reached any more"), std::string::npos) << result.err;
     }
-    EXPECT_LT(std::chrono::steady_clock::now() - gone, std::chrono::seconds(30));
     ranks[0].signal(SIGKILL);
     EXPECT_EQ(ranks[0].wait().exit_code, 128 + SIGKILL);
     if (round == 1) {
       auto again = start_ranks(2, out, {"--resume"});
       for (Process& rank : again) EXPECT_EQ(rank.wait().exit_code, 0);
     } else {
-      const ProcessResult resumed = start(arguments(out, {"--resume"})).wait();
+      const ProcessResult resumed = Process(arguments(out, {"--resume"})).wait();
       EXPECT_EQ(resumed.exit_code, 0) << resumed.err;
       EXPECT_NE(resumed.err.find("merged the records of"), std::string::npos) << resumed.err;
     }
@@ -190,7 +160,7 @@ TEST_F(ManyProcesses, WithoutRankZeroTheOthersEndAndResumeGoesOn) {
 }
 
 TEST_F(ManyProcesses, WorkersShareAMachineAndADeadOnesJobsAreDone) {
-  Process batch = start(arguments("out", {"--workers", "3"}));
+  Process batch(arguments("out", {"--workers", "3"}));
   wait_for_work("out");
   const std::vector<pid_t> workers = children(batch.id());
   ASSERT_EQ(workers.size(), 3u);
@@ -201,27 +171,27 @@ TEST_F(ManyProcesses, WorkersShareAMachineAndADeadOnesJobsAreDone) {
       << result.err;
   EXPECT_NE(result.err.find("tessera: 14 rendered, 0 done already, 0 failed"), std::string::npos) << result.err;
   expect_whole("out");
-  const ProcessResult again = start(arguments("out", {"--workers", "2", "--resume"})).wait();
+  const ProcessResult again = Process(arguments("out", {"--workers", "2", "--resume"})).wait();
   EXPECT_EQ(again.exit_code, 0);
   EXPECT_EQ(again.err, "tessera: 14 jobs are done already\ntessera: 0 rendered, 14 done already, 0 failed\n");
 }
 
 TEST_F(ManyProcesses, WithoutWorkersABatchFailsAndResumes) {
-  Process batch = start(arguments("out", {"--workers", "2"}));
+  Process batch(arguments("out", {"--workers", "2"}));
   wait_for_work("out");
   for (const pid_t worker : children(batch.id())) kill(worker, SIGKILL);
   const ProcessResult result = batch.wait();
   EXPECT_EQ(result.exit_code, 1) << result.err;
   EXPECT_NE(result.err.find("all 2 workers ended before the work was done"), std::string::npos) << result.err;
   EXPECT_GE(manifest("out").size(), 1u) << "what they recorded is merged all the same";
-  EXPECT_EQ(start(arguments("out", {"--resume"})).wait().exit_code, 0);
+  EXPECT_EQ(Process(arguments("out", {"--resume"})).wait().exit_code, 0);
   expect_whole("out");
 }
 
 TEST_F(ManyProcesses, SignalsReachTheWorkers) {
   for (const int signal : {SIGINT, SIGTERM, SIGKILL}) {
     const std::string out = "out" + std::to_string(signal);
-    Process batch = start(arguments(out, {"--workers", "2"}));
+    Process batch(arguments(out, {"--workers", "2", "--steps", "1000"}));
     wait_for_work(out);
     const std::vector<pid_t> workers = children(batch.id());
     batch.signal(signal);
@@ -232,9 +202,7 @@ TEST_F(ManyProcesses, SignalsReachTheWorkers) {
     }
     for (const pid_t worker : workers) {
       const std::string state = "/proc/" + std::to_string(worker) + "/cmdline";
-      for (int i = 0; i < 500 && !test::read_text(state).empty(); ++i)
-        std::this_thread::sleep_for(std::chrono::milliseconds(10));
-      EXPECT_TRUE(test::read_text(state).empty()) << "a worker outlives the batch";
+      EXPECT_TRUE(test::wait_until([&] { return test::read_text(state).empty(); })) << "a worker outlives the batch";
     }
     for (const std::string& name : test::listing(folder / out)) EXPECT_EQ(name.find(".part"), std::string::npos);
   }
@@ -242,8 +210,8 @@ TEST_F(ManyProcesses, SignalsReachTheWorkers) {
 
 TEST_F(ManyProcesses, ARankWithAnotherPlanIsRefused) {
   std::ofstream(folder / "other.json") << prompts(" and a moon");
-  Process host = start(arguments("out"), environment(0, 2));
-  Process stranger = start(arguments("out", {}, "other.json"), environment(1, 2));
+  Process host(arguments("out", {"--lease", "2"}), environment(0, 2));
+  Process stranger(arguments("out", {"--lease", "2"}, "other.json"), environment(1, 2));
   const ProcessResult refused = stranger.wait();
   EXPECT_EQ(refused.exit_code, 2);
   EXPECT_NE(refused.err.find("rank 1 does not belong to the run"), std::string::npos) << refused.err;
@@ -252,7 +220,7 @@ TEST_F(ManyProcesses, ARankWithAnotherPlanIsRefused) {
 }
 
 TEST_F(ManyProcesses, WhatRanksLeftIsNeitherLostNorOverwrittenUnasked) {
-  ASSERT_EQ(start(arguments("out")).wait().exit_code, 0);
+  ASSERT_EQ(Process(arguments("out")).wait().exit_code, 0);
   std::istringstream lines(test::read_text(folder / "out" / "manifest.jsonl"));
   fs::remove(folder / "out" / "manifest.jsonl");
   int at = 0;
@@ -260,10 +228,10 @@ TEST_F(ManyProcesses, WhatRanksLeftIsNeitherLostNorOverwrittenUnasked) {
     std::ofstream(folder / "out" / ("manifest.rank" + std::to_string(at % 3) + ".jsonl"), std::ios::app)
         << line << "\n";
   std::ofstream(folder / "out" / "manifest.rank1.jsonl", std::ios::app) << "{\"id\": \"job3\", \"sta";
-  const ProcessResult refused = start(arguments("out")).wait();
+  const ProcessResult refused = Process(arguments("out")).wait();
   EXPECT_EQ(refused.exit_code, 2);
   EXPECT_NE(refused.err.find("holds an earlier batch (manifest.rank0.jsonl)"), std::string::npos) << refused.err;
-  const ProcessResult resumed = start(arguments("out", {"--resume"})).wait();
+  const ProcessResult resumed = Process(arguments("out", {"--resume"})).wait();
   EXPECT_EQ(resumed.exit_code, 0);
   EXPECT_NE(resumed.err.find("0 rendered, 14 done already"), std::string::npos) << resumed.err;
   expect_whole("out");
@@ -289,48 +257,54 @@ TEST_F(ManyProcesses, FailuresOfAllRanksAreSummedUpByRankZero) {
 }
 
 TEST_F(ManyProcesses, ARankThatComesLateLearnsHowTheRunEnded) {
-  const auto late = [&](const std::vector<std::string>& more) {
-    Process host = start(arguments("out", more), environment(0, 2));
-    std::this_thread::sleep_for(std::chrono::milliseconds(2500));  // it has rendered, or stopped, by then
-    const ProcessResult result = start(arguments("out", more), environment(1, 2)).wait();
+  const auto late = [&](const std::vector<std::string>& more, const std::function<bool()>& ended) {
+    Process host(arguments("out", more), environment(0, 2));
+    EXPECT_TRUE(test::wait_until(ended));
+    const ProcessResult result = Process(arguments("out", more), environment(1, 2)).wait();
     EXPECT_EQ(host.wait().exit_code, result.exit_code);
     return result;
   };
   fs::create_directories(folder / "out" / "job0.mp4");
-  const ProcessResult stopped = late({"--overwrite", "--max-failures", "1"});
+  const ProcessResult stopped = late({"--overwrite", "--max-failures", "1"}, [&] {
+    return test::read_text(folder / "out" / "manifest.rank0.jsonl").find("\"failed\"") != std::string::npos;
+  });
   EXPECT_EQ(stopped.exit_code, 3);
   EXPECT_NE(stopped.err.find("rank 0 stopped: stopped after 1 failed jobs"), std::string::npos) << stopped.err;
   fs::remove(folder / "out" / "job0.mp4");
-  EXPECT_EQ(late({"--resume"}).exit_code, 0);
-  EXPECT_EQ(outputs(folder / "out"), want());
-  const ProcessResult done = late({"--resume"});
+  const auto all_there = [&] {
+    return std::all_of(want().begin(), want().end(),
+                       [&](const auto& file) { return fs::exists(folder / "out" / file.first); });
+  };
+  EXPECT_EQ(late({"--resume"}, all_there).exit_code, 0);
+  EXPECT_EQ(outputs("out"), want());
+  const ProcessResult done = late({"--resume"}, [&] { return fs::exists(folder / "out" / ".tessera.run"); });
   EXPECT_EQ(done.exit_code, 0) << done.err;
 }
 
 TEST_F(ManyProcesses, ShardsNeedNothingButTheFolder) {
   {
-    Process first = start(arguments("out", {"--shard", "0/3"})), second = start(arguments("out", {"--shard", "1/3"}));
+    Process first(arguments("out", {"--shard", "0/3"})), second = Process(arguments("out", {"--shard", "1/3"}));
     EXPECT_EQ(first.wait().exit_code, 0);
     EXPECT_EQ(second.wait().exit_code, 0);
   }
   EXPECT_EQ(manifest("out").size(), 10u);  // 5 + 5, merged by the last to end
-  const ProcessResult twice = start(arguments("out", {"--shard", "1/3"})).wait();
+  const ProcessResult twice = Process(arguments("out", {"--shard", "1/3"})).wait();
   EXPECT_EQ(twice.exit_code, 2);
   EXPECT_NE(twice.err.find("exists already"), std::string::npos) << twice.err;
   std::vector<std::string> array = {"SLURM_ARRAY_TASK_ID=6", "SLURM_ARRAY_TASK_COUNT=3", "SLURM_ARRAY_TASK_MIN=2",
                                     "SLURM_ARRAY_TASK_MAX=6"};
-  const ProcessResult third = start(arguments("out", {"--shard", "array"}), array).wait();
+  const ProcessResult third = Process(arguments("out", {"--shard", "array"}), array).wait();
   EXPECT_EQ(third.exit_code, 0) << third.err;
   EXPECT_NE(third.err.find("4 rendered, 0 done already"), std::string::npos) << third.err;
   expect_whole("out");
-  const ProcessResult resumed = start(arguments("out", {"--shard", "1/2", "--resume"})).wait();
+  const ProcessResult resumed = Process(arguments("out", {"--shard", "1/2", "--resume"})).wait();
   EXPECT_NE(resumed.err.find("0 rendered, 7 done already"), std::string::npos) << resumed.err;
   expect_whole("out");
 }
 
 TEST_F(ManyProcesses, EnvironmentsThatCannotBeAreRefused) {
   const auto refusal = [&](const std::vector<std::string>& environment, const std::vector<std::string>& more = {}) {
-    const ProcessResult result = start(arguments("out", more), environment).wait();
+    const ProcessResult result = Process(arguments("out", more), environment).wait();
     EXPECT_EQ(result.exit_code, 2);
     return result.err;
   };
@@ -346,9 +320,9 @@ TEST_F(ManyProcesses, ThreadsDoNotChangeBytes) {
   const auto render = [&](const std::string& threads, const std::string& dtype) {
     const std::string out = dtype + threads;
     const std::vector<std::string> command = {
-        TESSERA_BINARY, "batch", folder / "stars.json", "-o", folder / out, "--quiet", "--no-gallery", "--steps", "4",
+        TESSERA_BINARY, "batch", folder / "stars.json", "-o", folder / out, "--quiet", "--no-gallery", "--steps", "2",
         "--dtype",      dtype};
-    EXPECT_EQ(start(command, {"OMP_NUM_THREADS=" + threads}).wait().exit_code, 0);
+    EXPECT_EQ(Process(command, {"OMP_NUM_THREADS=" + threads}).wait().exit_code, 0);
     return test::read_text(folder / out / "000000.mp4");
   };
   for (const std::string dtype : {"fp32", "bf16"}) {

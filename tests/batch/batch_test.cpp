@@ -247,8 +247,7 @@ TEST_F(Batch, SignalsStopCleanlyAndResumeGoesOn) {
     const auto arguments = batch_arguments(path, folder / out, {"--steps", "200", "--frames", "5", "--resume"});
     test::Process process(arguments);
     const auto record = folder / out / "manifest.jsonl";
-    for (int i = 0; i < 3000 && (!fs::exists(record) || fs::file_size(record) == 0); ++i)
-      std::this_thread::sleep_for(std::chrono::milliseconds(10));
+    ASSERT_TRUE(test::wait_until([&] { return !test::read_text(record).empty(); }));
     process.signal(signal);
     const ProcessResult result = process.wait();
     EXPECT_EQ(result.exit_code, exit_code) << result.err;
@@ -280,10 +279,9 @@ TEST_F(Batch, ManyJobsTakeNoMoreMemory) {
   const auto peak = [&](int count) {
     test::Process process(
         batch_arguments(prompts(count), folder / std::to_string(count), {"--steps", "1", "--frames", "1"}));
-    EXPECT_EQ(process.wait().exit_code, 0);
-    rusage usage{};
-    getrusage(RUSAGE_CHILDREN, &usage);  // the largest of all children so far
-    return static_cast<double>(usage.ru_maxrss);
+    const ProcessResult result = process.wait();
+    EXPECT_EQ(result.exit_code, 0) << result.err;
+    return static_cast<double>(result.peak_kilobytes);
   };
   const double few = peak(50);
   EXPECT_LT(peak(300), 1.05 * few);
