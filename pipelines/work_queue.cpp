@@ -17,7 +17,7 @@ using Milliseconds = std::chrono::milliseconds;
 
 constexpr int64_t kLongestStretch = 256;  // jobs that one member leases at a time
 constexpr auto kLeastWait = Milliseconds(10), kMostWait = Milliseconds(500), kSlowestBeat = Milliseconds(2000);
-constexpr int kBeatsInALease = 6;
+constexpr int kBeatsInALease = 6, kLeastLooksInALease = 4;
 
 std::string key_of(size_t job) {
   return "job/" + std::to_string(job);
@@ -62,7 +62,9 @@ bool Pulses::is_dead(int64_t member) {
   const auto now = std::chrono::steady_clock::now();
   Pulse& pulse = seen_[member];
   if (beats != pulse.beats) pulse = {beats, now};
-  return now - pulse.moved > lease_;
+  pulse.silent += std::min<std::chrono::steady_clock::duration>(now - pulse.looked, lease_ / kLeastLooksInALease);
+  pulse.looked = now;
+  return pulse.silent > lease_;
 }
 
 void WorkQueue::open(SharedStore& store, size_t jobs) {

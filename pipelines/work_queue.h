@@ -23,7 +23,8 @@ struct Member {
 };
 
 /// Tells members that died from those at work: a member that was reported dead, or whose count of beats has not moved
-/// for `lease` by the clock of whoever looks.
+/// for `lease` by the clock of whoever looks. A long gap between two looks counts for a part of the lease only: a
+/// machine that stood still, with whoever looks, says nothing of the member.
 class Pulses {
  public:
   Pulses(SharedStore& store, std::chrono::milliseconds lease) : store_(store), lease_(lease) {}
@@ -32,7 +33,8 @@ class Pulses {
  private:
   struct Pulse {
     int64_t beats = -1;
-    std::chrono::steady_clock::time_point moved;
+    std::chrono::steady_clock::time_point looked;
+    std::chrono::steady_clock::duration silent{0};
   };
 
   SharedStore& store_;
