@@ -9,7 +9,7 @@
 #include "pipelines/classifier.h"
 #include "tests/support/fixture.h"
 #include "tests/support/process.h"
-#include "weights/bind.h"
+#include "tests/support/vit.h"
 #include "weights/torch_archive.h"
 #include "weights/vit_names.h"
 
@@ -38,10 +38,7 @@ at::Tensor picture(int64_t height, int64_t width) {
 
 /// Probabilities of a picture that needs no resizing: its centre, normalised by hand.
 at::Tensor expected(const TensorFile& file, const VitConfig& config, const at::Tensor& pixels) {
-  Vit model(config);
-  ParamList params;
-  model.params(params);
-  bind(params, file, at::kFloat, at::kCPU);
+  const Vit model = test::bound_vit(config, file);
   const int64_t border = (pixels.size(0) - config.image) / 2;
   const at::Tensor centre = pixels.narrow(0, border, config.image).narrow(1, border, config.image).permute({2, 0, 1});
   const at::Tensor mean = at::tensor({0.485f, 0.456f, 0.406f}).view({3, 1, 1});

@@ -8,50 +8,23 @@
 #include <cerrno>
 #include <csignal>
 #include <fstream>
-#include <sstream>
+
+#include "tests/support/errors.h"
+#include "tests/support/files.h"
 
 namespace tessera {
 namespace {
 
 namespace fs = std::filesystem;
+using test::coded_error_of;
 
-/// An empty folder that goes with the test.
 class AtomicFileTest : public testing::Test {
  protected:
-  AtomicFileTest() {
-    std::string name = (fs::temp_directory_path() / "tessera_atomic_XXXXXX").string();
-    folder = mkdtemp(name.data());
-  }
-  ~AtomicFileTest() override {
-    fs::permissions(folder, fs::perms::owner_all);
-    fs::remove_all(folder);
-  }
+  std::vector<std::string> entries() const { return test::listing(folder); }
 
-  std::vector<std::string> entries() const {
-    std::vector<std::string> names;
-    for (const auto& entry : fs::directory_iterator(folder)) names.push_back(entry.path().filename());
-    return names;
-  }
-
-  fs::path folder;
+  const test::TemporaryFolder own;
+  const fs::path folder = own.path();
 };
-
-std::string contents(const fs::path& path) {
-  std::ostringstream text;
-  text << std::ifstream(path, std::ios::binary).rdbuf();
-  return text.str();
-}
-
-/// The Error of a call, as "code: message"; "none" when it throws nothing.
-template <typename Call>
-std::string error_of(const Call& call) {
-  try {
-    call();
-  } catch (const Error& error) {
-    return std::to_string(static_cast<int>(error.code())) + ": " + error.what();
-  }
-  return "none";
-}
 
 TEST_F(AtomicFileTest, AppearsOnlyWhenCommitted) {
   const fs::path path = folder / "x.bin";
@@ -64,7 +37,7 @@ TEST_F(AtomicFileTest, AppearsOnlyWhenCommitted) {
   }
   EXPECT_TRUE(entries().empty());
   write_file_atomically(path, std::string_view("a\0b", 3));
-  EXPECT_EQ(contents(path), std::string("a\0b", 3));
+  EXPECT_EQ(test::read_text(path), std::string("a\0b", 3));
   EXPECT_EQ(entries(), std::vector<std::string>{"x.bin"});
 }
 
@@ -72,16 +45,16 @@ TEST_F(AtomicFileTest, ReplacesWholeAndKeepsTheOldOneOnFailure) {
   const fs::path path = folder / "x.txt";
   write_file_atomically(path, "old and long");
   { AtomicFile(path).write("half"); }
-  EXPECT_EQ(contents(path), "old and long");
+  EXPECT_EQ(test::read_text(path), "old and long");
   write_file_atomically(path, "new");
-  EXPECT_EQ(contents(path), "new");
+  EXPECT_EQ(test::read_text(path), "new");
 }
 
 TEST_F(AtomicFileTest, CommitKeepsWhatALibraryWroteToTheTemporaryName) {
   AtomicFile file(folder / "x.txt");
   std::ofstream(file.temporary()) << "by another writer";
   file.commit();
-  EXPECT_EQ(contents(folder / "x.txt"), "by another writer");
+  EXPECT_EQ(test::read_text(folder / "x.txt"), "by another writer");
 }
 
 TEST_F(AtomicFileTest, TwoWritersOfOneNameDoNotMeet) {
@@ -91,7 +64,7 @@ TEST_F(AtomicFileTest, TwoWritersOfOneNameDoNotMeet) {
   second.write("second");
   second.commit();
   first.commit();
-  EXPECT_EQ(contents(folder / "x"), "first");
+  EXPECT_EQ(test::read_text(folder / "x"), "first");
 }
 
 TEST_F(AtomicFileTest, FollowsLinksAndTakesLongNames) {
@@ -99,31 +72,31 @@ TEST_F(AtomicFileTest, FollowsLinksAndTakesLongNames) {
   fs::create_symlink("real", folder / "link");
   write_file_atomically(folder / "link", "new");
   EXPECT_TRUE(fs::is_symlink(folder / "link"));
-  EXPECT_EQ(contents(folder / "real"), "new");
+  EXPECT_EQ(test::read_text(folder / "real"), "new");
 
   std::string longest = std::string(63, 'x');
   for (int i = 0; i < 48; ++i) longest += "\xF0\x9F\x98\x80";  // 255 bytes
   write_file_atomically(folder / longest, "fits");
-  EXPECT_EQ(contents(folder / longest), "fits");
-  EXPECT_NE(error_of([&] { write_file_atomically(folder / (longest + "x"), ""); }).find("name is too long"),
+  EXPECT_EQ(test::read_text(folder / longest), "fits");
+  EXPECT_NE(coded_error_of([&] { write_file_atomically(folder / (longest + "x"), ""); }).find("name is too long"),
             std::string::npos);
 }
 
 TEST_F(AtomicFileTest, ErrorsSayWhereWhyAndWhatToDo) {
   const std::string f = folder.string();
-  EXPECT_EQ(error_of([&] { check_writable(folder / "no" / "x.png"); }),
+  EXPECT_EQ(coded_error_of([&] { check_writable(folder / "no" / "x.png"); }),
             "2: cannot write " + f + "/no/x.png: the folder " + f +
                 "/no does not exist; create it or choose another output path");
-  EXPECT_EQ(error_of([&] { check_writable(folder); }),
+  EXPECT_EQ(coded_error_of([&] { check_writable(folder); }),
             "2: cannot write " + f + ": it is a folder; choose another output path");
-  EXPECT_EQ(error_of([&] { check_writable(folder / ""); }),
+  EXPECT_EQ(coded_error_of([&] { check_writable(folder / ""); }),
             "2: cannot write " + f + "/: it names a folder, not a file; choose another output path");
   write_file_atomically(folder / "file", "");
-  EXPECT_EQ(error_of([&] { check_writable(folder / "file" / "x.png"); }),
+  EXPECT_EQ(coded_error_of([&] { check_writable(folder / "file" / "x.png"); }),
             "2: cannot write " + f + "/file/x.png: " + f + "/file is not a folder; choose another output path");
-  EXPECT_NE(error_of([] { check_writable("/dev/null"); }).find("2: cannot write /dev/null: it is a device"),
+  EXPECT_NE(coded_error_of([] { check_writable("/dev/null"); }).find("2: cannot write /dev/null: it is a device"),
             std::string::npos);
-  EXPECT_EQ(error_of([] { check_writable("/proc/x.png"); }).substr(0, 46),
+  EXPECT_EQ(coded_error_of([] { check_writable("/proc/x.png"); }).substr(0, 46),
             "2: cannot write /proc/x.png: the folder /proc ");
   EXPECT_EQ(
       write_error("out/x.mp4", ENOSPC).what(),
@@ -137,7 +110,7 @@ TEST_F(AtomicFileTest, CheckWritableLeavesEverythingAsItWas) {
   check_writable(folder / "x");
   check_writable(folder / "y");
   EXPECT_EQ(entries(), std::vector<std::string>{"x"});
-  EXPECT_EQ(contents(folder / "x"), "kept");
+  EXPECT_EQ(test::read_text(folder / "x"), "kept");
 }
 
 // Root may write everywhere, so the child gives its rights up first.
@@ -146,7 +119,7 @@ TEST_F(AtomicFileTest, RefusesProtectedFoldersAndFiles) {
   fs::permissions(folder / "x", fs::perms::owner_read | fs::perms::others_read);
   const auto message_as_nobody = [&](const std::string& name) {
     if (getuid() == 0 && seteuid(65534) != 0) _exit(9);
-    std::fprintf(stderr, "%s\n", error_of([&] { check_writable(folder / name); }).c_str());
+    std::fprintf(stderr, "%s\n", coded_error_of([&] { check_writable(folder / name); }).c_str());
     _exit(0);
   };
   fs::permissions(folder, fs::perms::owner_read | fs::perms::owner_exec | fs::perms::others_exec);
@@ -161,7 +134,7 @@ TEST_F(AtomicFileTest, ALimitReachedLeavesNoFile) {
     install_signal_handlers();
     const rlimit limit = {1000, 1000};
     setrlimit(RLIMIT_FSIZE, &limit);
-    const std::string error = error_of([&] { write_file_atomically(folder / "x", std::string(5000, 'x')); });
+    const std::string error = coded_error_of([&] { write_file_atomically(folder / "x", std::string(5000, 'x')); });
     std::fprintf(stderr, "%s; %zu left\n", error.c_str(), entries().size());
     _exit(0);
   };
@@ -191,7 +164,7 @@ TEST_F(AtomicFileTest, AKillLeavesNoFileOfThatName) {
   EXPECT_EXIT(killed(), testing::KilledBySignal(SIGKILL), "");
   EXPECT_FALSE(fs::exists(folder / "x"));
   write_file_atomically(folder / "x", "whole");
-  EXPECT_EQ(contents(folder / "x"), "whole");
+  EXPECT_EQ(test::read_text(folder / "x"), "whole");
 }
 
 }  // namespace

@@ -4,20 +4,10 @@
 
 #include <set>
 
-#include "core/error.h"
+#include "tests/support/errors.h"
 
 namespace tessera {
 namespace {
-
-std::string message_of(const std::function<void()>& call) {
-  try {
-    call();
-  } catch (const Error& e) {
-    EXPECT_EQ(e.code(), ExitCode::kUsage);
-    return e.what();
-  }
-  return "no error";
-}
 
 Job with(const std::string& name, const std::string& value) {
   Job job;
@@ -26,7 +16,7 @@ Job with(const std::string& name, const std::string& value) {
 }
 
 std::string refusal(const std::string& name, const std::string& value) {
-  return message_of([&] { with(name, value); });
+  return test::error_of([&] { with(name, value); });
 }
 
 TEST(JobOptions, NamesAndAliasesAreUnique) {
@@ -105,15 +95,15 @@ TEST(JobJson, RecipeRoundTrips) {
 
 TEST(JobJson, ErrorsNameFileAndKey) {
   Job job;
-  EXPECT_EQ(message_of([&] {
+  EXPECT_EQ(test::error_of([&] {
               apply_json(job, {{"stepz", 5}}, "jobs.json");
             }),
             "jobs.json: unknown option \"stepz\" (did you mean steps?)");
-  EXPECT_EQ(message_of([&] {
+  EXPECT_EQ(test::error_of([&] {
               apply_json(job, {{"steps", nlohmann::json::array()}}, "jobs.json");
             }),
             "jobs.json: \"steps\" must be a string, a number or true or false, got []");
-  EXPECT_EQ(message_of([&] {
+  EXPECT_EQ(test::error_of([&] {
               apply_json(job, {{"steps", true}}, "jobs.json");
             }),
             "jobs.json: --steps wants a whole number from 1 to 1000, got \"true\"");

@@ -4,17 +4,13 @@
 
 #include <fstream>
 
+#include "tests/support/errors.h"
+#include "tests/support/files.h"
+
 namespace tessera {
 namespace {
 
-std::string message_of(const std::function<void()>& action) {
-  try {
-    action();
-  } catch (const Error& e) {
-    return e.what();
-  }
-  return "no error";
-}
+using test::error_of;
 
 const JsonConfig kConfig(
     {{"layers", 4}, {"whole", 2.0}, {"half", 2.5}, {"name", "wan"}, {"list", {1, 2}}, {"none", nullptr}},
@@ -31,35 +27,37 @@ TEST(JsonConfig, ReadsTypedValuesAndFallsBackOnNull) {
 }
 
 TEST(JsonConfig, ErrorsNameFileKeyAndValue) {
-  EXPECT_EQ(message_of([] { kConfig.integer("half"); }), "model/config.json: \"half\" must be a whole number, got 2.5");
-  EXPECT_EQ(message_of([] { kConfig.integer("absent"); }), "model/config.json: \"absent\" is required, got nothing");
-  EXPECT_EQ(message_of([] { kConfig.text("layers"); }), "model/config.json: \"layers\" must be a string, got 4");
-  EXPECT_EQ(message_of([] { kConfig.object("list"); }), "model/config.json: \"list\" must be an object, got [1,2]");
+  EXPECT_EQ(error_of([] { kConfig.integer("half"); }), "model/config.json: \"half\" must be a whole number, got 2.5");
+  EXPECT_EQ(error_of([] { kConfig.integer("absent"); }), "model/config.json: \"absent\" is required, got nothing");
+  EXPECT_EQ(error_of([] { kConfig.text("layers"); }), "model/config.json: \"layers\" must be a string, got 4");
+  EXPECT_EQ(error_of([] { kConfig.object("list"); }), "model/config.json: \"list\" must be an object, got [1,2]");
 }
 
 TEST(JsonConfig, UnknownKeysGetTheNearestMatch) {
   const JsonConfig config({{"block_layuot", 1}}, "c.json");
-  EXPECT_EQ(message_of([&] {
+  EXPECT_EQ(error_of([&] {
               config.reject_unknown({"block_layout", "kind"});
             }),
             "c.json: unknown key \"block_layuot\" (did you mean block_layout?)");
 }
 
 TEST(JsonConfig, FilesThatAreNotObjectsAreRefusedByName) {
-  const auto path = std::filesystem::temp_directory_path() / "tessera_json_config_test.json";
+  const test::TemporaryFolder folder;
+  const auto path = folder / "config.json";
   std::ofstream(path) << "{\"a\": 1,";
-  EXPECT_NE(message_of([&] { read_json_object(path); }).find(path.string() + " is not valid JSON"), std::string::npos);
+  EXPECT_NE(error_of([&] { read_json_object(path); }).find(path.string() + " is not valid JSON"), std::string::npos);
   std::ofstream(path) << "[1]";
-  EXPECT_EQ(message_of([&] { read_json_object(path); }), path.string() + " holds array, want a JSON object");
+  EXPECT_EQ(error_of([&] { read_json_object(path); }), path.string() + " holds array, want a JSON object");
   std::filesystem::remove(path);
-  EXPECT_NE(message_of([&] { read_json_object(path); }).find("cannot read"), std::string::npos);
+  EXPECT_NE(error_of([&] { read_json_object(path); }).find("cannot read"), std::string::npos);
 }
 
 TEST(JsonConfig, HostileTextsAreOneShortLine) {
-  const std::string path = testing::TempDir() + "hostile.json";
+  const test::TemporaryFolder folder;
+  const std::string path = folder / "hostile.json";
   const auto error_of_text = [&](const std::string& text) {
     std::ofstream(path) << text;
-    const std::string message = message_of([&] { JsonConfig::read(path); });
+    const std::string message = error_of([&] { JsonConfig::read(path); });
     EXPECT_EQ(message.find('\n'), std::string::npos) << message;
     EXPECT_LT(message.size(), 400u) << message;
     return message;
@@ -70,10 +68,10 @@ TEST(JsonConfig, HostileTextsAreOneShortLine) {
 
   const nlohmann::json object = {{"two\nlines", 18446744073709551615u}, {std::string(5000, 'k'), 1}};
   const JsonConfig config(object, "c.json");
-  EXPECT_EQ(message_of([&] { config.integer("two\nlines"); }),
+  EXPECT_EQ(error_of([&] { config.integer("two\nlines"); }),
             "c.json: \"two\\nlines\" must be a whole number, got 18446744073709551615");
-  EXPECT_LT(message_of([&] { config.text(std::string(5000, 'k')); }).size(), 300u);
-  EXPECT_EQ(message_of([&] { config.reject_unknown({"layers", "kind"}); }).find('\n'), std::string::npos);
+  EXPECT_LT(error_of([&] { config.text(std::string(5000, 'k')); }).size(), 300u);
+  EXPECT_EQ(error_of([&] { config.reject_unknown({"layers", "kind"}); }).find('\n'), std::string::npos);
 }
 
 }  // namespace tessera

@@ -2,19 +2,13 @@
 
 #include <gtest/gtest.h>
 
-#include "core/error.h"
+#include "tests/support/errors.h"
 
 namespace tessera {
 namespace {
 
 std::string refusal(const Variables& variables) {
-  try {
-    find_ranks(variables);
-  } catch (const Error& error) {
-    EXPECT_EQ(error.code(), ExitCode::kUsage);
-    return error.what();
-  }
-  return "";
+  return test::refusal_of([&] { find_ranks(variables); });
 }
 
 void expect_ranks(const Variables& variables, int rank, int size, int local_rank, int local_size,

@@ -5,6 +5,7 @@
 #include <fstream>
 
 #include "core/error.h"
+#include "tests/support/files.h"
 
 namespace tessera {
 namespace {
@@ -16,7 +17,8 @@ TEST(Sha256, PublishedExamples) {
 }
 
 TEST(Sha256, PiecesAndFilesAreOneStream) {
-  const auto path = std::filesystem::temp_directory_path() / ("tessera_sha256_" + std::to_string(getpid()));
+  const test::TemporaryFolder folder;
+  const auto path = folder / "a";
   std::ofstream(path, std::ios::binary) << std::string(999997, 'a');
   Sha256 hash;
   hash.update("aaa");

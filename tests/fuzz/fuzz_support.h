@@ -1,16 +1,12 @@
 #pragma once
 
-#include <unistd.h>
-
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
-#include <filesystem>
-#include <fstream>
-#include <string>
 #include <string_view>
 
 #include "core/error.h"
+#include "tests/support/files.h"
 
 /// One input of a fuzzer (libFuzzer's entry point); replay.cpp runs it over a folder of them.
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size);
@@ -22,33 +18,17 @@ inline std::string_view text_of(const uint8_t* data, size_t size) {
 }
 
 /// A folder in memory where it can be, removed at the end.
-class Folder {
+class Folder : public test::TemporaryFolder {
  public:
-  Folder() {
-    std::error_code ignored;
-    std::string pattern = (std::filesystem::is_directory("/dev/shm", ignored) ? "/dev/shm" : "/tmp") +
-                          std::string("/tessera-fuzz-XXXXXX");
-    if (!::mkdtemp(pattern.data())) std::abort();
-    path_ = pattern;
-  }
-  ~Folder() {
-    std::error_code ignored;
-    std::filesystem::remove_all(path_, ignored);
-  }
-  Folder(const Folder&) = delete;
-  Folder& operator=(const Folder&) = delete;
+  Folder() : TemporaryFolder(std::filesystem::is_directory("/dev/shm") ? "/dev/shm" : "/tmp") {}
 
   /// Writes a file of the folder anew and returns its path.
   std::filesystem::path write(const std::string& name, std::string_view bytes) const {
-    const auto path = path_ / name;
-    std::filesystem::create_directories(path.parent_path());
-    std::ofstream(path, std::ios::binary).write(bytes.data(), static_cast<std::streamsize>(bytes.size()));
-    return path;
+    const auto file = *this / name;
+    std::filesystem::create_directories(file.parent_path());
+    std::ofstream(file, std::ios::binary).write(bytes.data(), static_cast<std::streamsize>(bytes.size()));
+    return file;
   }
-  const std::filesystem::path& path() const { return path_; }
-
- private:
-  std::filesystem::path path_;
 };
 
 /// Runs `action`. An Error of one bounded line is how hostile input may end; every other exception ends the process.

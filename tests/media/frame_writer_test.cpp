@@ -4,13 +4,13 @@
 
 #include "media/image_io.h"
 #include "media/video_reader.h"
-#include "tests/media/temporary_folder.h"
+#include "tests/media/folder_test.h"
 
 namespace tessera {
 namespace {
 
+using test::coded_error_of;
 using test::contains;
-using test::error_of;
 class FrameWriterTest : public test::FolderTest {};
 
 OutputOptions options(int64_t width, int64_t height) {
@@ -37,11 +37,11 @@ TEST(OutputKindTest, FollowsTheName) {
 TEST(OutputKindTest, RefusesUnknownExtensionsAndBadPatterns) {
   for (const char* name : {"x", "x.jpg", "x.mp4.", "out/", ".png"})
     EXPECT_TRUE(
-        contains(error_of([&] { output_kind(name); }), "must end in .png, .mp4, .mov, .mkv, .webm, .gif, .webp"))
+        contains(coded_error_of([&] { output_kind(name); }), "must end in .png, .mp4, .mov, .mkv, .webm, .gif, .webp"))
         << name;
   for (const char* name :
        {"%d.png", "%4d.png", "%0d.png", "%00d.png", "%04x.png", "%04d_%04d.png", "100%.png", "%%04d.png", "x%04.png"})
-    EXPECT_TRUE(contains(error_of([&] { output_kind(name); }), "2: bad frame pattern")) << name;
+    EXPECT_TRUE(contains(coded_error_of([&] { output_kind(name); }), "2: bad frame pattern")) << name;
 }
 
 TEST(FramePath, PutsTheNumberIn) {
@@ -52,8 +52,8 @@ TEST(FramePath, PutsTheNumberIn) {
 TEST_F(FrameWriterTest, AnImageAppearsWhenItIsFinished) {
   const auto writer = open_frame_writer(folder / "x.png", options(5, 4));
   writer->write(flat(5, 4, 9));
-  EXPECT_EQ(entry_count(), 0u);
-  EXPECT_TRUE(contains(error_of([&] { writer->write(flat(5, 4, 9)); }), "holds one image"));
+  EXPECT_EQ(test::listing(folder.path()).size(), 0u);
+  EXPECT_TRUE(contains(coded_error_of([&] { writer->write(flat(5, 4, 9)); }), "holds one image"));
   writer->finish();
   const Image image = read_image(folder / "x.png");
   EXPECT_TRUE(image.pixels.equal(flat(5, 4, 9)));
@@ -67,13 +67,13 @@ TEST_F(FrameWriterTest, ASequenceMakesItsFolderAndNumbersItsFrames) {
   writer->finish();
   for (int i = 0; i < 3; ++i)
     EXPECT_TRUE(read_image(folder / "new" / ("f_00" + std::to_string(i) + ".png")).pixels.equal(flat(5, 4, i)));
-  EXPECT_TRUE(
-      contains(error_of([&] { open_frame_writer(folder / "a" / "b" / "%04d.png", options(5, 4)); }), "does not exist"));
+  EXPECT_TRUE(contains(coded_error_of([&] { open_frame_writer(folder / "a" / "b" / "%04d.png", options(5, 4)); }),
+                       "does not exist"));
 }
 
 TEST_F(FrameWriterTest, ASequenceWithoutFramesLeavesNoFolder) {
   open_frame_writer(folder / "new" / "%03d.png", options(5, 4));
-  EXPECT_EQ(entry_count(), 0u);
+  EXPECT_EQ(test::listing(folder.path()).size(), 0u);
 }
 
 TEST_F(FrameWriterTest, AVideoGoesToTheVideoWriter) {
@@ -86,7 +86,7 @@ TEST_F(FrameWriterTest, AVideoGoesToTheVideoWriter) {
 
 TEST_F(FrameWriterTest, UnwritableNamesFailBeforeTheFirstFrame) {
   for (const char* name : {"no/x.png", "no/x.mp4", "no/no/%04d.png"})
-    EXPECT_TRUE(contains(error_of([&] { open_frame_writer(folder / name, options(16, 16)); }), "2: cannot write"))
+    EXPECT_TRUE(contains(coded_error_of([&] { open_frame_writer(folder / name, options(16, 16)); }), "2: cannot write"))
         << name;
 }
 

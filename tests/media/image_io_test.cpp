@@ -5,13 +5,13 @@
 #include <cmath>
 #include <limits>
 
-#include "tests/media/temporary_folder.h"
+#include "tests/media/folder_test.h"
 
 namespace tessera {
 namespace {
 
+using test::coded_error_of;
 using test::contains;
-using test::error_of;
 class ImageIo : public test::FolderTest {};
 
 at::Tensor gradient(int64_t height, int64_t width) {
@@ -38,9 +38,9 @@ TEST(ToBytes, TakesBothLayoutsAndHalfPrecision) {
 TEST(ToBytes, RefusesPixelsThatAreNoNumbers) {
   at::Tensor pixels = at::zeros({3, 4, 5});
   pixels[1][2][3] = std::numeric_limits<float>::quiet_NaN();
-  EXPECT_EQ(error_of([&] { to_bytes(pixels); }).substr(0, 3), "4: ");
+  EXPECT_EQ(coded_error_of([&] { to_bytes(pixels); }).substr(0, 3), "4: ");
   pixels[1][2][3] = std::numeric_limits<float>::infinity();
-  EXPECT_EQ(error_of([&] { to_bytes(pixels); }).substr(0, 3), "4: ");
+  EXPECT_EQ(coded_error_of([&] { to_bytes(pixels); }).substr(0, 3), "4: ");
 }
 
 TEST_F(ImageIo, PixelsAndTextComeBackExactly) {
@@ -52,7 +52,7 @@ TEST_F(ImageIo, PixelsAndTextComeBackExactly) {
     EXPECT_TRUE(image.pixels.equal(pixels)) << width << "x" << height;
     EXPECT_EQ(image.text, text);
   }
-  EXPECT_EQ(entry_count(), 1u);
+  EXPECT_EQ(test::listing(folder.path()).size(), 1u);
 }
 
 TEST_F(ImageIo, TheSameInputGivesTheSameBytes) {
@@ -61,23 +61,23 @@ TEST_F(ImageIo, TheSameInputGivesTheSameBytes) {
 
 TEST_F(ImageIo, UnreadablePicturesAreErrorsNamingTheFile) {
   const std::string x = (folder / "x.png").string();
-  EXPECT_EQ(error_of([&] { read_image(x); }),
+  EXPECT_EQ(coded_error_of([&] { read_image(x); }),
             "2: cannot read " + x + ": no such file or no permission; check the path");
-  EXPECT_TRUE(contains(error_of([&] { read_image(folder); }), "2: cannot read"));
+  EXPECT_TRUE(contains(coded_error_of([&] { read_image(folder.path()); }), "2: cannot read"));
   std::ofstream(x) << "not a picture";
-  EXPECT_TRUE(contains(error_of([&] { read_image(x); }), "2: " + x + " is not a readable PNG or JPEG"));
+  EXPECT_TRUE(contains(coded_error_of([&] { read_image(x); }), "2: " + x + " is not a readable PNG or JPEG"));
   std::ofstream(x, std::ios::trunc) << "";
-  EXPECT_TRUE(contains(error_of([&] { read_image(x); }), "2: " + x + " is not a readable PNG or JPEG"));
+  EXPECT_TRUE(contains(coded_error_of([&] { read_image(x); }), "2: " + x + " is not a readable PNG or JPEG"));
   const std::string png = encode_png(gradient(33, 44));
   for (const size_t length : {size_t{8}, size_t{33}, size_t{60}, png.size() - 1}) {
     std::ofstream(x, std::ios::trunc | std::ios::binary) << png.substr(0, length);
-    EXPECT_TRUE(contains(error_of([&] { read_image(x); }), "2: " + x + " is cut short")) << length;
+    EXPECT_TRUE(contains(coded_error_of([&] { read_image(x); }), "2: " + x + " is cut short")) << length;
   }
 }
 
 TEST_F(ImageIo, AFolderThatIsNotThereIsAnError) {
-  EXPECT_TRUE(
-      contains(error_of([&] { write_png(folder / "no" / "x.png", gradient(2, 2)); }), "does not exist; create it"));
+  EXPECT_TRUE(contains(coded_error_of([&] { write_png(folder / "no" / "x.png", gradient(2, 2)); }),
+                       "does not exist; create it"));
 }
 
 }  // namespace

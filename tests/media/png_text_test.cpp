@@ -1,12 +1,12 @@
 #include "media/png_text.h"
 
-#include "tests/media/temporary_folder.h"
+#include "tests/media/folder_test.h"
 
 namespace tessera {
 namespace {
 
+using test::coded_error_of;
 using test::contains;
-using test::error_of;
 
 /// Signature, IHDR of a 1x1 picture and IEND, with the checksums that the PNG specification's own examples have.
 std::string skeleton() {
@@ -43,18 +43,19 @@ TEST(PngText, RoundTrips) {
 }
 
 TEST(PngText, RefusesBadKeywordsAndText) {
-  EXPECT_EQ(error_of([] { insert_png_text(skeleton(), {{"", "x"}}); }).substr(0, 3), "2: ");
-  EXPECT_EQ(error_of([] { insert_png_text(skeleton(), {{std::string(80, 'k'), "x"}}); }).substr(0, 3), "2: ");
-  EXPECT_TRUE(contains(error_of([] { insert_png_text(skeleton(), {{"k", "\xFF"}}); }), "is not UTF-8"));
+  EXPECT_EQ(coded_error_of([] { insert_png_text(skeleton(), {{"", "x"}}); }).substr(0, 3), "2: ");
+  EXPECT_EQ(coded_error_of([] { insert_png_text(skeleton(), {{std::string(80, 'k'), "x"}}); }).substr(0, 3), "2: ");
+  EXPECT_TRUE(contains(coded_error_of([] { insert_png_text(skeleton(), {{"k", "\xFF"}}); }), "is not UTF-8"));
 }
 
 TEST(PngText, DamageIsAnErrorNamingTheFile) {
   std::string png = insert_png_text(skeleton(), {{"a", "text"}});
   for (const size_t length : {png.size() - 1, size_t{40}, size_t{8}, size_t{9}})
-    EXPECT_TRUE(contains(error_of([&] { read_png_text(png.substr(0, length), "x.png"); }), "2: x.png is cut short"))
+    EXPECT_TRUE(
+        contains(coded_error_of([&] { read_png_text(png.substr(0, length), "x.png"); }), "2: x.png is cut short"))
         << length;
   png[44] ^= 1;
-  EXPECT_TRUE(contains(error_of([&] { read_png_text(png, "x.png"); }), "2: x.png is damaged"));
+  EXPECT_TRUE(contains(coded_error_of([&] { read_png_text(png, "x.png"); }), "2: x.png is damaged"));
 }
 
 TEST(PngText, ChunksOfOtherFormsAreLeftOut) {

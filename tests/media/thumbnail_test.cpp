@@ -5,7 +5,7 @@
 
 #include "core/atomic_file.h"
 #include "media/image_io.h"
-#include "tests/media/temporary_folder.h"
+#include "tests/media/folder_test.h"
 
 namespace tessera {
 namespace {

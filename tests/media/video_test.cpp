@@ -11,14 +11,14 @@
 #include "core/cancel.h"
 #include "media/video_reader.h"
 #include "media/video_writer.h"
-#include "tests/media/temporary_folder.h"
+#include "tests/media/folder_test.h"
 
 namespace tessera {
 namespace {
 
+using test::coded_error_of;
 using test::contains;
-using test::error_of;
-using test::file_bytes;
+using test::read_text;
 class VideoTest : public test::FolderTest {};
 
 OutputOptions options(int64_t width, int64_t height, FrameRate fps = {16, 1}) {
@@ -90,7 +90,7 @@ std::string stored_yuv420(const std::filesystem::path& video) {
   const std::string command =
       "ffmpeg -v error -y -i '" + video.string() + "' -f rawvideo -pix_fmt yuv420p '" + raw + "'";
   EXPECT_EQ(std::system(command.c_str()), 0) << command;
-  return file_bytes(raw);
+  return read_text(raw);
 }
 
 // 16 + 219 * 0.2126 = 62.6, 128 - 0.2126 / 1.8556 * 224 = 102.3, 128 + 224 / 2 = 240: BT.709, not the 81, 90, 240 of
@@ -141,9 +141,9 @@ TEST_F(VideoTest, AnMp4IsWhatPlayersWant) {
   EXPECT_NEAR(std::stod(stream["duration"].get<std::string>()), 17 * 1001 / 24000.0, 1e-3);
   EXPECT_EQ(found["format"]["tags"]["comment"], wanted.comment);
   EXPECT_FALSE(found["format"]["tags"].contains("creation_time"));
-  const std::string bytes = file_bytes(folder / "x.mp4");
+  const std::string bytes = read_text(folder / "x.mp4");
   EXPECT_LT(bytes.find("moov"), bytes.find("mdat"));
-  EXPECT_EQ(entry_count(), 1u);
+  EXPECT_EQ(test::listing(folder.path()).size(), 1u);
 }
 
 TEST_F(VideoTest, FramesRateAndCommentComeBack) {
@@ -198,10 +198,10 @@ TEST_F(VideoTest, TheSameFramesGiveTheSameBytes) {
     mallopt(M_PERTURB, 170);
     write_video(folder / ("b" + extension), frames, wanted);
     mallopt(M_PERTURB, 0);
-    EXPECT_TRUE(file_bytes(folder / ("a" + extension)) == file_bytes(folder / ("b" + extension))) << extension;
+    EXPECT_TRUE(read_text(folder / ("a" + extension)) == read_text(folder / ("b" + extension))) << extension;
   }
   // x264 writes its settings into the stream: a thread count taken from the machine would show here.
-  const std::string mp4 = file_bytes(folder / "a.mp4");
+  const std::string mp4 = read_text(folder / "a.mp4");
   EXPECT_TRUE(contains(mp4, " threads=1 lookahead_threads=1 "));
   EXPECT_FALSE(contains(mp4, "Lavf"));
 }
@@ -226,12 +226,12 @@ TEST_F(VideoTest, AGifKeepsItsColoursAndLoops) {
   EXPECT_TRUE(video.frames[0].equal(frame));
   EXPECT_TRUE(video.frames[1].equal(other));
   EXPECT_EQ(video.fps, (FrameRate{10, 1}));
-  EXPECT_TRUE(contains(file_bytes(folder / "x.gif"), std::string("NETSCAPE2.0\3\1\0\0\0", 16)));
+  EXPECT_TRUE(contains(read_text(folder / "x.gif"), std::string("NETSCAPE2.0\3\1\0\0\0", 16)));
 }
 
 TEST_F(VideoTest, AWebpHoldsEveryFrame) {
   write_video(folder / "x.webp", waves(40, 24, 5), options(40, 24));
-  const std::string bytes = file_bytes(folder / "x.webp");
+  const std::string bytes = read_text(folder / "x.webp");
   EXPECT_EQ(bytes.substr(0, 4) + bytes.substr(8, 4), "RIFFWEBP");
   size_t count = 0;
   for (size_t at = bytes.find("ANMF"); at != std::string::npos; at = bytes.find("ANMF", at + 1)) ++count;
@@ -243,19 +243,20 @@ TEST_F(VideoTest, AWebpHoldsEveryFrame) {
 TEST_F(VideoTest, MissingEncodersAreNamed) {
   OutputOptions wanted = options(32, 32);
   wanted.encoder = "libx999";
-  EXPECT_TRUE(contains(error_of([&] { VideoWriter(folder / "x.mp4", wanted); }),
+  EXPECT_TRUE(contains(coded_error_of([&] { VideoWriter(folder / "x.mp4", wanted); }),
                        "2: encoder \"libx999\" is not one for .mp4 files; use one of libx264, libopenh264"));
   EXPECT_TRUE(
-      contains(error_of([&] { VideoWriter(folder / "x.avi", options(32, 32)); }), "use one of .mp4, .mov, .mkv"));
-  EXPECT_EQ(entry_count(), 0u);
+      contains(coded_error_of([&] { VideoWriter(folder / "x.avi", options(32, 32)); }), "use one of .mp4, .mov, .mkv"));
+  EXPECT_EQ(test::listing(folder.path()).size(), 0u);
 }
 
 TEST_F(VideoTest, UnwritablePathsFailWithoutLeavingAnything) {
-  EXPECT_TRUE(contains(error_of([&] { VideoWriter(folder / "no" / "x.mp4", options(32, 32)); }), "does not exist"));
-  EXPECT_TRUE(contains(error_of([&] { VideoWriter(folder / "x.mp4", options(32, 32)); }), "none"));
-  EXPECT_EQ(entry_count(), 0u);
+  EXPECT_TRUE(
+      contains(coded_error_of([&] { VideoWriter(folder / "no" / "x.mp4", options(32, 32)); }), "does not exist"));
+  EXPECT_TRUE(contains(coded_error_of([&] { VideoWriter(folder / "x.mp4", options(32, 32)); }), "none"));
+  EXPECT_EQ(test::listing(folder.path()).size(), 0u);
   std::filesystem::create_directory(folder / "x.mp4");
-  EXPECT_TRUE(contains(error_of([&] { VideoWriter(folder / "x.mp4", options(32, 32)); }), "it is a folder"));
+  EXPECT_TRUE(contains(coded_error_of([&] { VideoWriter(folder / "x.mp4", options(32, 32)); }), "it is a folder"));
 }
 
 // Noise does not compress: 40 frames are far more than the limit, which stands for a full disk: its error comes from
@@ -267,8 +268,8 @@ TEST_F(VideoTest, ALimitReachedWhileWritingLeavesNoFile) {
     install_signal_handlers();
     const rlimit limit = {60000, 60000};
     setrlimit(RLIMIT_FSIZE, &limit);
-    const std::string error = error_of([&] { write_video(folder / name, noise, options(128, 128)); });
-    std::fprintf(stderr, "%s; %zu left\n", error.c_str(), entry_count());
+    const std::string error = coded_error_of([&] { write_video(folder / name, noise, options(128, 128)); });
+    std::fprintf(stderr, "%s; %zu left\n", error.c_str(), test::listing(folder.path()).size());
     _exit(0);
   };
   for (const char* name : {"x.mp4", "x.mkv", "x.gif", "x.webm", "x.webp"})
@@ -288,12 +289,13 @@ TEST_F(VideoTest, AKillWhileWritingLeavesNoFileOfThatName) {
 }
 
 TEST_F(VideoTest, UnreadableVideosAreErrorsNamingTheFile) {
-  EXPECT_TRUE(contains(error_of([&] { read_video(folder / "x.mp4"); }), "x.mp4: No such file"));
+  EXPECT_TRUE(contains(coded_error_of([&] { read_video(folder / "x.mp4"); }), "x.mp4: No such file"));
   std::ofstream(folder / "x.mp4") << "not a video, only words of some length, again and again";
-  EXPECT_TRUE(contains(error_of([&] { read_video(folder / "x.mp4"); }), "2: cannot read the video " + folder.string()));
+  EXPECT_TRUE(contains(coded_error_of([&] { read_video(folder / "x.mp4"); }),
+                       "2: cannot read the video " + folder.path().string()));
   write_video(folder / "y.mp4", waves(64, 64, 20), options(64, 64));
   std::filesystem::resize_file(folder / "y.mp4", 600);
-  EXPECT_TRUE(contains(error_of([&] { read_video(folder / "y.mp4"); }), "2: cannot read the video "));
+  EXPECT_TRUE(contains(coded_error_of([&] { read_video(folder / "y.mp4"); }), "2: cannot read the video "));
 }
 
 TEST_F(VideoTest, FramesOneByOneAreThoseOfTheWhole) {

@@ -6,14 +6,15 @@
 #include <fstream>
 #include <set>
 
-#include "core/error.h"
 #include "media/image_io.h"
 #include "media/video_writer.h"
-#include "tests/support/process.h"
+#include "tests/support/errors.h"
+#include "tests/support/files.h"
 
 namespace tessera {
 namespace {
 
+using test::error_of;
 using test::TemporaryFolder;
 
 const std::filesystem::path kMeans = std::filesystem::path(TESSERA_SOURCE_DIR) / "tests/data/torchscript/means.pt";
@@ -31,15 +32,6 @@ std::vector<int64_t> greys(const Clip& clip) {
   std::vector<int64_t> list;
   for (int64_t t = 0; t < clip.pixels.size(2); ++t) list.push_back(clip.pixels[0][0][t][0][0].item<int64_t>() / 10);
   return list;
-}
-
-std::string error_of(const std::function<void()>& work) {
-  try {
-    work();
-  } catch (const Error& error) {
-    return error.what();
-  }
-  return "";
 }
 
 TEST(VideoSet, FilesAndFrameFoldersInTheOrderOfTheirPaths) {

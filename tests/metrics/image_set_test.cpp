@@ -5,14 +5,15 @@
 
 #include <fstream>
 
-#include "core/error.h"
 #include "media/image_io.h"
 #include "metrics/image_features.h"
-#include "tests/support/process.h"
+#include "tests/support/errors.h"
+#include "tests/support/files.h"
 
 namespace tessera {
 namespace {
 
+using test::refusal_of;
 using test::TemporaryFolder;
 
 void touch(const std::filesystem::path& path, const std::string& text = "x") {
@@ -22,15 +23,6 @@ void touch(const std::filesystem::path& path, const std::string& text = "x") {
 
 void paint(const std::filesystem::path& path, int64_t height, int64_t width, int value) {
   write_png(path, at::full({height, width, 3}, value, at::kByte));
-}
-
-std::string message(const std::function<void()>& run) {
-  try {
-    run();
-  } catch (const Error& error) {
-    return error.what();
-  }
-  return "";
 }
 
 /// The mean colour of a picture, and its square.
@@ -70,10 +62,10 @@ TEST(ImageSet, FoldersAreReadThroughInOrderOfPath) {
 
 TEST(ImageSet, WhatHoldsNoPictureIsRefused) {
   const TemporaryFolder folder;
-  EXPECT_NE(message([&] { find_images(folder.path()); }).find("no picture or video in or below"), std::string::npos);
-  EXPECT_NE(message([&] { find_images(folder / "absent"); }).find("there is no folder or file"), std::string::npos);
+  EXPECT_NE(refusal_of([&] { find_images(folder.path()); }).find("no picture or video in or below"), std::string::npos);
+  EXPECT_NE(refusal_of([&] { find_images(folder / "absent"); }).find("there is no folder or file"), std::string::npos);
   touch(folder / "notes.txt");
-  EXPECT_NE(message([&] { find_images(folder / "notes.txt"); }).find("by its name"), std::string::npos);
+  EXPECT_NE(refusal_of([&] { find_images(folder / "notes.txt"); }).find("by its name"), std::string::npos);
 }
 
 TEST(ImageSet, ABatchGivesWhatItsManifestSaysIsDone) {
@@ -89,7 +81,8 @@ TEST(ImageSet, ABatchGivesWhatItsManifestSaysIsDone) {
     EXPECT_EQ(found[1].path.filename(), "2.png");
   }
   std::filesystem::remove(folder / "2.png");
-  EXPECT_NE(message([&] { find_images(folder.path()); }).find("two is done, but there is no file"), std::string::npos);
+  EXPECT_NE(refusal_of([&] { find_images(folder.path()); }).find("two is done, but there is no file"),
+            std::string::npos);
 }
 
 TEST(ImageFeatures, MixedSizesComeInOrder) {
@@ -122,7 +115,7 @@ TEST(ImageFeatures, DamagedFilesAreListedAndCounted) {
   paint(folder / "c.png", 4, 4, 20);
   touch(folder / "d.png", "");
   const MeanExtractor extractor;
-  const std::string refused = message([&] { measure(folder.path(), {}, extractor); });
+  const std::string refused = refusal_of([&] { measure(folder.path(), {}, extractor); });
   EXPECT_NE(refused.find("2 of 4 files cannot be read; --skip-unreadable"), std::string::npos) << refused;
   EXPECT_NE(refused.find("b.jpg"), std::string::npos);
   EXPECT_NE(refused.find("d.png"), std::string::npos);
@@ -134,7 +127,7 @@ TEST(ImageFeatures, DamagedFilesAreListedAndCounted) {
   EXPECT_EQ(found.unreadable[0].path.filename(), "b.jpg");
   std::filesystem::remove(folder / "a.png");
   std::filesystem::remove(folder / "c.png");
-  EXPECT_NE(message([&] { measure(folder.path(), options, extractor); }).find("none of 2 files"), std::string::npos);
+  EXPECT_NE(refusal_of([&] { measure(folder.path(), options, extractor); }).find("none of 2 files"), std::string::npos);
 }
 
 TEST(ImageFeatures, AStopReachesTheDecoders) {

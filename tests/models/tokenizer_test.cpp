@@ -3,31 +3,16 @@
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
 
-#include <fstream>
-#include <sstream>
-
-#include "core/error.h"
+#include "tests/support/errors.h"
+#include "tests/support/files.h"
 
 namespace tessera {
 namespace {
 
+using test::error_of;
+
 // The model of the umt5_encoder fixture: padding 0, end 1, unknown 2; "a" is piece 264.
 const std::filesystem::path kModel = std::filesystem::path(TESSERA_DEFAULT_FIXTURES) / "umt5_encoder/spiece.model";
-
-std::string bytes_of(const std::filesystem::path& path) {
-  std::ostringstream out;
-  out << std::ifstream(path, std::ios::binary).rdbuf();
-  return out.str();
-}
-
-std::string error_of(const std::function<void()>& work) {
-  try {
-    work();
-  } catch (const Error& error) {
-    return error.what();
-  }
-  return "no error";
-}
 
 TEST(Tokenizer, EndsEveryTextWithTheEndId) {
   const Tokenizer tokenizer(kModel);
@@ -56,7 +41,7 @@ TEST(Tokenizer, PadsABatch) {
 }
 
 TEST(Tokenizer, ReadsAModelFromBytesAndCopiesShareIt) {
-  const Tokenizer tokenizer = Tokenizer::from_bytes(bytes_of(kModel), "memory");
+  const Tokenizer tokenizer = Tokenizer::from_bytes(test::read_text(kModel), "memory");
   const Tokenizer copy = tokenizer;
   EXPECT_EQ(copy.encode("a cat"), Tokenizer(kModel).encode("a cat"));
 }
@@ -70,7 +55,7 @@ TEST(Tokenizer, TakesHugeAndBrokenText) {
 }
 
 TEST(Tokenizer, SaysWhichFileIsNoModel) {
-  const std::string bytes = bytes_of(kModel);
+  const std::string bytes = test::read_text(kModel);
   EXPECT_NE(error_of([] { Tokenizer("no/such/spiece.model"); }).find("no/such/spiece.model"), std::string::npos);
   EXPECT_NE(error_of([] { Tokenizer(std::filesystem::path(TESSERA_DEFAULT_FIXTURES)); }).find("cannot read"),
             std::string::npos);

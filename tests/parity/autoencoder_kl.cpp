@@ -2,7 +2,6 @@
 #include "models/autoencoder_kl.h"
 
 #include "tests/support/fixture.h"
-#include "weights/bind.h"
 
 namespace tessera {
 namespace {
@@ -13,9 +12,7 @@ TEST(AutoencoderKl, EncodesAndDecodes) {
   const test::Fixture fixture("autoencoder_kl");
   AutoencoderKl vae(
       AutoencoderKlConfig::from_json({fixture.config.at("model"), (fixture.folder / "config.json").string()}));
-  ParamList list;
-  vae.params(list);
-  bind(list, fixture.weights(), at::kFloat, at::kCPU);
+  test::load(vae, fixture.weights());
   int64_t pictures = 0;
   for (const std::string& name : fixture.io.names()) {
     if (!name.ends_with(".x")) continue;

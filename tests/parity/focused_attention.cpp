@@ -1,7 +1,6 @@
 // FocusedLinearAttention of FLatten: with one projection (Swin, DeiT), with separate queries and reduced keys (PVT).
 #include "models/attention/focused.h"
 #include "tests/support/fixture.h"
-#include "weights/bind.h"
 
 namespace tessera {
 namespace {
@@ -24,12 +23,7 @@ TEST(FocusedAttentionParity, EveryCase) {
     config.grid = {1, json.value("H", side), json.value("W", side)};
     config.reduction = json.value("sr_ratio", int64_t{1});
     FocusedAttention attention(config);
-    ParamList params;
-    attention.params(params, name + ".");
-    std::map<std::string, at::Tensor> own;
-    for (const auto& [key, tensor] : weights.tensors())
-      if (key.starts_with(name + ".")) own[key] = tensor;
-    bind(params, TensorFile(own, weights.where()), at::kFloat, at::kCPU);
+    test::load(attention, test::part_of(weights, name + "."));
     EXPECT_CLOSE(attention(fixture[name + ".x"], {config.grid, {}}), fixture[name + ".out"], 1e-5);
   }
 }

@@ -1,7 +1,6 @@
 // Causal MHLA of the MHLA repository's language part: the operator in chunks and token by token, and the layer.
 #include "models/attention/causal_mhla.h"
 #include "tests/support/fixture.h"
-#include "weights/bind.h"
 
 namespace tessera {
 namespace {
@@ -48,13 +47,7 @@ TEST(MhlaCausalParity, Layer) {
     config.chunk = layer.at("chunk");
     config.most_chunks = fixture[name + ".mixing_matrix_clamped"].size(0);
     CausalMhlaLayer module(config);
-    ParamList params;
-    module.params(params, name + ".");
-    std::map<std::string, at::Tensor> own;
-    const TensorFile weights = fixture.weights();
-    for (const auto& [key, tensor] : weights.tensors())
-      if (key.starts_with(name + ".")) own[key] = tensor;
-    bind(params, TensorFile(own, weights.where()), at::kFloat, at::kCPU);
+    test::load(module, test::part_of(fixture.weights(), name + "."));
 
     const at::Tensor x = fixture[name + ".x"];
     EXPECT_CLOSE(module(x), fixture[name + ".out"], kTolerance);

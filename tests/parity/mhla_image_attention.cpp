@@ -3,7 +3,6 @@
 #include "models/attention/image.h"
 #include "models/attention/mixing.h"
 #include "tests/support/fixture.h"
-#include "weights/bind.h"
 #include "weights/dit_names.h"
 
 namespace tessera {
@@ -26,16 +25,10 @@ int64_t root(int64_t square) {
 /// One case's weights as those of block 0 of a checkpoint, in our names without the prefix of the block.
 TensorFile weights_of(const test::Fixture& fixture, const std::string& name) {
   std::map<std::string, at::Tensor> tensors;
-  const TensorFile theirs = fixture.weights();
-  for (const auto& [key, tensor] : theirs.tensors())
-    if (key.starts_with(name + ".")) tensors["blocks.0.attn." + key.substr(name.size() + 1)] = tensor;
+  const TensorFile theirs = test::part_of(fixture.weights(), name + ".");
+  for (const auto& [key, tensor] : theirs.tensors()) tensors["blocks.0.attn." + key] = tensor;
   tensors["blocks.0.mlp.fc1.weight"] = at::zeros({1});
-  std::map<std::string, at::Tensor> ours;
-  const std::string prefix = "transformer_blocks.0.attn1.";
-  const TensorFile all = original_dit_tensors({std::move(tensors), name});
-  for (const auto& [key, tensor] : all.tensors())
-    if (key.starts_with(prefix)) ours[key.substr(prefix.size())] = tensor;
-  return {std::move(ours), name};
+  return test::part_of(original_dit_tensors({std::move(tensors), name}), "transformer_blocks.0.attn1.");
 }
 
 TEST(MhlaImageAttention, EqualsTheReference) {
@@ -53,9 +46,7 @@ TEST(MhlaImageAttention, EqualsTheReference) {
     config.qk_norm = item.at("qk_norm");
     config.normalizer = Normalizer::kProducts;
     const auto attention = make_image_attention(config.kind, config, heads, dim / heads, item.at("qkv_bias"));
-    ParamList params;
-    attention->params(params, "");
-    bind(params, weights_of(fixture, name), at::kFloat, at::kCPU);
+    test::load(*attention, weights_of(fixture, name));
 
     const AttentionInput input{{1, side, side}, {}};
     const BlockGrid cut = cut_into_blocks(config, input.grid);

@@ -3,7 +3,6 @@
 #include "models/attention/mixing.h"
 #include "models/rope.h"
 #include "tests/support/fixture.h"
-#include "weights/bind.h"
 #include "weights/names.h"
 
 namespace tessera {
@@ -37,14 +36,9 @@ TEST(MhlaVideoAttentionParity, EveryCase) {
   for (const auto& json : fixture.config.at("cases")) {
     const auto name = json.at("name").get<std::string>();
     SCOPED_TRACE(name);
-    std::map<std::string, at::Tensor> own;
-    for (const auto& [key, tensor] : weights.tensors())
-      if (key.starts_with(name + ".")) own[key] = tensor;
     const int64_t heads = json.at("num_heads"), head_dim = json.at("dim").get<int64_t>() / heads;
     MhlaAttention attention(config_of(json), heads, head_dim, fixture.config.at("eps"));
-    ParamList params;
-    attention.params(params, "");
-    bind(params, renamed(TensorFile(own, weights.where()), wan_attention_names(name + ".", "")), at::kFloat, at::kCPU);
+    test::load(attention, renamed(test::part_of(weights, name + "."), wan_attention_names("", "")));
 
     const Extent3 grid = extent(json.at("grid"));
     const AttentionInput input{grid, make_rope(grid, head_dim, at::kCPU)};

@@ -1,7 +1,6 @@
 #include "models/tokenizer.h"
 #include "models/umt5.h"
 #include "tests/support/fixture.h"
-#include "weights/bind.h"
 
 namespace tessera {
 namespace {
@@ -10,11 +9,7 @@ struct Umt5EncoderParity : testing::Test {
   test::Fixture fixture{"umt5_encoder"};
   Umt5Encoder encoder{Umt5Config::from_json({fixture.config.at("model"), "model"})};
 
-  void SetUp() override {
-    ParamList params;
-    encoder.params(params);
-    bind(params, fixture.weights(), at::kFloat, at::kCPU);
-  }
+  void SetUp() override { test::load(encoder, fixture.weights()); }
   /// Rows of `name` that belong to the prompts whose states were recorded.
   at::Tensor encoded(const std::string& name) const {
     return fixture[name].index_select(0, at::tensor(fixture.config.at("encoded_prompts").get<std::vector<int64_t>>()));

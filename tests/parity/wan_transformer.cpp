@@ -3,7 +3,6 @@
 
 #include "models/rope.h"
 #include "tests/support/fixture.h"
-#include "weights/bind.h"
 
 namespace tessera {
 namespace {
@@ -12,11 +11,7 @@ struct WanTransformerParity : testing::Test {
   test::Fixture fixture{"wan_transformer"};
   WanTransformer model{WanTransformerConfig::from_json({fixture.config.at("model"), "model"})};
 
-  void SetUp() override {
-    ParamList params;
-    model.params(params);
-    bind(params, fixture.weights(), at::kFloat, at::kCPU);
-  }
+  void SetUp() override { test::load(model, fixture.weights()); }
 };
 
 TEST_F(WanTransformerParity, WholeTimesteps) {
@@ -29,9 +24,7 @@ TEST_F(WanTransformerParity, FractionalTimesteps) {
 }
 
 TEST_F(WanTransformerParity, Bfloat16StaysClose) {
-  ParamList params;
-  model.params(params);
-  bind(params, fixture.weights(), at::kBFloat16, at::kCPU);
+  test::load(model, fixture.weights(), at::kBFloat16);
   const at::Tensor out = model(fixture["x"].to(at::kBFloat16), fixture["t"], fixture["context"]);
   EXPECT_EQ(out.scalar_type(), at::kBFloat16);
   EXPECT_CLOSE(out.to(at::kFloat), fixture["out"], 4e-2);

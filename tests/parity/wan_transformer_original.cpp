@@ -2,7 +2,6 @@
 #include "models/wan_transformer.h"
 #include "pipelines/wan_configs.h"
 #include "tests/support/fixture.h"
-#include "weights/bind.h"
 #include "weights/names.h"
 
 namespace tessera {
@@ -14,11 +13,7 @@ struct WanTransformerOriginalParity : testing::Test {
   WanTransformer model{
       WanTransformerConfig::from_json(diffusers_transformer_config({fixture.config.at("model"), "model"}))};
 
-  void SetUp() override {
-    ParamList params;
-    model.params(params);
-    bind(params, with_our_names(fixture.weights(), "WanTransformer3DModel"), at::kFloat, at::kCPU);
-  }
+  void SetUp() override { test::load(model, with_our_names(fixture.weights(), "WanTransformer3DModel")); }
 
   /// Contexts of their own lengths, each padded with zero rows to text_len.
   at::Tensor padded(const std::vector<std::string>& names) const {

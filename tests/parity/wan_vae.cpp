@@ -2,7 +2,6 @@
 #include "models/wan_vae.h"
 
 #include "tests/support/fixture.h"
-#include "weights/bind.h"
 
 namespace tessera {
 namespace {
@@ -15,9 +14,7 @@ struct WanVaeParity : testing::Test {
   std::vector<std::string> clips;
 
   WanVaeParity() {
-    ParamList list;
-    vae.params(list);
-    bind(list, fixture.weights(), at::kFloat, at::kCPU);
+    test::load(vae, fixture.weights());
     for (const std::string& name : fixture.io.names())
       if (name.ends_with(".x")) clips.push_back(name.substr(0, name.size() - 2));
   }

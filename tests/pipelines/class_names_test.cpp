@@ -2,18 +2,13 @@
 
 #include <gtest/gtest.h>
 
-#include "core/error.h"
+#include "tests/support/errors.h"
 
 namespace tessera {
 namespace {
 
 std::string error_of(const std::string& text, int64_t classes = 1000) {
-  try {
-    ClassNames::imagenet().find_all(text, classes);
-  } catch (const Error& e) {
-    return e.what();
-  }
-  return "";
+  return test::error_of([&] { ClassNames::imagenet().find_all(text, classes); });
 }
 
 bool has(const std::string& text, const std::string& part) {

@@ -10,14 +10,16 @@
 #include "pipelines/model_fingerprint.h"
 #include "pipelines/parameters_text.h"
 #include "pipelines/recipe.h"
+#include "tests/support/errors.h"
+#include "tests/support/files.h"
 #include "tests/support/fixture.h"
-#include "tests/support/process.h"
 #include "weights/safetensors.h"
 
 namespace tessera {
 namespace {
 
 namespace fs = std::filesystem;
+using test::refusal_of;
 
 class FileRecipes : public testing::Test {
  protected:
@@ -26,19 +28,8 @@ class FileRecipes : public testing::Test {
     return folder / "x.png";
   }
 
-  template <class Call>
-  static std::string refusal(const Call& call) {
-    try {
-      call();
-    } catch (const Error& error) {
-      EXPECT_EQ(error.code(), ExitCode::kUsage);
-      return error.what();
-    }
-    return "accepted";
-  }
-
   std::string parameters_refusal(const std::string& text) {
-    return refusal([&] { job_from_parameters(text, "x.png", notes); });
+    return refusal_of([&] { job_from_parameters(text, "x.png", notes); });
   }
 
   Job parameters(const std::string& text) {
@@ -97,9 +88,9 @@ TEST_F(FileRecipes, PixelsMayBeDamagedTheRecipeMayNot) {
   EXPECT_EQ(read_file_recipe(path).job.seed, 77);
   bytes[bytes.find("\"seed\"") + 8] ^= 1;
   std::ofstream(path, std::ios::binary) << bytes;
-  EXPECT_NE(refusal([&] { read_file_recipe(path); }).find("checksum"), std::string::npos);
+  EXPECT_NE(refusal_of([&] { read_file_recipe(path); }).find("checksum"), std::string::npos);
   std::ofstream(path, std::ios::binary) << bytes.substr(0, bytes.size() - 20);
-  EXPECT_NE(refusal([&] { read_file_recipe(path); }), "accepted");
+  EXPECT_NE(refusal_of([&] { read_file_recipe(path); }), "accepted");
 }
 
 TEST_F(FileRecipes, LatentsAndSequencesHaveTheirsToo) {
@@ -111,7 +102,7 @@ TEST_F(FileRecipes, LatentsAndSequencesHaveTheirsToo) {
 }
 
 TEST_F(FileRecipes, FilesWithoutARecipeAreRefused) {
-  const auto refused = [&](const fs::path& path) { return refusal([&] { read_file_recipe(path); }); };
+  const auto refused = [&](const fs::path& path) { return refusal_of([&] { read_file_recipe(path); }); };
   EXPECT_NE(refused(picture({})).find("holds no recipe"), std::string::npos);
   EXPECT_NE(refused(picture({{"tessera", "{}"}})).find("holds no recipe"), std::string::npos);
   EXPECT_NE(refused(picture({{"tessera", "[1"}})).find("holds no recipe"), std::string::npos);

@@ -4,9 +4,9 @@
 
 #include <fstream>
 
-#include "core/error.h"
 #include "pipelines/prompt_file.h"
-#include "tests/support/process.h"
+#include "tests/support/errors.h"
+#include "tests/support/files.h"
 
 namespace tessera::test {
 
@@ -25,13 +25,8 @@ class PromptFiles : public testing::Test {
 
   /// The error that a file meets, without its path.
   std::string refusal(const std::string& name, const std::string& text) {
-    try {
-      read(name, text);
-    } catch (const Error& e) {
-      EXPECT_EQ(e.code(), ExitCode::kUsage);
-      return std::string(e.what()).substr((folder_ / name).string().size());
-    }
-    return "accepted";
+    const std::string path = (folder_ / name).string(), message = refusal_of([&] { read(name, text); });
+    return message.rfind(path, 0) == 0 ? message.substr(path.size()) : message;
   }
 
   std::vector<std::string> notes;

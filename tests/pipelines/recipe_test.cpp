@@ -3,8 +3,8 @@
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
 
-#include "core/error.h"
 #include "pipelines/latents.h"
+#include "tests/support/errors.h"
 #include "tests/support/fixture.h"
 
 namespace tessera {
@@ -30,13 +30,7 @@ class Recipe : public testing::Test {
   }
 
   std::string refusal(const Job& job, const at::Tensor& latents = {}) {
-    try {
-      complete(job, latents);
-    } catch (const Error& e) {
-      EXPECT_EQ(e.code(), ExitCode::kUsage);
-      return e.what();
-    }
-    return "accepted";
+    return test::refusal_of([&] { complete(job, latents); });
   }
 };
 

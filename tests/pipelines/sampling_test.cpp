@@ -3,8 +3,8 @@
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
 
-#include "core/error.h"
 #include "pipelines/recipe.h"
+#include "tests/support/errors.h"
 #include "tests/support/fixture.h"
 
 namespace tessera {
@@ -29,13 +29,7 @@ class Sampling : public testing::Test {
     return complete_job(job, model, {}, notes);
   }
   std::string refusal() {
-    try {
-      complete();
-    } catch (const Error& e) {
-      EXPECT_EQ(e.code(), ExitCode::kUsage);
-      return e.what();
-    }
-    return "accepted";
+    return test::refusal_of([&] { complete(); });
   }
 };
 

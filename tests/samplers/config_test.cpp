@@ -2,23 +2,16 @@
 
 #include <gtest/gtest.h>
 
-#include "core/error.h"
 #include "samplers/registry.h"
+#include "tests/support/errors.h"
 
 namespace tessera {
 namespace {
 
+using test::error_of;
+
 SamplerConfig read(const nlohmann::json& json) {
   return read_scheduler_config({json, "scheduler_config.json"});
-}
-
-std::string error_of(const std::function<void()>& work) {
-  try {
-    work();
-  } catch (const Error& error) {
-    return error.what();
-  }
-  return "no error";
 }
 
 void expect_error(const nlohmann::json& json, const std::vector<std::string>& parts) {

@@ -2,7 +2,6 @@
 
 #include "models/dit.h"
 #include "tests/support/fixture.h"
-#include "weights/bind.h"
 #include "weights/dit_names.h"
 
 namespace tessera::test {
@@ -27,9 +26,7 @@ inline DitConfig original_dit_config(const nlohmann::json& model) {
 
 inline Dit bound_dit(const DitConfig& config, const TensorFile& tensors) {
   Dit model(config);
-  ParamList params;
-  model.params(params);
-  bind(params, tensors, at::kFloat, at::kCPU);
+  load(model, tensors);
   return model;
 }
 

@@ -7,6 +7,7 @@
 #include <filesystem>
 
 #include "core/json_config.h"
+#include "weights/bind.h"
 #include "weights/safetensors.h"
 
 namespace tessera::test {
@@ -31,6 +32,22 @@ struct Fixture {
   nlohmann::json config;
   TensorFile io;
 };
+
+/// The tensors of a file whose names begin with `prefix`, by what follows it.
+inline TensorFile part_of(const TensorFile& file, const std::string& prefix) {
+  std::map<std::string, at::Tensor> part;
+  for (const auto& [name, tensor] : file.tensors())
+    if (name.starts_with(prefix)) part[name.substr(prefix.size())] = tensor;
+  return {std::move(part), file.where()};
+}
+
+/// Fills a model, or a part of one, from a file that holds its weights and no others.
+template <class Model>
+void load(Model& model, const TensorFile& tensors, at::ScalarType dtype = at::kFloat) {
+  ParamList params;
+  model.params(params, "");
+  bind(params, tensors, dtype, at::kCPU);
+}
 
 /// max|a - b| / max|b|, the measure of every tolerance in the fixtures' README.
 inline double relative_error(const at::Tensor& a, const at::Tensor& b) {

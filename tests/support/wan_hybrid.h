@@ -2,7 +2,6 @@
 
 #include "models/wan_transformer.h"
 #include "tests/support/fixture.h"
-#include "weights/bind.h"
 #include "weights/names.h"
 
 namespace tessera::test {
@@ -32,10 +31,7 @@ inline WanTransformer hybrid_model(const Fixture& fixture) {
     if (types[layer] == "flash") attention.softmax_layers.push_back(static_cast<int64_t>(layer));
 
   WanTransformer model(std::move(config));
-  ParamList params;
-  model.params(params);
-  bind(params, renamed(fixture.weights(), wan_transformer_names(static_cast<int64_t>(types.size()))), at::kFloat,
-       at::kCPU);
+  load(model, renamed(fixture.weights(), wan_transformer_names(static_cast<int64_t>(types.size()))));
   return model;
 }
 
@@ -48,6 +44,19 @@ inline at::Tensor hybrid_context(const Fixture& fixture) {
     rows.push_back(at::constant_pad_nd(context, {0, 0, 0, length - context.size(0)}));
   }
   return at::stack(rows);
+}
+
+/// One call of a fixture's network, whose normalisers are counted where it has any.
+inline void expect_hybrid_forward(const std::string& name) {
+  const Fixture fixture(name);
+  const WanTransformer model = hybrid_model(fixture);
+  NormalizerStats stats;
+  EXPECT_CLOSE(model(fixture["x"], fixture["t"], hybrid_context(fixture), &stats), fixture["out"], 2e-5);
+  if (model.config().attention.normalizer == Normalizer::kNone) {
+    EXPECT_FALSE(stats.values.defined());
+  } else {
+    EXPECT_GT(stats.values.item<int64_t>(), 0);
+  }
 }
 
 }  // namespace tessera::test

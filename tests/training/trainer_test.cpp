@@ -2,7 +2,7 @@
 #include <gtest/gtest.h>
 
 #include "core/json_config.h"
-#include "tests/media/temporary_folder.h"
+#include "tests/media/folder_test.h"
 #include "training/denoiser_trainer.h"
 #include "training/vae_trainer.h"
 #include "weights/safetensors.h"

@@ -201,7 +201,7 @@ TEST_F(HostileArchive, BigEndian) {
 
 TEST_F(HostileArchive, LegacyArchivesAreCheckedToo) {
   const std::string folder = TESSERA_SOURCE_DIR "/tests/data/torch_archives/";
-  const std::string sound = test::read_bytes(folder + "dtypes_legacy.pt");
+  const std::string sound = test::read_text(folder + "dtypes_legacy.pt");
   for (size_t size = 15; size < sound.size(); size += 7) error_of_file(sound.substr(0, size));
   std::string version = sound;
   version[version.find("M\xe9\x03") + 1] = 0;
@@ -216,7 +216,7 @@ TEST_F(HostileArchive, ThreeThousandRandomMutationsLoadOrThrowError) {
   std::mt19937 random(20240607);
   int loaded = 0, refused = 0;
   for (int i = 0; i < 3000; ++i) {
-    std::string bytes = test::read_bytes(folder + (i % 2 ? "views.pt" : "views_legacy.pt"));
+    std::string bytes = test::read_text(folder + (i % 2 ? "views.pt" : "views_legacy.pt"));
     for (unsigned edit = 0; edit <= random() % 3; ++edit)
       bytes[random() % bytes.size()] = static_cast<char>(random() % 2 ? random() : 1 << random() % 8);
     write_bytes(path(), bytes);

@@ -9,7 +9,7 @@ namespace {
 
 using nlohmann::json;
 using test::error_of;
-using test::read_bytes;
+using test::read_text;
 using test::safetensors_bytes;
 using test::TemporaryFolder;
 using test::write_bytes;
@@ -59,7 +59,7 @@ TEST_F(HostileFile, CutAtEveryLength) {
       folder_ / "whole",
       {{"weight", at::ones({3, 5})}, {"bias", at::ones({5}, at::kHalf)}, {"steps", at::ones({3}, at::kChar)}},
       {{"format", "pt"}});
-  const std::string whole = read_bytes(folder_ / "whole");
+  const std::string whole = read_text(folder_ / "whole");
   for (size_t length = 0; length < whole.size(); ++length) expect_error(whole.substr(0, length), {});
   expect_error(whole.substr(0, 5), {"is truncated", "5 bytes"});
   expect_error(whole.substr(0, 100), {"truncated", "the file holds 92"});
@@ -247,7 +247,7 @@ TEST_F(HostileFile, FiveThousandRandomMutationsLoadOrThrowError) {
                      {"empty", at::empty({0, 4}, at::kLong)},
                      {"mask", at::ones({3}, at::kBool)}},
                     {{"format", "pt"}});
-  const std::string whole = read_bytes(folder_ / "whole");
+  const std::string whole = read_text(folder_ / "whole");
   uint64_t length = 0;
   std::memcpy(&length, whole.data(), sizeof length);
   const std::string header = whole.substr(8, length), data = whole.substr(8 + length);

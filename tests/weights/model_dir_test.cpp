@@ -7,7 +7,7 @@ namespace {
 
 using nlohmann::json;
 using test::error_of;
-using test::read_bytes;
+using test::read_text;
 using test::TemporaryFolder;
 using test::write_bytes;
 
@@ -296,7 +296,7 @@ TEST(ModelDir, WritingWhereAFileStandsIsAnError) {
   EXPECT_ERROR(write_component(part, json::object(), {{"y", at::ones({3})}}), "cannot write",
                (folder / "file").string());
   EXPECT_ERROR(write_model_index(folder / "file", "P", {}), "cannot write", (folder / "file").string());
-  EXPECT_EQ(read_bytes(folder / "file"), "x");
+  EXPECT_EQ(read_text(folder / "file"), "x");
 }
 
 }  // namespace

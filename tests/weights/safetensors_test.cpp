@@ -8,7 +8,7 @@ namespace tessera {
 namespace {
 
 using test::error_of;
-using test::read_bytes;
+using test::read_text;
 using test::safetensors_bytes;
 using test::TemporaryFolder;
 using test::write_bytes;
@@ -92,7 +92,7 @@ TEST(Safetensors, WritesTheDocumentedBytes) {
                        R"("b":{"data_offsets":[0,8],"dtype":"F32","shape":[2]}})";
   header.resize((header.size() + 7) / 8 * 8, ' ');
   const std::string data("\x00\x00\x80\x3f\x00\x00\x00\xc0\x01\x02\x03", 11);
-  EXPECT_EQ(read_bytes(folder / "f"), safetensors_bytes(header, data));
+  EXPECT_EQ(read_text(folder / "f"), safetensors_bytes(header, data));
   EXPECT_EQ(read_safetensors(folder / "f").metadata(), (std::map<std::string, std::string>{{"format", "pt"}}));
 }
 
@@ -101,7 +101,7 @@ TEST(Safetensors, EqualInputGivesEqualBytes) {
   const at::Tensor square = at::arange(12, at::kFloat).view({3, 4});
   write_safetensors(folder / "a", {{"x", square.t()}, {"y", square.slice(1, 0, 4, 2)}});
   write_safetensors(folder / "b", {{"y", square.slice(1, 0, 4, 2).clone()}, {"x", square.t().contiguous()}});
-  EXPECT_EQ(read_bytes(folder / "a"), read_bytes(folder / "b"));
+  EXPECT_EQ(read_text(folder / "a"), read_text(folder / "b"));
   EXPECT_TRUE(
       at::equal(read_safetensors(folder / "a").at("y"), at::tensor({0.f, 2.f, 4.f, 6.f, 8.f, 10.f}).view({3, 2})));
 }
@@ -136,11 +136,11 @@ TEST(Safetensors, TheMapLivesAsLongAsATensor) {
 TEST(Safetensors, WritingToATensorNeverReachesTheFile) {
   const TemporaryFolder folder;
   write_safetensors(folder / "a", {{"x", at::arange(4, at::kFloat)}});
-  const std::string before = read_bytes(folder / "a");
+  const std::string before = read_text(folder / "a");
   const at::Tensor x = read_safetensors(folder / "a").at("x");
   x.add_(1);
   EXPECT_EQ(x.sum().item<float>(), 10);
-  EXPECT_EQ(read_bytes(folder / "a"), before);
+  EXPECT_EQ(read_text(folder / "a"), before);
 }
 
 TEST(Safetensors, AFileMayBeRewrittenWhileItsTensorsAreInUse) {

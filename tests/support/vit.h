@@ -1,0 +1,33 @@
+#pragma once
+
+#include "models/vit.h"
+#include "tests/support/fixture.h"
+#include "weights/vit_names.h"
+
+namespace tessera::test {
+
+/// What the references of classifiers call the same settings.
+struct VitKeys {
+  const char *patch, *channels, *heads;
+};
+
+/// The settings that every kind of classifier has, from its reference's own; the rest is the caller's.
+inline VitConfig vit_config(const nlohmann::json& model, const VitKeys& keys) {
+  VitConfig config;
+  config.patch = model.at(keys.patch);
+  config.channels = model.at(keys.channels);
+  config.heads = model.at(keys.heads);
+  config.depth = model.at("depth");
+  config.classes = model.at("num_classes");
+  config.hidden = model.at("mlp_ratio").get<int64_t>() * config.channels;
+  config.image = model.at("image");
+  return config;
+}
+
+inline Vit bound_vit(const VitConfig& config, const TensorFile& tensors) {
+  Vit model(config);
+  load(model, tensors);
+  return model;
+}
+
+}  // namespace tessera::test
