@@ -54,9 +54,10 @@ void add_classify_command(CLI::App& root) {
   CLI::App* command = root.add_subcommand("classify", "Say what pictures show, with a linear-attention classifier");
   command->add_option("IMAGE", options->images, "Pictures")->required()->group("What to classify");
   command
-      ->add_option("--weights", options->model.weights, "MHLA's or FLatten's DeiT: .safetensors or a PyTorch archive")
+      ->add_option("--weights", options->model.weights,
+                   "MHLA's or FLatten's DeiT: .safetensors, a PyTorch archive, or a folder that convert wrote")
       ->required()
-      ->type_name("FILE")
+      ->type_name("PATH")
       ->group("Model");
   command->add_option("--labels", options->model.labels, "Class names, one a line; ImageNet's for 1,000 classes")
       ->type_name("FILE")

@@ -30,7 +30,8 @@ void add_convert_command(CLI::App& root) {
   CLI::App* command = root.add_subcommand("convert", "Write any model that tessera opens in diffusers' layout");
   command
       ->add_option("IN", request.input,
-                   "Model to read: a folder or checkpoint of Wan 2.1, Wan-MHLA, DiT, DiT-MHLA, or diffusers")
+                   "Model to read: a folder or checkpoint of Wan 2.1, Wan-MHLA, DiT, DiT-MHLA, or diffusers; or one "
+                   "network: a component's folder, or a file of an autoencoder, a text encoder or a classifier")
       ->required()
       ->group("What to convert");
   command->add_option("OUT", request.output, "Folder to make; it must not exist")->required()->group("Output");
@@ -46,6 +47,18 @@ void add_convert_command(CLI::App& root) {
                    "Tokens in an MHLA block, for DiT-MHLA checkpoints that do not say")
       ->type_name("N")
       ->group("What to convert");
+  command
+      ->add_option("--heads", request.classifier.heads,
+                   "Attention heads of an MHLA classifier of none of DeiT's widths")
+      ->type_name("N")
+      ->check(CLI::Range(1, 1024))
+      ->group("What to convert");
+  command
+      ->add_option(option_names("", {"focusing-factor"}), request.classifier.power,
+                   "Power of a FLatten classifier's map; 3 unless said otherwise")
+      ->type_name("X")
+      ->check(CLI::Range(0.1, 64.0))
+      ->group("What to convert");
   command->add_flag("--incomplete", request.incomplete, "Write the parts that are there although others are missing")
       ->group("Output");
   command->add_flag("-q,--quiet", options->quiet, "No progress on stderr")->group("Output");
@@ -54,7 +67,8 @@ void add_convert_command(CLI::App& root) {
       "Every weight is read back and compared before the folder gets its name; a failed run leaves nothing.\n\n"
       "Examples\n"
       "  tessera convert Wan2.1-T2V-1.3B wan-1.3b --dtype bf16\n"
-      "  tessera convert DiT-XL-2-256x256.pt dit-xl --vae sd-vae-ft-mse");
+      "  tessera convert DiT-XL-2-256x256.pt dit-xl --vae sd-vae-ft-mse\n"
+      "  tessera convert model_best.pth.tar deit --dtype fp16");
   command->callback([options] {
     install_signal_handlers();
     options->request.dtype = dtype_named(options->dtype);

@@ -8,7 +8,9 @@
 
 #include "core/device.h"
 #include "core/error.h"
+#include "core/paths.h"
 #include "weights/bind.h"
+#include "weights/model_dir.h"
 #include "weights/names.h"
 #include "weights/torch_archive.h"
 #include "weights/vit_names.h"
@@ -16,20 +18,29 @@
 namespace tessera {
 namespace {
 
+constexpr const char *kMhlaClass = "MHLA_ViT", *kFocusedClass = "FocusedViT";
 constexpr int64_t kHeadDim = 64;     // of every DeiT
 constexpr double kCropPart = 0.875;  // of the resized picture's shorter side
 constexpr float kMean[] = {0.485f, 0.456f, 0.406f}, kDeviation[] = {0.229f, 0.224f, 0.225f};
 
-TensorFile read_classifier(const std::filesystem::path& path) {
-  const bool archive = path.extension() != ".safetensors";
-  const TensorFile file = archive
-                              ? read_torch_archive(path, {"state_dict_ema", "model_ema", "ema", "state_dict", "model"})
-                              : read_safetensors(path);
-  if (!has_vit_names(file))
-    throw Error(path.string() +
-                ": not a classifier that is known: want patch_embed.proj.weight, pos_embed, "
-                "fc_norm.weight and head.weight of MHLA's or FLatten's DeiT");
-  return vit_tensors(file);
+/// A folder's config says what its tensors do not; the user may repeat it.
+ClassifierOptions with_own_config(ClassifierOptions options) {
+  if (!is_folder(options.weights)) return options;
+  const JsonConfig config = open_component(options.weights).config();
+  const auto differs = [&](const char* key, const char* option) {
+    config.fail(key, std::string("differs from ") + option + "; leave that out");
+  };
+  if (config.has("num_heads")) {
+    const int64_t heads = config.integer("num_heads");
+    if (options.heads && *options.heads != heads) differs("num_heads", "--heads");
+    options.heads = heads;
+  }
+  if (config.has("focusing_factor")) {
+    const double power = config.number("focusing_factor", 0);
+    if (options.power && *options.power != power) differs("focusing_factor", "--focusing-factor");
+    options.power = power;
+  }
+  return options;
 }
 
 int64_t root_of(int64_t square, const TensorFile& file, const std::string& what) {
@@ -97,6 +108,34 @@ Vit bound(const VitConfig& config, const TensorFile& file, const std::string& dt
 
 }  // namespace
 
+std::string classifier_class(const TensorFile& file) {
+  if (!has_vit_names(file)) return "";
+  return unwrapped(file).find("blocks.0.attn.dwc.weight") ? kFocusedClass : kMhlaClass;
+}
+
+bool is_classifier_class(const std::string& class_name) {
+  return class_name == kMhlaClass || class_name == kFocusedClass;
+}
+
+TensorFile read_classifier(const std::filesystem::path& weights) {
+  const bool archive = weights.extension() != ".safetensors";
+  const TensorFile file = is_folder(weights) ? read_weights(open_component(weights))
+                          : archive          ? read_torch_archive(weights, kClassifierKeys)
+                                             : read_safetensors(weights);
+  if (!has_vit_names(file))
+    throw Error(weights.string() +
+                ": not a classifier that is known: want patch_embed.proj.weight, pos_embed, "
+                "fc_norm.weight and head.weight of MHLA's or FLatten's DeiT");
+  return vit_tensors(file);
+}
+
+nlohmann::json classifier_json(const ClassifierOptions& options) {
+  const VitConfig config = classifier_config(read_classifier(options.weights), with_own_config(options));
+  nlohmann::json json = {{"num_heads", config.heads}};
+  if (config.attention == AttentionKind::kFocused) json["focusing_factor"] = config.power;
+  return json;
+}
+
 VitConfig classifier_config(const TensorFile& file, const ClassifierOptions& options) {
   VitConfig config;
   config.channels = size_of(file, "patch_embed.proj.weight", 0, 4);
@@ -133,7 +172,7 @@ at::Tensor classifier_input(const at::Tensor& pixels, int64_t size) {
 Classifier::Classifier(const ClassifierOptions& options)
     : device_(open_device(options.device)), model_(VitConfig{}), names_({}) {
   const TensorFile file = read_classifier(options.weights);
-  config_ = classifier_config(file, options);
+  config_ = classifier_config(file, with_own_config(options));
   names_ = read_names(options.labels, config_.classes);
   model_ = bound(config_, file, options.dtype, device_);
 }

@@ -12,6 +12,7 @@
 #include "core/paths.h"
 #include "pipelines/disk_space.h"
 #include "pipelines/dit_model.h"
+#include "pipelines/wan_layouts.h"
 #include "pipelines/wan_model.h"
 
 namespace tessera {
@@ -29,9 +30,13 @@ bool is_scheduler(const Component& part) {
 bool is_tokenizer(const Component& part) {
   return part.name.starts_with("tokenizer");
 }
-bool is_dit(const Component& part) {
-  return part.name == "transformer" &&
-         (part.class_name == "DiTTransformer2DModel" || part.class_name == "Transformer2DModel");
+bool is_alone(const ModelLayout& layout) {
+  return layout.name == "component";
+}
+
+/// The class of what is written; older diffusers had another name for DiT's.
+std::string written_class(const Component& part) {
+  return part.class_name == "Transformer2DModel" ? "DiTTransformer2DModel" : part.class_name;
 }
 
 /// A hidden folder beside the final one, which becomes it or goes.
@@ -80,20 +85,10 @@ void compare(const std::string& name, const at::Tensor& source, const at::Tensor
                 c10::toString(want.scalar_type()) + "; use --dtype bf16 or fp32");
 }
 
-/// A network's config in our form of the class; DiT's names the class that older diffusers had otherwise.
-json config_of(const Component& part) {
-  const JsonConfig config = part.config();
-  return is_dit(part) ? json(DitConfig::from_json(config).to_json()) : config.json();
-}
-
 void write_network(const Component& part, const fs::path& folder, const ConvertRequest& request) {
   const TensorFile source = read_part(part);
-  Component written = part;
-  written.folder = folder / part.name;
-  written.files = {};
-  written.settings = {};
-  if (is_dit(part)) written.class_name = "DiTTransformer2DModel";
-  write_component(written, config_of(part), source.tensors(), {{"format", "pt"}}, request.dtype);
+  const Component written{part.name, part.library, written_class(part), folder, {}, {}};
+  write_component(written, config_of(part, request.classifier), source.tensors(), {{"format", "pt"}}, request.dtype);
   const TensorFile back = read_weights(written);
   if (back.names() != source.names())
     throw Error(back.where() + " does not read back with the names it was written with", ExitCode::kFailed);
@@ -157,9 +152,26 @@ int64_t folder_bytes(const fs::path& folder) {
 
 /// Opens what was written as any user will and binds the weights to the networks.
 void check_written(const ModelLayout& layout, const fs::path& folder) {
+  if (is_alone(layout)) return check_component(open_component(folder));
   if (!layout.missing.empty()) return;
   if (layout.model.class_name == "DiTPipeline") check_weights(open_dit_model(folder, {}));
   if (layout.model.class_name == "WanPipeline") check_weights(open_wan_model(folder));
+}
+
+void check_options(const ModelLayout& layout, const ConvertRequest& request) {
+  const ClassifierOptions& classifier = request.classifier;
+  if ((classifier.heads || classifier.power) && !is_classifier_class(layout.model.class_name))
+    throw Error(request.input.string() +
+                " is not a classifier by itself: --heads and --focusing-factor are not for it");
+  if (is_alone(layout)) check_component(layout.model.components.front(), classifier);
+}
+
+/// Writes the part and makes it what was written.
+void write_part(Component& part, const fs::path& folder, const ConvertRequest& request) {
+  if (is_scheduler(part)) return write_scheduler(part, folder);
+  if (is_tokenizer(part)) return copy_tokenizer(part, folder);
+  write_network(part, folder / part.name, request);
+  part.class_name = written_class(part);
 }
 
 }  // namespace
@@ -168,18 +180,23 @@ ModelLayout recognise_model(const fs::path& path, const DitOptions& options) {
   if (auto dit = recognise_dit_layout(path, options)) return *std::move(dit);
   if (!options.vae.empty() || options.block_size)
     throw Error(path.string() + " is not a class-conditional model (DiT): --vae and --block-size are not for it");
-  return recognise_layout(path);
-}
-
-TensorFile read_part(const Component& part) {
-  return is_dit(part) ? read_dit_transformer(part) : read_component(part);
+  if (auto wan = recognise_wan_layout(path)) return *std::move(wan);
+  if (auto component = recognise_component(path)) return *std::move(component);
+  if (is_file(path))
+    throw Error(
+        path.string() +
+        " is no network that is known by its tensors' names: want a transformer of Wan or DiT, an autoencoder of "
+        "Wan or Stable Diffusion, a UMT5 encoder, or MHLA's or FLatten's DeiT; tessera info --tensors lists them");
+  return {"diffusers", open_model_dir(path), {}};
 }
 
 ConvertResult convert_model(const ConvertRequest& request, const std::function<void(const std::string&)>& tell) {
   const ModelLayout layout = recognise_model(request.input, request.dit);
-  if (!request.incomplete) layout.require_complete();
+  if (!request.incomplete || is_alone(layout))
+    layout.require_complete(is_alone(layout) ? "" : "; --incomplete writes the parts that are there");
   for (const auto& note : layout.notes) tell("note: " + note);
   for (const auto& missing : layout.missing) tell("left out: " + missing);
+  check_options(layout, request);
   PartFolder folder(request.output);
   check_free_space(folder.path(), expected_bytes(layout.model.components, request.dtype));
   ConvertResult result{layout.name, {}, 0};
@@ -187,17 +204,14 @@ ConvertResult convert_model(const ConvertRequest& request, const std::function<v
   for (Component& part : written) {
     throw_if_cancelled();
     tell("writing " + part.name + " (" + part.class_name + ")");
-    if (is_scheduler(part)) {
-      write_scheduler(part, folder.path());
-    } else if (is_tokenizer(part)) {
-      copy_tokenizer(part, folder.path());
-    } else {
+    if (is_alone(layout))
       write_network(part, folder.path(), request);
-      if (is_dit(part)) part.class_name = "DiTTransformer2DModel";
-    }
+    else
+      write_part(part, folder.path(), request);
     result.parts.push_back(part.name);
   }
-  write_model_index(folder.path(), layout.model.class_name, written, index_options(layout.model));
+  if (!is_alone(layout))
+    write_model_index(folder.path(), layout.model.class_name, written, index_options(layout.model));
   tell("checking what was written");
   check_written(layout, folder.path());
   result.bytes = folder_bytes(folder.path());

@@ -130,8 +130,9 @@ void describe_transformer(const Component& part, ModelInfo& info) {
 std::optional<ModelLayout> find_layout(const fs::path& path, const DitOptions& options) {
   if (is_file(path)) {
     if (path.extension() == ".npz") return std::nullopt;
-    auto layout = recognise_dit_layout(path, options);
-    return layout ? layout : recognise_wan_layout(path);
+    if (auto dit = recognise_dit_layout(path, options)) return dit;
+    if (auto wan = recognise_wan_layout(path)) return wan;
+    return recognise_component(path);
   }
   if (is_file(path / "model_index.json")) {
     ModelLayout layout{"diffusers", list_model_dir(path), {}};
@@ -139,11 +140,7 @@ std::optional<ModelLayout> find_layout(const fs::path& path, const DitOptions& o
       for (const auto& missing : missing_files(part)) layout.missing.push_back(missing);
     return layout.missing.empty() ? recognise_model(path, options) : layout;
   }
-  if (auto layout = recognise_wan_layout(path)) return layout;
-  if (!is_file(path / "config.json")) return recognise_model(path, options);  // says what the folder looks like
-  const Component part = open_component(path);
-  ModelDir model{path, part.class_name, part.config(), {part}};
-  return ModelLayout{"component", std::move(model), missing_files(part)};
+  return recognise_model(path, options);
 }
 
 std::string stored_text(const PartInfo& part) {

@@ -6,11 +6,11 @@
 
 namespace tessera {
 
-void ModelLayout::require_complete() const {
+void ModelLayout::require_complete(const std::string& advice) const {
   if (missing.empty()) return;
   std::string text = model.path.string() + " is not complete: ";
   for (size_t i = 0; i < missing.size(); ++i) text += (i ? "; " : "") + missing[i];
-  throw Error(text);
+  throw Error(text + advice);
 }
 
 ModelLayout recognise_layout(const std::filesystem::path& path) {

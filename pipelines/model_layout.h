@@ -17,8 +17,8 @@ struct ModelLayout {
   std::vector<std::string> missing;     ///< what is still needed to render, a sentence each; empty: nothing
   std::vector<std::string> notes = {};  ///< for the user
 
-  /// Throws one Error that lists everything missing.
-  void require_complete() const;
+  /// Throws one Error that lists everything missing and ends in `advice`.
+  void require_complete(const std::string& advice = "") const;
 };
 
 /// Recognises the layout of a model by its files' names and headers; no weights are read. `path` is a folder or, for

@@ -207,9 +207,10 @@ ModelLayout softmax_layout(Builder builder, Component transformer, const std::op
   const fs::path folder = transformer.folder;
   const fs::path own = folder / "config.json";
   if (tensors) {
-    const bool has_config = is_file(own) && JsonConfig::read(own).has("dim");
-    transformer.settings =
-        has_config ? diffusers_transformer_config(JsonConfig::read(own)) : transformer_config_of(*tensors);
+    const JsonConfig config = is_file(own) ? JsonConfig::read(own) : JsonConfig(json::object(), own.string());
+    transformer.settings = config.has("dim") ? diffusers_transformer_config(config)
+                           : config.text("_class_name", "") == transformer.class_name ? config
+                                                                                      : transformer_config_of(*tensors);
     builder.add(std::move(transformer));
   }
   take_parts_nearby(builder, folder, {});
