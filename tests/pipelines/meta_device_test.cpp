@@ -1,8 +1,10 @@
 // On the meta device one tensor made on the CPU throws: the proof that no device is baked in.
 #include <gtest/gtest.h>
 
+#include "pipelines/class_to_image.h"
 #include "pipelines/recipe.h"
 #include "pipelines/text_to_video.h"
+#include "samplers/together.h"
 #include "tests/support/fixture.h"
 #include "tests/support/meta_kernels.h"
 
@@ -67,6 +69,62 @@ TEST(MetaDevice, TheWholePathRuns) {
     linear.transformer.attention.gated = true;
     linear.transformer.position_embedding = Extent3{2, 4, 4};
     render_on_meta(linear, "unipc", dtype);
+  }
+}
+
+/// Two classes to pictures.
+void render_on_meta(const DitModel& model, const std::string& sampler, at::ScalarType dtype) {
+  SCOPED_TRACE(sampler + " " + c10::toString(dtype));
+  const c10::InferenceMode inference;
+  const auto meta = at::TensorOptions().device(at::kMeta);
+  const int64_t side = model.transformer.sample_size, channels = model.transformer.in_channels;
+  const at::Tensor noise = at::empty({1, channels, side, side}, meta);
+  Job job;
+  job.class_label = "3";
+  job.steps = 3;
+  job.seed = 1;
+  job.sampler = sampler;
+  std::vector<std::string> notes;
+  job = complete_job(job, model, noise, notes);
+
+  const auto transformer = on_meta<Dit>(model.transformer, dtype);
+  std::vector<SampleTask> tasks(2);
+  for (SampleTask& task : tasks) {
+    task.sampler = sampler_of(job, model);
+    task.sampler->set_noise([&](at::IntArrayRef shape) { return at::empty(shape, meta); });
+    task.noise = noise;
+    task.guidance = guidance_of(job, model);
+    task.positive = task.negative = at::empty({1}, meta.dtype(at::kLong));
+  }
+  TogetherLimit limit{2, {}};
+  const auto results = sample_together(tasks, network_of(transformer, takes_variance(job, model)), limit, {});
+  const auto vae = on_meta<AutoencoderKl>(model.vae, dtype);
+  for (const SampleResult& result : results) {
+    ASSERT_FALSE(result.failure);
+    EXPECT_EQ(result.sample.sizes(), noise.sizes());
+    for (const int64_t tile : {int64_t{0}, 4 * model.vae.stride()}) {
+      const at::Tensor picture = decode_latents(model, vae, result.sample, tile);
+      EXPECT_TRUE(picture.is_meta());
+      EXPECT_EQ(picture.scalar_type(), at::kFloat);
+      EXPECT_EQ(picture.sizes(), at::IntArrayRef({1, 3, model.pixels(), model.pixels()}));
+    }
+  }
+}
+
+TEST(MetaDevice, ClassToImageRuns) {
+  test::use_meta_kernels();
+  const DitModel model = open_dit_model(test::fixture_folder() / "dit_pipeline" / "pipeline", {});
+  DitModel linear = open_dit_model(test::fixture_folder() / "dit_pipeline" / "pipeline", {});
+  linear.transformer.attention.kind = AttentionKind::kMhla;
+  linear.transformer.attention.block_layout = {1, 2, 2};
+  linear.transformer.attention.lepe = true;
+  linear.transformer.attention.qk_norm = true;
+  DitModel focused = open_dit_model(test::fixture_folder() / "dit_pipeline" / "pipeline", {});
+  focused.transformer.attention.kind = AttentionKind::kFocused;
+  for (const at::ScalarType dtype : {at::kFloat, at::kBFloat16}) {
+    for (const char* sampler : {"ddim", "ddpm", "dpmpp_2m", "euler"}) render_on_meta(model, sampler, dtype);
+    render_on_meta(linear, "ddim", dtype);
+    render_on_meta(focused, "ddim", dtype);
   }
 }
 
