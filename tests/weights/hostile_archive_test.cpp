@@ -151,6 +151,56 @@ TEST_F(HostileArchive, CyclesDepthAndMemoAbuse) {
   expect_pickle_error(laughs + kEnd, {"more than 10000000 values"});
 }
 
+TEST_F(HostileArchive, CyclesThroughObjectsAndBesideSoundWeights) {
+  const std::string thing = global("attack", "Thing") + kEmptyTuple + kReduce,
+                    cyclic = kEmptyList + put(0) + get(0) + kAppend;
+  const std::string sound = pickle::tensor(storage("0", 4), 0, integer(4), integer(1));
+  // x = Thing(); x.__setstate__({"self": x}); a state that is no dict is not kept.
+  expect_pickle_error(kBegin + thing + put(0) + get(0) + kBuild + kEnd, {"an object of \"attack.Thing\""});
+  expect_pickle_error(kBegin + thing + put(0) + kEmptyDict + text("self") + get(0) + kSetItem + kBuild + kEnd,
+                      {"contains itself"});
+  // d = OrderedDict(); d["w"] = d
+  expect_pickle_error(kBegin + global("collections", "OrderedDict") + kEmptyTuple + kReduce + put(0) + text("w") +
+                          get(0) + kSetItem + kEnd,
+                      {"contains itself"});
+  // l = []; t = (l,); l.append(t)
+  expect_pickle_error(kBegin + kEmptyList + put(0) + "\x85" + put(1) + "0" + get(0) + get(1) + kAppend + kEnd,
+                      {"contains itself"});
+  // {"w": tensor, "optimizer": cyclic}, and a cycle that the value does not reach.
+  expect_pickle_error(kBegin + kEmptyDict + text("w") + sound + kSetItem + text("optimizer") + cyclic + kSetItem + kEnd,
+                      {"contains itself"});
+  expect_pickle_error(kBegin + cyclic + "0" + kEmptyDict + text("w") + sound + kSetItem + kEnd, {"contains itself"});
+}
+
+TEST_F(HostileArchive, ViewsThatRepeatTheirStorageAreBounded) {
+  const std::string four = storage("0", 4), data(16, '\0');
+  const auto repeated_view = [&](int64_t times) {
+    return archive_bytes(dict_of(pickle::tensor(four, 3, integer(times), integer(0))), {{"0", data}});
+  };
+  write_bytes(path(), repeated_view(1 << 24));
+  EXPECT_EQ(read_torch_archive(path()).at("w").numel(), 1 << 24);
+  expect_error(repeated_view((1 << 24) + 1), {"does not lie inside", "16777217"});
+}
+
+TEST_F(HostileArchive, StoragesThatOverlap) {
+  const std::string two = kBegin + kEmptyDict + text("a") + pickle::tensor(storage("0", 4), 0, integer(4), integer(1)) +
+                          kSetItem + text("b") + pickle::tensor(storage("1", 4), 0, integer(4), integer(1)) + kSetItem +
+                          kEnd;
+  const std::string sound = archive_bytes(two, {{"0", std::string(16, 'x')}, {"1", std::string(16, 'y')}});
+  write_bytes(path(), sound);
+  EXPECT_EQ(read_torch_archive(path()).tensors().size(), 2u);
+  const size_t pickled = sound.find("PK\x01\x02"), first = sound.find("PK\x01\x02", pickled + 4),
+               second = sound.find("PK\x01\x02", first + 4);
+  const auto with = [&](size_t place, const std::string& bytes) {
+    std::string changed = sound;
+    return changed.replace(place, bytes.size(), bytes);
+  };
+  const std::vector<std::string> both = {"archive/data/0", "archive/data/1", "overlap"};
+  expect_error(with(second + 42, sound.substr(first + 42, 4)), both);  // one place for both
+  expect_error(with(first + 20, packed<uint32_t>(64) + packed<uint32_t>(64)),
+               both);  // the first reaches into the second
+}
+
 TEST_F(HostileArchive, MemoryStaysBounded) {
   const auto peak = [] {
     rusage usage{};
