@@ -14,6 +14,7 @@ namespace {
 
 namespace fs = std::filesystem;
 using nlohmann::json;
+using test::contains;
 using test::ProcessResult;
 using test::TemporaryFolder;
 
@@ -25,17 +26,13 @@ ProcessResult generate(std::vector<std::string> arguments, const std::string& mo
   return test::tessera(all);
 }
 
-bool has(const std::string& text, const std::string& part) {
-  return text.find(part) != std::string::npos;
-}
-
 /// One error line that says `part`, exit code 2, nothing written.
 void expect_refused(const std::vector<std::string>& arguments, const std::string& part,
                     const std::string& model = kPipeline) {
   SCOPED_TRACE(part);
   const ProcessResult result = generate(arguments, model);
   EXPECT_EQ(result.exit_code, 2);
-  EXPECT_TRUE(has(result.err, part)) << result.err;
+  EXPECT_TRUE(contains(result.err, part)) << result.err;
   EXPECT_EQ(result.out, "");
   EXPECT_EQ(std::count(result.err.begin(), result.err.end(), '\n'), 1) << result.err;
 }
@@ -265,7 +262,7 @@ TEST(ClassToImage, TakesTheModelsOwnClassNames) {
   const ProcessResult result =
       generate({"--class", "Blue disc,square", "--steps", "2", "--json", "-o", folder / "x.png"}, model);
   ASSERT_EQ(result.exit_code, 0) << result.err;
-  EXPECT_TRUE(has(result.err, "class 7 (blue disc), 0 (red square)")) << result.err;
+  EXPECT_TRUE(contains(result.err, "class 7 (blue disc), 0 (red square)")) << result.err;
   expect_refused({"--class", "golden retriever"}, "no class is called", model);
   index["id2label"] = {{"1000", "beyond"}};
   std::ofstream(folder / "model/model_index.json") << index;

@@ -38,7 +38,7 @@ at::Tensor picture(int64_t height, int64_t width) {
 
 /// Probabilities of a picture that needs no resizing: its centre, normalised by hand.
 at::Tensor expected(const TensorFile& file, const VitConfig& config, const at::Tensor& pixels) {
-  const Vit model = test::bound_vit(config, file);
+  const Vit model = test::bound<Vit>(config, file);
   const int64_t border = (pixels.size(0) - config.image) / 2;
   const at::Tensor centre = pixels.narrow(0, border, config.image).narrow(1, border, config.image).permute({2, 0, 1});
   const at::Tensor mean = at::tensor({0.485f, 0.456f, 0.406f}).view({3, 1, 1});

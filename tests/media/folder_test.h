@@ -11,8 +11,4 @@ class FolderTest : public testing::Test {
   TemporaryFolder folder;
 };
 
-inline bool contains(const std::string& text, const std::string& part) {
-  return text.find(part) != std::string::npos;
-}
-
 }  // namespace tessera::test

@@ -12,15 +12,12 @@
 #include "metrics/neighbours.h"
 #include "metrics/numpy_random.h"
 #include "metrics/sampling_error.h"
+#include "tests/metrics/rows.h"
 
 namespace tessera {
 namespace {
 
-at::Tensor rows(std::initializer_list<std::vector<double>> values) {
-  std::vector<at::Tensor> list;
-  for (const auto& row : values) list.push_back(at::tensor(row, at::kDouble));
-  return at::stack(list);
-}
+using test::rows;
 
 Gaussian gaussian_of(const at::Tensor& features) {
   FeatureStatistics statistics(features.size(1));

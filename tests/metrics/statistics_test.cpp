@@ -6,16 +6,13 @@
 #include <limits>
 
 #include "core/error.h"
-#include "tests/support/process.h"
+#include "tests/metrics/rows.h"
+#include "tests/support/files.h"
 
 namespace tessera {
 namespace {
 
-at::Tensor rows(std::initializer_list<std::vector<double>> values) {
-  std::vector<at::Tensor> list;
-  for (const auto& row : values) list.push_back(at::tensor(row, at::kDouble));
-  return at::stack(list);
-}
+using test::rows;
 
 void expect_same(const FeatureStatistics& a, const FeatureStatistics& b) {
   ASSERT_EQ(a.count(), b.count());

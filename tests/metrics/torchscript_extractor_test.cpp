@@ -5,10 +5,10 @@
 
 #include <fstream>
 
-#include "core/error.h"
 #include "core/sha256.h"
 #include "metrics/weights_cache.h"
-#include "tests/support/process.h"
+#include "tests/support/errors.h"
+#include "tests/support/files.h"
 
 namespace tessera {
 namespace {
@@ -16,16 +16,8 @@ namespace {
 const std::filesystem::path kPrograms = std::filesystem::path(TESSERA_SOURCE_DIR) / "tests/data/torchscript";
 
 void expect_refused(const std::filesystem::path& path, const std::string& part, at::IntArrayRef shape = {2, 3, 8, 8}) {
-  try {
-    const TorchScriptExtractor network(path, "", "", {1, 3, 8, 8});
-    network.features(at::ones(shape));
-    FAIL() << path << ", want: " << part;
-  } catch (const Error& error) {
-    const std::string text = error.what();
-    EXPECT_NE(text.find(part), std::string::npos) << text;
-    EXPECT_NE(text.find(path.filename().string()), std::string::npos) << text;
-    EXPECT_EQ(text.find('\n'), std::string::npos) << text;
-  }
+  EXPECT_ERROR(TorchScriptExtractor(path, "", "", {1, 3, 8, 8}).features(at::ones(shape)), part,
+               path.filename().string());
 }
 
 TEST(TorchScriptExtractor, PicturesAndVideos) {
@@ -62,14 +54,8 @@ TEST(WeightsCache, SaysWhatIsMissingAndWhereItBelongs) {
       "the network", {"net.pt", "old-net.pt"}, "from its authors", sha256("right"), "--net FILE"};
   setenv("TESSERA_CACHE", folder.path().c_str(), 1);
   setenv("TORCH_HOME", (folder / "torch").c_str(), 1);
-  try {
-    find_weights(wanted, "");
-    FAIL();
-  } catch (const Error& error) {
-    for (const std::string& part : {std::string("net.pt"), std::string("from its authors"), wanted.sha256,
-                                    (folder / "weights").string(), std::string("--net FILE")})
-      EXPECT_NE(std::string(error.what()).find(part), std::string::npos) << error.what();
-  }
+  EXPECT_ERROR(find_weights(wanted, ""), "net.pt", "from its authors", wanted.sha256, (folder / "weights").string(),
+               "--net FILE");
   std::filesystem::create_directories(folder / "torch/hub/checkpoints");
   std::ofstream(folder / "torch/hub/checkpoints/old-net.pt") << "wrong";
   EXPECT_FALSE(find_weights(wanted, "").published);

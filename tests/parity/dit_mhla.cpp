@@ -24,8 +24,8 @@ DitConfig config_of(const nlohmann::json& model) {
 
 struct DitMhla : testing::TestWithParam<const char*> {
   test::Fixture fixture{"dit_mhla"};
-  Dit model{test::bound_dit(config_of(fixture.config.at("model")),
-                            original_dit_tensors(read_torch_archive(fixture.folder / GetParam())))};
+  Dit model{test::bound<Dit>(config_of(fixture.config.at("model")),
+                             original_dit_tensors(read_torch_archive(fixture.folder / GetParam())))};
 };
 
 TEST_P(DitMhla, TheNetworkEqualsTheReference) {

@@ -14,8 +14,8 @@ constexpr double kForward = 2e-5, kSamples = 1e-4;
 
 struct DitOriginal : testing::Test {
   test::Fixture fixture{"dit_original"};
-  Dit model{test::bound_dit(test::original_dit_config(fixture.config.at("model")),
-                            original_dit_tensors(read_torch_archive(fixture.folder / "checkpoint.pt")))};
+  Dit model{test::bound<Dit>(test::original_dit_config(fixture.config.at("model")),
+                             original_dit_tensors(read_torch_archive(fixture.folder / "checkpoint.pt")))};
 
   SamplerConfig sampler_config(const nlohmann::json& run) const {
     SamplerConfig config;

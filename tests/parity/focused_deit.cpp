@@ -11,7 +11,7 @@ TEST(FocusedDeitParity, Logits) {
   config.attention = AttentionKind::kFocused;
   config.kernel = weights.at("blocks.0.attn.dwc.weight").size(-1);
   config.norm_eps = fixture.config.at("norm_eps");
-  EXPECT_CLOSE(test::bound_vit(config, weights)(fixture["x"]), fixture["logits"], 1e-5);
+  EXPECT_CLOSE(test::bound<Vit>(config, weights)(fixture["x"]), fixture["logits"], 1e-5);
 }
 
 }  // namespace tessera

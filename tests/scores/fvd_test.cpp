@@ -13,6 +13,7 @@
 namespace tessera {
 namespace {
 
+using test::contains;
 using test::ProcessResult;
 using test::TemporaryFolder;
 
@@ -42,10 +43,6 @@ class FvdCommand : public testing::Test {
   }
 };
 
-bool has(const std::string& text, const std::string& part) {
-  return text.find(part) != std::string::npos;
-}
-
 TEST_F(FvdCommand, ScoreOfTheReferenceThroughFilesAndStatistics) {
   const std::string generated = write_set("gen"), real = write_set("real"), statistics = (folder / "real.npz").string();
   const ProcessResult direct = fvd({generated, real, "--json", "--kvd", "-q"});
@@ -57,7 +54,7 @@ TEST_F(FvdCommand, ScoreOfTheReferenceThroughFilesAndStatistics) {
   EXPECT_EQ(said.at("generated").at("clips"), fixture["gen"].size(0));
   EXPECT_EQ(said.at("reference").at("offset"), "random");
   EXPECT_EQ(said.at("kvd").at("subset_size"), std::min(fixture["gen"].size(0), fixture["real"].size(0)));
-  EXPECT_TRUE(has(direct.err, "published FVD takes 2048")) << direct.err;
+  EXPECT_TRUE(contains(direct.err, "published FVD takes 2048")) << direct.err;
 
   const ProcessResult saved = fvd({real, "--save-stats", statistics, "-q"});
   ASSERT_EQ(saved.exit_code, 0) << saved.err;
@@ -66,20 +63,20 @@ TEST_F(FvdCommand, ScoreOfTheReferenceThroughFilesAndStatistics) {
   EXPECT_LT((file.read("sigma") - fixture["real_cov"]).abs().max().item<double>(), 1e-6);
   const ProcessResult kept = fvd({generated, statistics, "-q"});
   ASSERT_EQ(kept.exit_code, 0) << kept.err;
-  EXPECT_TRUE(has(kept.out, "not FVD")) << kept.out;
-  EXPECT_TRUE(has(kept.out, "StyleGAN-V protocol: clips of " + frames + " frames, stride 1, covariance over N"))
+  EXPECT_TRUE(contains(kept.out, "not FVD")) << kept.out;
+  EXPECT_TRUE(contains(kept.out, "StyleGAN-V protocol: clips of " + frames + " frames, stride 1, covariance over N"))
       << kept.out;
 
   const ProcessResult other = fvd({generated, statistics, "--stride", "2", "--frames", "4"});
   EXPECT_EQ(other.exit_code, 2);
-  EXPECT_TRUE(has(other.err, "was made with frames")) << other.err;
+  EXPECT_TRUE(contains(other.err, "was made with frames")) << other.err;
 
   // As another tool would have written them: mu and sigma alone.
   write_npz(folder / "bare.npz", {{"mu", fixture["real_mean"]}, {"sigma", fixture["real_cov"]}});
   const ProcessResult bare = fvd({generated, (folder / "bare.npz").string(), "--json"});
   ASSERT_EQ(bare.exit_code, 0) << bare.err;
   EXPECT_NEAR(nlohmann::json::parse(bare.out).at("score").get<double>(), expected, 1e-4 * expected);
-  EXPECT_TRUE(has(bare.err, "does not say how it was made")) << bare.err;
+  EXPECT_TRUE(contains(bare.err, "does not say how it was made")) << bare.err;
 }
 
 TEST_F(FvdCommand, VideoFilesSeedsAndShortOnes) {
@@ -112,12 +109,12 @@ TEST_F(FvdCommand, VideoFilesSeedsAndShortOnes) {
   write_video("videos/short.mp4", 5);
   const ProcessResult refused = fvd({videos, videos});
   EXPECT_EQ(refused.exit_code, 2);
-  EXPECT_TRUE(has(refused.err, "short.mp4 (5)")) << refused.err;
-  EXPECT_TRUE(has(refused.err, "--skip-short")) << refused.err;
+  EXPECT_TRUE(contains(refused.err, "short.mp4 (5)")) << refused.err;
+  EXPECT_TRUE(contains(refused.err, "--skip-short")) << refused.err;
   const ProcessResult skipped = fvd({videos, videos, "--skip-short", "--json", "--reference-offset", "first"});
   ASSERT_EQ(skipped.exit_code, 0) << skipped.err;
   EXPECT_EQ(nlohmann::json::parse(skipped.out).at("generated").at("short_videos").at(0).at("frames"), 5);
-  EXPECT_TRUE(has(skipped.err, "left out")) << skipped.err;
+  EXPECT_TRUE(contains(skipped.err, "left out")) << skipped.err;
 }
 
 TEST_F(FvdCommand, ClearErrors) {
@@ -125,7 +122,7 @@ TEST_F(FvdCommand, ClearErrors) {
   const auto refused = [&](const std::vector<std::string>& arguments, const std::string& part) {
     const ProcessResult result = fvd(arguments);
     EXPECT_EQ(result.exit_code, 2) << result.err;
-    EXPECT_TRUE(has(result.err, part)) << result.err;
+    EXPECT_TRUE(contains(result.err, part)) << result.err;
   };
   refused({real}, "--save-stats");
   refused({real, (folder / "absent").string()}, "absent");
@@ -139,7 +136,7 @@ TEST_F(FvdCommand, ClearErrors) {
                                               {"TESSERA_CACHE=" + folder.path().string(), "TORCH_HOME=/nowhere"});
   EXPECT_EQ(missing.exit_code, 2);
   for (const char* part : {"i3d_torchscript.pt", "bec6519f66ea", "StyleGAN-V", "/weights", "--extractor"})
-    EXPECT_TRUE(has(missing.err, part)) << missing.err;
+    EXPECT_TRUE(contains(missing.err, part)) << missing.err;
 }
 
 }  // namespace

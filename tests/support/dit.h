@@ -24,10 +24,4 @@ inline DitConfig original_dit_config(const nlohmann::json& model) {
   return config;
 }
 
-inline Dit bound_dit(const DitConfig& config, const TensorFile& tensors) {
-  Dit model(config);
-  load(model, tensors);
-  return model;
-}
-
 }  // namespace tessera::test

@@ -43,6 +43,10 @@ inline std::string read_text(const std::filesystem::path& path) {
   return text.str();
 }
 
+inline bool contains(const std::string& text, const std::string& part) {
+  return text.find(part) != std::string::npos;
+}
+
 /// Names of everything in a folder, hidden files too, sorted.
 inline std::vector<std::string> listing(const std::filesystem::path& folder) {
   std::vector<std::string> names;

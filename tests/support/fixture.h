@@ -49,6 +49,14 @@ void load(Model& model, const TensorFile& tensors, at::ScalarType dtype = at::kF
   bind(params, tensors, dtype, at::kCPU);
 }
 
+/// The model of a config with the weights of a file.
+template <class Model, class Config>
+Model bound(const Config& config, const TensorFile& tensors) {
+  Model model(config);
+  load(model, tensors);
+  return model;
+}
+
 /// max|a - b| / max|b|, the measure of every tolerance in the fixtures' README.
 inline double relative_error(const at::Tensor& a, const at::Tensor& b) {
   const at::Tensor wide = b.to(at::kDouble);

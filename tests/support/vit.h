@@ -24,10 +24,4 @@ inline VitConfig vit_config(const nlohmann::json& model, const VitKeys& keys) {
   return config;
 }
 
-inline Vit bound_vit(const VitConfig& config, const TensorFile& tensors) {
-  Vit model(config);
-  load(model, tensors);
-  return model;
-}
-
 }  // namespace tessera::test

@@ -5,9 +5,9 @@
 
 #include <fstream>
 
-#include "core/error.h"
+#include "tests/support/errors.h"
+#include "tests/support/files.h"
 #include "tests/support/fixture.h"
-#include "tests/support/process.h"
 
 namespace tessera {
 namespace {
@@ -17,15 +17,7 @@ using test::TemporaryFolder;
 const std::filesystem::path kData = std::filesystem::path(TESSERA_SOURCE_DIR) / "tests/data/npz";
 
 void expect_refused(const std::filesystem::path& path, const std::string& part, const std::string& name = "mu") {
-  try {
-    NpzFile(path).read(name);
-    FAIL() << path << " was read, want: " << part;
-  } catch (const Error& error) {
-    const std::string text = error.what();
-    EXPECT_NE(text.find(part), std::string::npos) << text;
-    EXPECT_NE(text.find(path.filename().string()), std::string::npos) << text;
-    EXPECT_EQ(text.find('\n'), std::string::npos) << text;
-  }
+  EXPECT_ERROR(NpzFile(path).read(name), part, path.filename().string());
 }
 
 std::filesystem::path with_bytes(const TemporaryFolder& folder, const std::string& name, const std::string& bytes) {
