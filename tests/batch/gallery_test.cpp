@@ -69,8 +69,8 @@ TEST_F(GalleryCommand, TheCopiedCommandMakesTheSameBytes) {
       R"([{"id": "a", "prompt": "it's $HOME `x` \"a\" \\ cat\n🎉", "seed": 3, "cfg_scale": 4.5, "negative_prompt": "-rain",
            "apg_momentum": -0.5}])");
   ASSERT_EQ(result.exit_code, 0) << result.err;
-  std::ofstream(folder / "again.sh") << "cd " << folder.path().string() << "\ntessera() { " << TESSERA_BINARY
-                                     << " \"$@\"; }\n"
+  std::ofstream(folder / "again.sh") << "cd " << folder.path() << "\ntessera() { "
+                                     << std::filesystem::path(TESSERA_BINARY) << " \"$@\"; }\n"
                                      << jobs()[0]["command"].get<std::string>() << " -q\n";
   const ProcessResult again = test::Process({"/bin/bash", folder / "again.sh"}).wait();
   ASSERT_EQ(again.exit_code, 0) << again.err;
