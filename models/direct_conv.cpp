@@ -7,6 +7,8 @@
 
 #if defined(__x86_64__)
 #include <immintrin.h>
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"  // GCC 12 means its own intrinsics' undefined lanes
+#pragma GCC diagnostic ignored "-Wuninitialized"
 #endif
 
 namespace tessera {
@@ -29,23 +31,29 @@ int64_t packed_weight_count(int64_t rows, int64_t run, int64_t channels) {
   return rows * run * channels;
 }
 
-void pack_direct_weights(DirectType type, const float* weights, int64_t rows, int64_t run, int64_t channels,
-                         void* packed) {
-  const int64_t group = type == DirectType::kFloat ? 1 : 2;  // neighbouring inputs that one instruction multiplies
-  int64_t at = 0;
+namespace {
+
+/// With `group` neighbouring inputs of a channel side by side.
+template <class Value, class Convert>
+void pack_groups(const float* weights, int64_t values, int64_t channels, int64_t group, Value* packed,
+                 const Convert& convert) {
   for (int64_t first = 0; first < channels;) {
     const int64_t width = direct_block(channels - first);
-    for (int64_t k = 0; k < rows * run; k += group)
+    for (int64_t k = 0; k < values; k += group)
       for (int64_t channel = first; channel < first + width; ++channel)
-        for (int64_t i = 0; i < group; ++i, ++at) {
-          const float value = weights[channel * rows * run + k + i];
-          if (type == DirectType::kFloat)
-            static_cast<float*>(packed)[at] = value;
-          else
-            static_cast<uint16_t*>(packed)[at] = round_to_bfloat16(value);
-        }
+        for (int64_t i = 0; i < group; ++i) *packed++ = convert(weights[channel * values + k + i]);
     first += width;
   }
+}
+
+}  // namespace
+
+void pack_direct_weights(DirectType type, const float* weights, int64_t rows, int64_t run, int64_t channels,
+                         void* packed) {
+  if (type == DirectType::kFloat)
+    pack_groups(weights, rows * run, channels, 1, static_cast<float*>(packed), [](float value) { return value; });
+  else  // one instruction multiplies pairs
+    pack_groups(weights, rows * run, channels, 2, static_cast<uint16_t*>(packed), round_to_bfloat16);
 }
 
 #if defined(__x86_64__)
@@ -133,6 +141,7 @@ struct Bfloat16Lanes {
     for (; pixel + kPixels <= pixels; pixel += kPixels)                                                               \
       tile_##LANES<kPixels, kVectors>(conv, from, weights, bias, pixel, channel, to);                                 \
     for (; pixel + 4 <= pixels; pixel += 4) tile_##LANES<4, kVectors>(conv, from, weights, bias, pixel, channel, to); \
+    for (; pixel + 2 <= pixels; pixel += 2) tile_##LANES<2, kVectors>(conv, from, weights, bias, pixel, channel, to); \
     for (; pixel < pixels; ++pixel) tile_##LANES<1, kVectors>(conv, from, weights, bias, pixel, channel, to);         \
   }                                                                                                                   \
                                                                                                                       \
@@ -206,7 +215,34 @@ TESSERA_BFLOAT16_CODE void average_pool_bfloat16(const DirectPool& pool, const f
       Bfloat16Lanes::put(to + pool.to[pixel] + channel, window_mean(pool, from, pixel, channel));
 }
 
+/// Sixteen pixels at a time; the last ones may be written twice.
+TESSERA_BFLOAT16_CODE void input_bfloat16(const float* planes, int64_t pixels, float scale, float shift, uint16_t* to) {
+  const __m512i low = _mm512_setr_epi32(0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
+  const __m512i high = _mm512_add_epi32(low, _mm512_set1_epi32(8));
+  for (int64_t block = 0; block < pixels; block += 16) {
+    const int64_t pixel = std::min(block, pixels - 16);
+    __m512i colours[3];
+    TESSERA_UNROLL for (int i = 0; i < 3; ++i) {
+      const __m512 x = _mm512_loadu_ps(planes + i * pixels + pixel);
+      const __m512 value = _mm512_fmadd_ps(x, _mm512_set1_ps(scale), _mm512_set1_ps(shift));
+      colours[i] = _mm512_cvtepu16_epi32(reinterpret_cast<__m256i>(_mm512_cvtneps_pbh(value)));
+    }
+    const __m512i pairs = _mm512_or_si512(colours[0], _mm512_slli_epi32(colours[1], 16));
+    _mm512_storeu_si512(to + pixel * 4, _mm512_permutex2var_epi32(pairs, low, colours[2]));
+    _mm512_storeu_si512(to + pixel * 4 + 32, _mm512_permutex2var_epi32(pairs, high, colours[2]));
+  }
+}
+
 }  // namespace
+
+void direct_input(DirectType type, const float* planes, int64_t height, int64_t width, float scale, float shift,
+                  void* to) {
+  const int64_t pixels = height * width;
+  if (type == DirectType::kBfloat16) return input_bfloat16(planes, pixels, scale, shift, static_cast<uint16_t*>(to));
+  for (int64_t pixel = 0; pixel < pixels; ++pixel)
+    for (int64_t channel = 0; channel < 4; ++channel)
+      static_cast<float*>(to)[pixel * 4 + channel] = channel < 3 ? planes[channel * pixels + pixel] * scale + shift : 0;
+}
 
 void direct_conv(DirectType type, const DirectConv& conv, const void* from, void* to) {
   if (type == DirectType::kFloat)
@@ -237,6 +273,7 @@ bool has_direct_conv(DirectType) {
 void direct_conv(DirectType, const DirectConv&, const void*, void*) {}
 void direct_max_pool(DirectType, const DirectPool&, const void*, void*) {}
 void direct_average_pool(DirectType, const DirectPool&, const float*, void*, bool) {}
+void direct_input(DirectType, const float*, int64_t, int64_t, float, float, void*) {}
 
 #endif
 
@@ -249,19 +286,6 @@ void direct_sum(DirectType type, const int32_t* from, int64_t count, int64_t cha
                                      ? simd::load(static_cast<const float*>(source) + at, simd::kLanes)
                                      : simd::load(static_cast<const Bfloat16Bits*>(source) + at, simd::kLanes);
       simd::store(simd::load(sums + channel, simd::kLanes) + value, sums + channel, simd::kLanes);
-    }
-}
-
-void direct_input(DirectType type, const float* planes, int64_t height, int64_t width, float scale, float shift,
-                  void* to) {
-  const int64_t pixels = height * width;
-  for (int64_t pixel = 0; pixel < pixels; ++pixel)
-    for (int64_t channel = 0; channel < 4; ++channel) {
-      const float value = channel < 3 ? planes[channel * pixels + pixel] * scale + shift : 0.0f;
-      if (type == DirectType::kFloat)
-        static_cast<float*>(to)[pixel * 4 + channel] = value;
-      else
-        static_cast<uint16_t*>(to)[pixel * 4 + channel] = round_to_bfloat16(value);
     }
 }
 

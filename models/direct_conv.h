@@ -73,7 +73,8 @@ void direct_average_pool(DirectType type, const DirectPool& pool, const float* f
 /// Adds `count` pixels of `channels` (a multiple of 16) values at the offsets `from` to float32 sums.
 void direct_sum(DirectType type, const int32_t* from, int64_t count, int64_t channels, const void* source, float* sums);
 
-/// Interleaves three float32 planes into pixels of four values (the fourth zero): x * scale + shift.
+/// Interleaves three float32 planes of 16 or more pixels into pixels of four values (the fourth zero): x * scale +
+/// shift.
 void direct_input(DirectType type, const float* planes, int64_t height, int64_t width, float scale, float shift,
                   void* to);
 

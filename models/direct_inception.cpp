@@ -36,7 +36,7 @@ struct Work {
   size_t from, to;     // slots
   size_t between = 0;  // slot of the float32 sums between 1x1 convolution and average pool
   DirectConv conv;
-  WinogradConv winograd;  // instead of `conv` where it has weights
+  WinogradConv winograd;  // where it has weights: instead of `conv`, which then does what is beside whole tiles
   DirectPool pool;
   bool to_float = false;
 };
@@ -45,13 +45,42 @@ DirectType direct_type(at::ScalarType dtype) {
   return dtype == at::kFloat ? DirectType::kFloat : DirectType::kBfloat16;
 }
 
-void slide(const Storage& in, const Storage& out, int64_t stride, int64_t pad_rows, int64_t pad_columns,
-           int64_t to_channel, std::vector<int32_t>& from, std::vector<int32_t>& to) {
-  for (int64_t y = 0; y < out.height; ++y)
-    for (int64_t x = 0; x < out.width; ++x) {
-      from.push_back(in.at(y * stride - pad_rows, x * stride - pad_columns));
-      to.push_back(out.at(y, x) + static_cast<int32_t>(to_channel));
+/// The outputs of a step from `first_row` and `first_column` on.
+struct Slide {
+  int64_t stride, pad_rows, pad_columns, to_channel, first_row = 0, first_column = 0;
+};
+
+void slide(const Storage& in, const Storage& out, const Slide& step, std::vector<int32_t>& from,
+           std::vector<int32_t>& to) {
+  for (int64_t y = step.first_row; y < out.height; ++y)
+    for (int64_t x = step.first_column; x < out.width; ++x) {
+      from.push_back(in.at(y * step.stride - step.pad_rows, x * step.stride - step.pad_columns));
+      to.push_back(out.at(y, x) + static_cast<int32_t>(step.to_channel));
     }
+}
+
+/// Height and width of the outputs that winograd_conv computes. A kernel along one axis leaves what does not fill a
+/// tile to direct_conv; others go over the edge.
+std::pair<int64_t, int64_t> winograd_size(const InceptionStep& step) {
+  const InceptionConv& conv = inception_graph().convs[step.conv];
+  const InceptionBuffer& out = inception_graph().buffers[step.to];
+  if (conv.rows > 1 && conv.columns > 1) return {out.height, out.width};
+  const WinogradTile tile = winograd_tile(conv.rows, conv.columns);
+  return {out.height / tile.rows * tile.rows, out.width / tile.columns * tile.columns};
+}
+
+bool leaves_outputs(const InceptionStep& step) {
+  const InceptionBuffer& out = inception_graph().buffers[step.to];
+  return winograd_size(step) != std::pair(out.height, out.width);
+}
+
+at::Tensor pack_direct(DirectType type, const at::Tensor& weight) {
+  at::Tensor rows = weight.permute({0, 2, 3, 1}).contiguous();  // [out, rows, columns, in]
+  if (rows.size(3) == 3) rows = at::constant_pad_nd(rows, {0, 1});
+  const int64_t run = rows.size(2) * rows.size(3);
+  at::Tensor packed = at::empty({packed_weight_count(rows.size(1), run, rows.size(0)) * bytes_of(type)}, at::kByte);
+  pack_direct_weights(type, rows.const_data_ptr<float>(), rows.size(1), run, rows.size(0), packed.data_ptr());
+  return packed;
 }
 
 }  // namespace
@@ -62,8 +91,8 @@ bool has_direct_inception(at::ScalarType dtype) {
 
 struct DirectInception::State {
   DirectType type;
-  std::vector<at::Tensor> packed, bias;  // [convolution], keep alive what the plan points to
-  std::vector<bool> is_winograd;         // [convolution]
+  // [convolution], keep alive what the plan points to; a tensor is undefined where its kernel has nothing to do.
+  std::vector<at::Tensor> direct, winograd, bias;
   int64_t scratch_bytes = 0;
   std::vector<Storage> slots;   // memory that buffers of one shape take turns in
   std::vector<size_t> slot_of;  // [buffer]
@@ -77,6 +106,9 @@ struct DirectInception::State {
   size_t take_slot(const Storage& wanted, std::vector<bool>& busy);
   void pack(const std::vector<InceptionWeights>& weights);
   void plan();
+  void plan_pool(const InceptionStep& step, Work& work);
+  void plan_winograd(const InceptionStep& step, Work& work);
+  void plan_direct(const InceptionStep& step, Work& work);
   std::unique_ptr<Workspace> borrow();
   void run(Workspace& memory, const float* picture, double scale, double shift, const InceptionTap& tap, float* out);
   void do_step(Workspace& memory, const Work& work);
@@ -108,9 +140,14 @@ void DirectInception::State::choose_slots() {
     Storage& in = wanted[step.from];
     const int64_t rows = step.kind == Kind::kConv ? conv.pad_rows : step.pad;
     const int64_t columns = step.kind == Kind::kConv ? conv.pad_columns : step.pad;
-    const bool odd = step.kind == Kind::kConv && is_winograd[step.conv] && in.height % 2 == 1;
-    in.border_rows = std::max(in.border_rows, rows + (odd && conv.rows > 1));
-    in.border_columns = std::max(in.border_columns, columns + (odd && conv.columns > 1));
+    WinogradTile over{0, 0};  // what tiles reach over the edge
+    if (step.kind == Kind::kConv && winograd[step.conv].defined()) {
+      const auto [height, width] = winograd_size(step);
+      const WinogradTile tile = winograd_tile(conv.rows, conv.columns);
+      over = {(tile.rows - height % tile.rows) % tile.rows, (tile.columns - width % tile.columns) % tile.columns};
+    }
+    in.border_rows = std::max(in.border_rows, rows + over.rows);
+    in.border_columns = std::max(in.border_columns, columns + over.columns);
   }
   std::vector<bool> busy;
   slot_of.assign(graph.buffers.size(), graph.buffers.size());
@@ -131,77 +168,95 @@ void DirectInception::State::choose_slots() {
 }
 
 void DirectInception::State::pack(const std::vector<InceptionWeights>& weights) {
-  for (const InceptionWeights& layer : weights) {
-    bias.push_back(layer.bias.contiguous());
-    is_winograd.push_back(layer.winograd.defined());
-    if (layer.winograd.defined()) {
-      packed.push_back(pack_winograd(layer.winograd, layer.weight.size(2), layer.weight.size(3)));
-      continue;
-    }
-    at::Tensor rows = layer.weight.permute({0, 2, 3, 1}).contiguous();  // [out, rows, columns, in]
-    if (rows.size(3) == 3) rows = at::constant_pad_nd(rows, {0, 1});
-    const int64_t run = rows.size(2) * rows.size(3);
-    packed.push_back(at::empty({packed_weight_count(rows.size(1), run, rows.size(0)) * bytes_of(type)}, at::kByte));
-    pack_direct_weights(type, rows.const_data_ptr<float>(), rows.size(1), run, rows.size(0), packed.back().data_ptr());
-  }
+  direct.resize(weights.size());
+  winograd.resize(weights.size());
+  for (const InceptionWeights& layer : weights) bias.push_back(layer.bias.contiguous());
+  const std::vector<InceptionStep>& steps = inception_graph().steps;
+  const auto pack_step = [&](const InceptionStep& step) {
+    if (step.kind == Kind::kMaxPool) return;
+    const InceptionWeights& layer = weights[step.conv];
+    if (!layer.winograd.defined())
+      direct[step.conv] = pack_direct(type, layer.weight);
+    else if (leaves_outputs(step))
+      direct[step.conv] = pack_direct(type, round_with_feedback(layer.weight));
+    if (layer.winograd.defined())
+      winograd[step.conv] = pack_winograd(layer.winograd, layer.weight.size(2), layer.weight.size(3));
+  };
+  at::parallel_for(0, static_cast<int64_t>(steps.size()), 1, [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) pack_step(steps[static_cast<size_t>(i)]);
+  });
 }
 
 void DirectInception::State::plan() {
-  const InceptionGraph& graph = inception_graph();
-  for (size_t i = 0; i < graph.steps.size(); ++i) {
-    const InceptionStep& step = graph.steps[i];
+  for (size_t i = 0; i < works.size(); ++i) {
+    const InceptionStep& step = inception_graph().steps[i];
     Work& work = works[i];
     work.kind = step.kind;
     work.from = slot_of[step.from];
     work.to = slot_of[step.to];
-    const Storage &in = slots[work.from], &out = slots[work.to];
-    work.to_float = out.is_float;
-    if (step.kind == Kind::kMaxPool) {
-      work.pool.row_pitch = in.pitch();
-      work.pool.channels = in.channels;
-      slide(in, out, step.stride, step.pad, step.pad, step.to_channel, work.pool.from, work.pool.to);
-      continue;
-    }
-    const InceptionConv& conv = graph.convs[step.conv];
-    const bool average = step.kind == Kind::kAverageConv;
-    if (is_winograd[step.conv]) {
-      work.winograd = {.rows = conv.rows,
-                       .columns = conv.columns,
-                       .height = out.height,
-                       .width = out.width,
-                       .in = in.channels,
-                       .out = conv.out,
-                       .from = in.at(-conv.pad_rows, -conv.pad_columns),
-                       .from_pitch = in.pitch(),
-                       .to = out.at(0, 0) + step.to_channel,
-                       .to_pitch = out.pitch(),
-                       .to_pixel = out.channels,
-                       .to_float = out.is_float,
-                       .weights = packed[step.conv].const_data_ptr(),
-                       .bias = bias[step.conv].const_data_ptr<float>()};
-      scratch_bytes = std::max(scratch_bytes, winograd_scratch_bytes(work.winograd));
-      continue;
-    }
-    const Storage& target = average ? slots[work.between] : out;
-    slide(in, target, conv.stride, conv.pad_rows, conv.pad_columns, average ? 0 : step.to_channel, work.conv.from,
-          work.conv.to);
-    work.conv.rows = conv.rows;
-    work.conv.row_pitch = in.pitch();
-    work.conv.run = conv.columns * in.channels;
-    work.conv.channels = conv.out;
-    work.conv.weights = packed[step.conv].const_data_ptr();
-    work.conv.bias = bias[step.conv].const_data_ptr<float>();
-    work.conv.store = average ? DirectStore::kRawFloat : out.is_float ? DirectStore::kReluFloat : DirectStore::kRelu;
-    if (!average) continue;
-    work.pool.row_pitch = target.pitch();
-    work.pool.channels = conv.out;
-    work.pool.bias = work.conv.bias;
-    slide(target, out, 1, 1, 1, step.to_channel, work.pool.from, work.pool.to);
-    const auto inside = [](int64_t at, int64_t size) { return 3 - (at == 0) - (at == size - 1); };
-    for (int64_t y = 0; y < out.height; ++y)
-      for (int64_t x = 0; x < out.width; ++x)
-        work.pool.scale.push_back(1.0f / static_cast<float>(inside(y, out.height) * inside(x, out.width)));
+    work.to_float = slots[work.to].is_float;
+    if (step.kind == Kind::kMaxPool)
+      plan_pool(step, work);
+    else if (winograd[step.conv].defined())
+      plan_winograd(step, work);
+    else
+      plan_direct(step, work);
   }
+}
+
+/// The pool of a step: of what is there, or behind a convolution.
+void DirectInception::State::plan_pool(const InceptionStep& step, Work& work) {
+  const bool is_max = step.kind == Kind::kMaxPool;
+  const Storage &in = slots[is_max ? work.from : work.between], &out = slots[work.to];
+  work.pool.row_pitch = in.pitch();
+  work.pool.channels = in.channels;
+  if (is_max) return slide(in, out, {step.stride, step.pad, step.pad, step.to_channel}, work.pool.from, work.pool.to);
+  slide(in, out, {1, 1, 1, step.to_channel}, work.pool.from, work.pool.to);
+  work.pool.bias = work.conv.bias;
+  const auto inside = [](int64_t at, int64_t size) { return 3 - (at == 0) - (at == size - 1); };
+  for (int64_t y = 0; y < out.height; ++y)
+    for (int64_t x = 0; x < out.width; ++x)
+      work.pool.scale.push_back(1.0f / static_cast<float>(inside(y, out.height) * inside(x, out.width)));
+}
+
+void DirectInception::State::plan_winograd(const InceptionStep& step, Work& work) {
+  const InceptionConv& conv = inception_graph().convs[step.conv];
+  const Storage &in = slots[work.from], &out = slots[work.to];
+  const auto [height, width] = winograd_size(step);
+  work.winograd = {.rows = conv.rows,
+                   .columns = conv.columns,
+                   .height = height,
+                   .width = width,
+                   .in = in.channels,
+                   .out = conv.out,
+                   .from = in.at(-conv.pad_rows, -conv.pad_columns),
+                   .from_pitch = in.pitch(),
+                   .to = out.at(0, 0) + step.to_channel,
+                   .to_pitch = out.pitch(),
+                   .to_pixel = out.channels,
+                   .to_float = out.is_float,
+                   .weights = winograd[step.conv].const_data_ptr(),
+                   .bias = bias[step.conv].const_data_ptr<float>()};
+  scratch_bytes = std::max(scratch_bytes, winograd_scratch_bytes(work.winograd));
+  if (leaves_outputs(step)) plan_direct(step, work);
+}
+
+void DirectInception::State::plan_direct(const InceptionStep& step, Work& work) {
+  const InceptionConv& conv = inception_graph().convs[step.conv];
+  const bool average = step.kind == Kind::kAverageConv;
+  const Storage &in = slots[work.from], &out = slots[average ? work.between : work.to];
+  Slide region{conv.stride, conv.pad_rows, conv.pad_columns, average ? 0 : step.to_channel};
+  if (work.winograd.weights && work.winograd.height < out.height) region.first_row = work.winograd.height;
+  if (work.winograd.weights && work.winograd.width < out.width) region.first_column = work.winograd.width;
+  slide(in, out, region, work.conv.from, work.conv.to);
+  work.conv.rows = conv.rows;
+  work.conv.row_pitch = in.pitch();
+  work.conv.run = conv.columns * in.channels;
+  work.conv.channels = conv.out;
+  work.conv.weights = direct[step.conv].const_data_ptr();
+  work.conv.bias = bias[step.conv].const_data_ptr<float>();
+  work.conv.store = average ? DirectStore::kRawFloat : out.is_float ? DirectStore::kReluFloat : DirectStore::kRelu;
+  if (average) plan_pool(step, work);
 }
 
 std::unique_ptr<DirectInception::State::Workspace> DirectInception::State::borrow() {
@@ -224,7 +279,7 @@ void DirectInception::State::do_step(Workspace& memory, const Work& work) {
   const void* from = memory[work.from].const_data_ptr();
   void* to = memory[work.to].data_ptr();
   if (work.kind == Kind::kMaxPool) return direct_max_pool(type, work.pool, from, to);
-  if (work.winograd.weights) return winograd_conv(work.winograd, from, to, memory.back().data_ptr());
+  if (work.winograd.weights) winograd_conv(work.winograd, from, to, memory.back().data_ptr());
   if (work.kind == Kind::kConv) return direct_conv(type, work.conv, from, to);
   void* between = memory[work.between].data_ptr();
   direct_conv(type, work.conv, from, between);

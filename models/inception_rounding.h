@@ -15,6 +15,10 @@ struct InceptionWeights {
   at::Tensor winograd;  ///< [terms, out, in] float32 for winograd_conv instead, or undefined
 };
 
+/// Rounds each output channel's weights [out, ...] in turn to what bfloat16 holds, each taking over the error of the
+/// one before it. Rounded weights stay as they are.
+at::Tensor round_with_feedback(const at::Tensor& weight);
+
 /// The network's weights (one entry for each of inception_graph().convs) for computing in bfloat16: rounded so that the
 /// errors of neighbouring weights cancel, and biases moved by what the rounding of weights and features still shifts
 /// each channel on two drawn pictures. Plain rounding moves every picture's features the same way, by several percent

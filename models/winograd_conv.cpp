@@ -1,5 +1,7 @@
 #include "models/winograd_conv.h"
 
+#include <ATen/Parallel.h>
+
 #include <algorithm>
 
 #include "models/direct_conv.h"
@@ -15,70 +17,154 @@ namespace {
 
 // What is computed at a time (transformed inputs and sums) has to stay in a core's second-level cache beside weights.
 constexpr int64_t kStripBytes = 320 << 10;
-constexpr int kMostTerms = 10, kMostTaps = 7;
+constexpr int kMostTaps = 7, kMostOutputs = 4, kMostInputs = kMostTaps + kMostOutputs - 1;
+constexpr int kMostProducts = 12, kMostTerms = 16;
 
-/// An input of a product: first * sign_first + second * sign_second.
+/// A weighted sum of inputs that is multiplied by a weighted sum of the kernel's taps.
 struct Term {
-  int first = 0, second = 0, sign_first = 1, sign_second = 0, product = 0;
-  double weights[kMostTaps] = {};  // what the weight is of the kernel's taps
+  int product = 0;  // that it is part of
+  float inputs[kMostInputs] = {};
+  double taps[kMostTaps] = {};
 };
 
-/// How outputs along one axis come from products. Kernels of one tap have one output and one product. Others have two
-/// outputs, a + b + c and b - c - d of four products, each a sum over terms of the kernel's segments of 3, 2 or 1 taps.
+/// How neighbouring outputs along one axis come from products: output i is the sum of joins[i][p] times product p,
+/// which is the sum of its terms. Terms are in the order of their products.
 struct Axis {
-  int taps = 1, outputs = 1, products = 1, count = 0;
-  Term terms[kMostTerms];
-  int begin[5] = {};  // the first term of each product, and the end
+  int taps = 0, outputs = 0, products = 0, count = 0;
+  Term terms[kMostTerms] = {};
+  int begin[kMostProducts + 1] = {};  // the first term of each product, and the end
+  float joins[kMostOutputs][kMostProducts] = {};
 
   constexpr int inputs() const { return taps + outputs - 1; }
   constexpr int terms_of(int product) const { return begin[product + 1] - begin[product]; }
-  /// The mean over the outputs of what they take of this product.
-  constexpr double share(int product) const {
-    constexpr double kShares[] = {0.5, 1, 0, -0.5};
-    return outputs == 1 ? 1 : kShares[product];
+  constexpr void add(const Term& term) {
+    terms[count] = term;
+    terms[count++].product = products;
+  }
+  constexpr void end_product() { begin[++products] = count; }
+  /// The one output that a product goes to, or -1 when there are several.
+  constexpr int only_output(int product) const {
+    int found = -1;
+    for (int i = 0; i < outputs; ++i)
+      if (joins[i][product] != 0) found = found == -1 ? i : outputs;
+    return found < outputs ? found : -1;
   }
 };
 
-constexpr void add_term(Axis& axis, int product, int at, int length) {
-  Term term;
-  double* g = term.weights + at;
-  if (length == 3 && product == 0) term = {at, at + 2, 1, -1}, g[0] = 1;
-  if (length == 3 && product == 1) term = {at + 1, at + 2, 1, 1}, g[0] = g[1] = g[2] = 0.5;
-  if (length == 3 && product == 2) term = {at + 2, at + 1, 1, -1}, g[0] = g[2] = 0.5, g[1] = -0.5;
-  if (length == 3 && product == 3) term = {at + 1, at + 3, 1, -1}, g[2] = 1;
-  if (length == 2 && product == 0) term = {at, at + 1, 1, -1}, g[0] = 1;
-  if (length == 2 && product == 1) term = {at + 1, at + 1, 1, 0}, g[0] = g[1] = 1;
-  if (length == 2 && product == 2) return;
-  if (length == 2 && product == 3) term = {at + 1, at + 2, 1, -1}, g[1] = 1;
-  if (length == 1 && product == 0) term = {at, at, 1, 0}, g[0] = 1;
-  if (length == 1 && (product == 1 || product == 2)) return;
-  if (length == 1 && product == 3) term = {at + 1, at + 1, -1, 0}, g[0] = 1;
-  term.product = product;
-  axis.terms[axis.count++] = term;
-}
-
-constexpr Axis make_axis(int taps) {
-  Axis axis;
-  axis.taps = taps;
-  axis.outputs = taps == 1 ? 1 : 2;
-  axis.products = taps == 1 ? 1 : 4;
-  for (int product = 0; product < axis.products; ++product) {
-    axis.begin[product] = axis.count;
-    for (int at = 0; at < taps; at += 3) add_term(axis, product, at, std::min(taps - at, 3));
+/// An algorithm whose products have one term each.
+template <int kProducts, int kInputs, int kTaps, int kOutputs>
+constexpr Axis minimal(const float (&inputs)[kProducts][kInputs], const double (&taps)[kProducts][kTaps],
+                       const float (&joins)[kOutputs][kProducts]) {
+  static_assert(kInputs == kTaps + kOutputs - 1);
+  Axis axis{.taps = kTaps, .outputs = kOutputs};
+  for (int p = 0; p < kProducts; ++p) {
+    Term term;
+    std::copy_n(inputs[p], kInputs, term.inputs);
+    std::copy_n(taps[p], kTaps, term.taps);
+    axis.add(term);
+    axis.end_product();
+    for (int i = 0; i < kOutputs; ++i) axis.joins[i][p] = joins[i][p];
   }
-  axis.begin[axis.products] = axis.count;
   return axis;
 }
 
-template <int kTaps>
-constexpr Axis kAxis = make_axis(kTaps);
+constexpr Axis kOneTap = minimal<1, 1, 1, 1>({{1}}, {{1}}, {{1}});
+
+/// Two outputs of two taps, F(2, 2).
+constexpr Axis kTwoTaps =
+    minimal<3, 3, 2, 2>({{1, -1, 0}, {0, 1, 0}, {0, 1, -1}}, {{1, 0}, {1, 1}, {0, 1}}, {{1, 1, 0}, {0, 1, -1}});
+
+/// Two outputs of three taps, F(2, 3).
+constexpr Axis kThreeTaps =
+    minimal<4, 4, 3, 2>({{1, 0, -1, 0}, {0, 1, 1, 0}, {0, -1, 1, 0}, {0, 1, 0, -1}},
+                        {{1, 0, 0}, {0.5, 0.5, 0.5}, {0.5, -0.5, 0.5}, {0, 0, 1}}, {{1, 1, 1, 0}, {0, 1, -1, -1}});
+
+/// Four outputs of three taps, F(4, 3), by the polynomials' values at 0, 1, -1, 2, -1/2 and infinity.
+constexpr Axis kFourOfThreeTaps = minimal<6, 6, 3, 4>(
+    {{2, 3, -4, -3, 2, 0},
+     {0, 2, 5, 1, -2, 0},
+     {0, 2, 1, -5, 2, 0},
+     {0, -1, -2, 1, 2, 0},
+     {0, -2, 1, 2, -1, 0},
+     {0, 2, 3, -4, -3, 2}},
+    {{1.0 / 2, 0, 0},
+     {1.0 / 6, 1.0 / 6, 1.0 / 6},
+     {1.0 / 6, -1.0 / 6, 1.0 / 6},
+     {1.0 / 30, 2.0 / 30, 4.0 / 30},
+     {16.0 / 15, -8.0 / 15, 4.0 / 15},
+     {0, 0, 1.0 / 2}},
+    {{1, 1, 1, 1, 1, 0}, {0, 1, -1, 2, -0.5f, 0}, {0, 1, 1, 4, 0.25f, 0}, {0, 1, -1, 8, -0.125f, 1}});
+
+/// Taps and outputs in groups of inner.taps: `outer` on the groups, `inner` within them.
+constexpr Axis nested(const Axis& outer, const Axis& inner) {
+  const int group = inner.taps;
+  Axis axis{.taps = outer.taps * group, .outputs = outer.outputs * group};
+  for (int p = 0; p < outer.products; ++p)
+    for (int q = 0; q < inner.products; ++q) {
+      Term term;
+      for (int i = 0; i < outer.inputs(); ++i)
+        for (int j = 0; j < inner.inputs(); ++j)
+          if (outer.terms[p].inputs[i] * inner.terms[q].inputs[j] != 0)
+            term.inputs[i * group + j] += outer.terms[p].inputs[i] * inner.terms[q].inputs[j];
+      for (int i = 0; i < axis.taps; ++i)
+        term.taps[i] = outer.terms[p].taps[i / group] * inner.terms[q].taps[i % group];
+      for (int i = 0; i < axis.outputs; ++i)
+        axis.joins[i][axis.products] = outer.joins[i / group][p] * inner.joins[i % group][q];
+      axis.add(term);
+      axis.end_product();
+    }
+  return axis;
+}
+
+/// Without the last tap, and without what only served it.
+constexpr Axis without_last_tap(const Axis& from) {
+  Axis axis{.taps = from.taps - 1, .outputs = from.outputs};
+  for (int p = 0; p < from.products; ++p) {
+    Term term = from.terms[p];
+    if (std::all_of(term.taps, term.taps + axis.taps, [](double tap) { return tap == 0; })) continue;
+    term.taps[axis.taps] = 0;
+    axis.add(term);
+    for (int i = 0; i < axis.outputs; ++i) axis.joins[i][axis.products] = from.joins[i][p];
+    axis.end_product();
+  }
+  return axis;
+}
+
+/// With one tap more, as it is: a term in each product that goes to one output alone.
+constexpr Axis with_one_tap_more(const Axis& from) {
+  Axis axis = from;
+  axis.products = axis.count = 0;
+  for (int p = 0; p < from.products; ++p) {
+    axis.add(from.terms[p]);
+    if (const int output = from.only_output(p); output >= 0) {
+      Term term;
+      term.inputs[output + from.taps] = from.joins[output][p];
+      term.taps[from.taps] = 1;
+      axis.add(term);
+    }
+    axis.end_product();
+  }
+  ++axis.taps;
+  return axis;
+}
+
+constexpr Axis kSixTaps = nested(kThreeTaps, kTwoTaps);  // four outputs, 12 products
+constexpr Axis kFiveTaps = without_last_tap(kSixTaps), kSevenTaps = with_one_tap_more(kSixTaps);
+
+constexpr const Axis& axis_of(int64_t taps) {
+  return taps == 1 ? kOneTap : taps == 3 ? kThreeTaps : taps == 5 ? kFiveTaps : kSevenTaps;
+}
+
+/// Down the rows of a 3x3 kernel four outputs; across its columns two, because errors multiply.
+constexpr const Axis& row_axis(int64_t rows, int64_t columns) {
+  return rows == 3 && columns == 3 ? kFourOfThreeTaps : axis_of(rows);
+}
 
 /// Both axes together. Products and terms are ordered by row product, column product, row term, column term.
 struct Plan {
-  Axis rows, columns;
+  const Axis &rows, &columns;
 
-  Plan(int64_t row_taps, int64_t column_taps)
-      : rows(make_axis(static_cast<int>(row_taps))), columns(make_axis(static_cast<int>(column_taps))) {}
+  Plan(int64_t row_taps, int64_t column_taps) : rows(row_axis(row_taps, column_taps)), columns(axis_of(column_taps)) {}
 
   int products() const { return rows.products * columns.products; }
   int terms() const { return rows.count * columns.count; }
@@ -119,32 +205,55 @@ bool has_winograd(int64_t rows, int64_t columns) {
   return std::min(rows, columns) == 1 && (std::max(rows, columns) == 3 || std::max(rows, columns) == 7);
 }
 
+WinogradTile winograd_tile(int64_t rows, int64_t columns) {
+  return {row_axis(rows, columns).outputs, axis_of(columns).outputs};
+}
+
 at::Tensor winograd_weights(const at::Tensor& weight) {
   TORCH_CHECK(weight.dim() == 4 && has_winograd(weight.size(2), weight.size(3)), "winograd_weights: ", weight.sizes());
   const Plan plan(weight.size(2), weight.size(3));
-  std::vector<at::Tensor> all;
-  plan.each_term([&](int, int, int row, int column) {
-    at::Tensor sum = at::zeros_like(weight.select(3, 0).select(2, 0), at::kDouble);
-    for (int y = 0; y < plan.rows.taps; ++y)
-      for (int x = 0; x < plan.columns.taps; ++x)
-        if (const double g = plan.rows.terms[row].weights[y] * plan.columns.terms[column].weights[x]; g != 0)
-          sum.add_(weight.select(3, x).select(2, y), g);
-    all.push_back(sum);
+  const int64_t pairs = weight.size(0) * weight.size(1), width = plan.columns.taps;
+  const at::Tensor taps = weight.to(at::kCPU, at::kFloat).reshape({pairs, -1}).t().contiguous();  // [tap, pair]
+  at::Tensor to = at::empty({plan.terms(), weight.size(0), weight.size(1)}, at::kFloat);
+  const auto add = [](double factor, const float* from, int64_t count, float* sums) {
+    if (factor != 0)
+      for (int64_t i = 0; i < count; ++i) sums[i] += static_cast<float>(factor) * from[i];
+  };
+  constexpr int64_t kPairs = 256;  // at a time
+  at::parallel_for(0, (pairs + kPairs - 1) / kPairs, 1, [&](int64_t begin, int64_t end) {
+    std::vector<float> half(static_cast<size_t>(plan.rows.count * width * kPairs));  // [row term, column tap, pair]
+    for (int64_t first = begin * kPairs; first < std::min(end * kPairs, pairs); first += kPairs) {
+      const int64_t count = std::min(kPairs, pairs - first);
+      std::fill(half.begin(), half.end(), 0.0f);
+      for (int row = 0; row < plan.rows.count; ++row)
+        for (int64_t tap = 0; tap < taps.size(0); ++tap)
+          add(plan.rows.terms[row].taps[tap / width], taps.const_data_ptr<float>() + tap * pairs + first, count,
+              half.data() + (row * width + tap % width) * kPairs);
+      float* sums = to.data_ptr<float>() + first;
+      plan.each_term([&](int, int, int row, int column) {
+        std::fill_n(sums, count, 0.0f);
+        for (int64_t x = 0; x < width; ++x)
+          add(plan.columns.terms[column].taps[x], half.data() + (row * width + x) * kPairs, count, sums);
+        sums += pairs;
+      });
+    }
   });
-  return at::stack(all).to(at::kFloat);
+  return to.to(weight.device());
 }
 
 at::Tensor winograd_response(const at::Tensor& weights, int64_t rows, int64_t columns) {
   const Plan plan(rows, columns);
   const auto of_ones = [](const Axis& axis, int product, int term) {
-    return axis.share(product) * (axis.terms[term].sign_first + axis.terms[term].sign_second);
+    double inputs = 0, outputs = 0;
+    for (const float factor : axis.terms[term].inputs) inputs += factor;
+    for (const auto& joins : axis.joins) outputs += joins[product];
+    return inputs * outputs / axis.outputs;
   };
-  at::Tensor sum = at::zeros_like(weights[0]);
-  int64_t at = 0;
+  std::vector<float> shares;  // [terms]
   plan.each_term([&](int p, int q, int row, int column) {
-    sum.add_(weights[at++], of_ones(plan.rows, p, row) * of_ones(plan.columns, q, column));
+    shares.push_back(static_cast<float>(of_ones(plan.rows, p, row) * of_ones(plan.columns, q, column)));
   });
-  return sum;
+  return at::matmul(at::tensor(shares, weights.options()), weights.flatten(1)).view(weights.sizes().slice(1));
 }
 
 at::Tensor pack_winograd(const at::Tensor& weights, int64_t rows, int64_t columns) {
@@ -187,17 +296,28 @@ TESSERA_BFLOAT16_CODE inline void narrow(uint16_t* to, __m512 value) {
   _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), reinterpret_cast<__m256i>(_mm512_cvtneps_pbh(value)));
 }
 
-TESSERA_BFLOAT16_CODE inline __m512 combine(const Term& term, const __m512* x) {
-  if (term.sign_second > 0) return _mm512_add_ps(x[term.first], x[term.second]);
-  if (term.sign_second < 0) return _mm512_sub_ps(x[term.first], x[term.second]);
-  return term.sign_first > 0 ? x[term.first] : _mm512_sub_ps(_mm512_setzero_ps(), x[term.first]);
+/// The sum of factors[i] * x[i], for factors that the compiler knows.
+TESSERA_BFLOAT16_CODE inline __m512 weighted_sum(const float* factors, int count, const __m512* x) {
+  __m512 sum = _mm512_setzero_ps();
+  bool first = true;
+  TESSERA_UNROLL for (int i = 0; i < count; ++i) {
+    if (factors[i] == 0) continue;
+    if (factors[i] == 1)
+      sum = first ? x[i] : _mm512_add_ps(sum, x[i]);
+    else if (factors[i] == -1)
+      sum = _mm512_sub_ps(sum, x[i]);
+    else
+      sum = _mm512_fmadd_ps(_mm512_set1_ps(factors[i]), x[i], sum);
+    first = false;
+  }
+  return sum;
 }
 
 /// The terms of one square: [product][squares][terms of the product][in], of which `to` is this square's place.
 template <int kRows, int kColumns>
 TESSERA_BFLOAT16_CODE void transform_square(const WinogradConv& conv, const uint16_t* from, uint16_t* to,
                                             int64_t square, int64_t squares) {
-  constexpr const Axis &kDown = kAxis<kRows>, &kAcross = kAxis<kColumns>;
+  constexpr const Axis &kDown = row_axis(kRows, kColumns), &kAcross = axis_of(kColumns);
   constexpr int kHeight = kDown.inputs(), kWidth = kAcross.inputs();
   for (int64_t channel = 0; channel < conv.in; channel += 16) {
     __m512 half[kDown.count][kWidth];
@@ -205,7 +325,8 @@ TESSERA_BFLOAT16_CODE void transform_square(const WinogradConv& conv, const uint
       __m512 pixels[kHeight];
       TESSERA_UNROLL for (int row = 0; row < kHeight; ++row) pixels[row] =
           widen(from + row * conv.from_pitch + column * conv.in + channel);
-      TESSERA_UNROLL for (int row = 0; row < kDown.count; ++row) half[row][column] = combine(kDown.terms[row], pixels);
+      TESSERA_UNROLL for (int row = 0; row < kDown.count; ++row) half[row][column] =
+          weighted_sum(kDown.terms[row].inputs, kHeight, pixels);
     }
     TESSERA_UNROLL for (int row = 0; row < kDown.count; ++row)
         TESSERA_UNROLL for (int column = 0; column < kAcross.count; ++column) {
@@ -214,18 +335,8 @@ TESSERA_BFLOAT16_CODE void transform_square(const WinogradConv& conv, const uint
       const int terms = kDown.terms_of(p) * kAcross.terms_of(q);
       const int own = (row - kDown.begin[p]) * kAcross.terms_of(q) + column - kAcross.begin[q];
       narrow(to + (squares * before + square * terms + own) * conv.in + channel,
-             combine(kAcross.terms[column], half[row]));
+             weighted_sum(kAcross.terms[column].inputs, kWidth, half[row]));
     }
-  }
-}
-
-/// a + b + c and b - c - d, or a alone.
-template <int kTaps>
-TESSERA_BFLOAT16_CODE inline void join(const __m512* x, __m512* y) {
-  y[0] = x[0];
-  if constexpr (kTaps > 1) {
-    y[0] = _mm512_add_ps(_mm512_add_ps(x[0], x[1]), x[2]);
-    y[1] = _mm512_sub_ps(_mm512_sub_ps(x[1], x[2]), x[3]);
   }
 }
 
@@ -233,23 +344,23 @@ TESSERA_BFLOAT16_CODE inline void join(const __m512* x, __m512* y) {
 template <int kRows, int kColumns>
 TESSERA_BFLOAT16_CODE void finish_square(const WinogradConv& conv, const float* sums, int64_t stride, int64_t channels,
                                          const float* bias, void* to, int64_t at, int64_t rows, int64_t columns) {
-  constexpr const Axis &kDown = kAxis<kRows>, &kAcross = kAxis<kColumns>;
+  constexpr const Axis &kDown = row_axis(kRows, kColumns), &kAcross = axis_of(kColumns);
   for (int64_t channel = 0; channel < channels; channel += 16) {
     __m512 half[kDown.outputs][kAcross.products];
     TESSERA_UNROLL for (int column = 0; column < kAcross.products; ++column) {
-      __m512 products[kDown.products], joined[kDown.outputs];
+      __m512 products[kDown.products];
       TESSERA_UNROLL for (int row = 0; row < kDown.products; ++row) products[row] =
           _mm512_loadu_ps(sums + (row * kAcross.products + column) * stride + channel);
-      join<kRows>(products, joined);
-      TESSERA_UNROLL for (int row = 0; row < kDown.outputs; ++row) half[row][column] = joined[row];
+      TESSERA_UNROLL for (int row = 0; row < kDown.outputs; ++row) half[row][column] =
+          weighted_sum(kDown.joins[row], kDown.products, products);
     }
     const __m512 shift = _mm512_loadu_ps(bias + channel);
     TESSERA_UNROLL for (int row = 0; row < kDown.outputs; ++row) {
-      __m512 whole[kAcross.outputs];
-      join<kColumns>(half[row], whole);
       TESSERA_UNROLL for (int column = 0; column < kAcross.outputs; ++column) {
         if (row >= rows || column >= columns) continue;
-        const __m512 value = _mm512_max_ps(_mm512_add_ps(whole[column], shift), _mm512_setzero_ps());
+        const __m512 value =
+            _mm512_max_ps(_mm512_add_ps(weighted_sum(kAcross.joins[column], kAcross.products, half[row]), shift),
+                          _mm512_setzero_ps());
         const int64_t place = at + row * conv.to_pitch + column * conv.to_pixel + channel;
         if (conv.to_float)
           _mm512_storeu_ps(static_cast<float*>(to) + place, value);
@@ -262,16 +373,20 @@ TESSERA_BFLOAT16_CODE void finish_square(const WinogradConv& conv, const float* 
 
 void multiply(const Plan& plan, DirectConv& product, const WinogradConv& conv, int64_t squares,
               const uint16_t*& weights, const uint16_t* inputs, float* sums) {
-  product.to.clear();
-  for (int64_t i = 0; i < squares; ++i) product.to.push_back(static_cast<int32_t>(i * product.channels));
+  const auto fill = [&](std::vector<int32_t>& offsets, int64_t step) {
+    offsets.resize(static_cast<size_t>(squares));
+    for (int64_t i = 0; i < squares; ++i) offsets[static_cast<size_t>(i)] = static_cast<int32_t>(i * step);
+  };
+  fill(product.to, product.channels);
+  product.run = 0;
   for (int p = 0; p < plan.products(); ++p) {
-    product.run = plan.terms_of(p) * conv.in;
+    const int64_t run = plan.terms_of(p) * conv.in;
+    if (product.run != run) fill(product.from, run);
+    product.run = run;
     product.weights = weights;
-    product.from.clear();
-    for (int64_t i = 0; i < squares; ++i) product.from.push_back(static_cast<int32_t>(i * product.run));
     direct_conv(DirectType::kBfloat16, product, inputs, sums);
-    weights += product.run * product.channels;
-    inputs += squares * product.run;
+    weights += run * product.channels;
+    inputs += squares * run;
     sums += squares * product.channels;
   }
 }

@@ -6,13 +6,13 @@
 
 namespace tessera {
 
-/// A convolution of stride 1 in bfloat16 by Winograd's minimal filtering: two neighbouring outputs along each axis that
-/// the kernel reaches along are computed together, three taps with 4 products instead of 6 (F(2, 3)), five with 7
-/// instead of 10 (F(2, 3) and F(2, 2)), seven with 10 instead of 14 (F(2, 3) twice and one tap as it is). Inputs and
-/// weights are transformed in float32 and rounded to bfloat16; sums and the transform back are float32. Source and
-/// destination are laid out as for direct_conv; the source's border reaches one pixel further where height or width is
-/// odd (what is read there does not count). Needs has_direct_conv(DirectType::kBfloat16).
-/// Source: Lavin & Gray, arXiv 1509.09308; Winograd, Arithmetic Complexity of Computations (1980).
+/// A convolution of stride 1 in bfloat16 by Winograd's minimal filtering: neighbouring outputs along each axis that the
+/// kernel reaches along are computed together, two of three taps by 4 products instead of 6, or four by 6 instead of
+/// 12, four of five by 11 instead of 20, four of seven by 16 instead of 28. Inputs and weights are transformed in
+/// float32 and rounded to bfloat16; sums and the transform back are float32. Source and destination are laid out as for
+/// direct_conv; where height or width is not a multiple of winograd_tile, the source's border has to reach as far as if
+/// it were (what is read there does not count). Needs has_direct_conv(DirectType::kBfloat16). Source: Lavin & Gray,
+/// arXiv 1509.09308; Winograd, Arithmetic Complexity of Computations (1980).
 struct WinogradConv {
   int64_t rows = 3, columns = 3;  ///< of the kernel, see has_winograd
   int64_t height = 0, width = 0;  ///< of the outputs
@@ -29,6 +29,12 @@ struct WinogradConv {
 
 /// Whether there are kernels of this size: 3x3, 5x5, 1x3, 3x1, 1x7 and 7x1.
 bool has_winograd(int64_t rows, int64_t columns);
+
+/// Outputs that are computed together by a kernel of this size.
+struct WinogradTile {
+  int64_t rows, columns;
+};
+WinogradTile winograd_tile(int64_t rows, int64_t columns);
 
 /// [out, in, rows, columns] float32 -> [terms, out, in] float32: the weights of each product's terms, not rounded.
 at::Tensor winograd_weights(const at::Tensor& weight);

@@ -125,11 +125,14 @@ struct WinogradCase {
 /// where other layers write their channels.
 at::Tensor run_winograd(const WinogradCase& c, const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias) {
   const int64_t pad_rows = c.padded ? c.rows / 2 : 0, pad_columns = c.padded ? c.columns / 2 : 0, pixel = c.out + 16;
+  const int64_t height = c.height + 2 * pad_rows - c.rows + 1, width = c.width + 2 * pad_columns - c.columns + 1;
+  const auto over = [](int64_t size, int64_t tile) { return (tile - size % tile) % tile; };
+  const WinogradTile tile = winograd_tile(c.rows, c.columns);
   const at::Tensor from =
-      at::constant_pad_nd(x.permute({1, 2, 0}), {0, 0, pad_columns, pad_columns + 1, pad_rows, pad_rows + 1})
+      at::constant_pad_nd(x.permute({1, 2, 0}), {0, 0, pad_columns, pad_columns + over(width, tile.columns), pad_rows,
+                                                 pad_rows + over(height, tile.rows)})
           .to(at::kBFloat16)
           .contiguous();
-  const int64_t height = c.height + 2 * pad_rows - c.rows + 1, width = c.width + 2 * pad_columns - c.columns + 1;
   const at::Tensor to = at::full({height, width, pixel}, 7, c.to_float ? at::kFloat : at::kBFloat16);
   const at::Tensor packed = pack_winograd(winograd_weights(weight), c.rows, c.columns);
   const WinogradConv conv{.rows = c.rows,
@@ -152,6 +155,7 @@ at::Tensor run_winograd(const WinogradCase& c, const at::Tensor& x, const at::Te
 }
 
 TEST(WinogradConv, EqualsConvolutionAtEvenAndOddSizes) {
+  at::manual_seed(1);
   if (!has_direct_conv(DirectType::kBfloat16)) return;  // nothing chooses these kernels then
   for (const WinogradCase& c :
        {WinogradCase{16, 32, 8, 8, 3, 3, true}, WinogradCase{32, 64, 11, 9, 3, 3, true},
@@ -165,7 +169,8 @@ TEST(WinogradConv, EqualsConvolutionAtEvenAndOddSizes) {
     const at::Tensor bias = at::randn({c.out});
     const std::vector<int64_t> padding{c.padded ? c.rows / 2 : 0, c.padded ? c.columns / 2 : 0};
     const at::Tensor wanted = at::relu(at::conv2d(x.unsqueeze(0), weight, bias, 1, padding))[0];
-    EXPECT_CLOSE(run_winograd(c, x, weight, bias), wanted, 8e-3);
+    // Four outputs of three taps weigh rounded products with up to 8: two to three times the error of plain sums.
+    EXPECT_CLOSE(run_winograd(c, x, weight, bias), wanted, c.rows == 3 && c.columns == 3 ? 1.6e-2 : 8e-3);
   }
 }
 
@@ -174,9 +179,9 @@ TEST(WinogradConv, AConstantPictureGivesTheSumOfTheTaps) {
     const at::Tensor weight = at::randn({3, 2, rows, columns});
     EXPECT_CLOSE(winograd_response(winograd_weights(weight), rows, columns), weight.sum({2, 3}), 1e-5);
   }
-  EXPECT_EQ(winograd_weights(at::ones({1, 1, 3, 3})).size(0), 16);
-  EXPECT_EQ(winograd_weights(at::ones({1, 1, 5, 5})).size(0), 49);
-  EXPECT_EQ(winograd_weights(at::ones({1, 1, 1, 7})).size(0), 10);
+  EXPECT_EQ(winograd_weights(at::ones({1, 1, 3, 3})).size(0), 24);
+  EXPECT_EQ(winograd_weights(at::ones({1, 1, 5, 5})).size(0), 121);
+  EXPECT_EQ(winograd_weights(at::ones({1, 1, 1, 7})).size(0), 16);
   EXPECT_FALSE(has_winograd(1, 1) || has_winograd(7, 7) || has_winograd(3, 5));
 }
 
