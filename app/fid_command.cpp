@@ -83,7 +83,7 @@ FidSide measure_side(const std::string& path, const std::vector<ImageSource>& so
   set.side = options.extractor.empty() ? kInceptionSide : options.extractor_size;
   set.threads =
       options.threads > 0 ? options.threads : static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
-  set.batch = options.batch_size > 0 ? options.batch_size : std::clamp(16 * at::get_num_threads(), 32, 512);
+  set.batch = options.batch_size > 0 ? options.batch_size : std::clamp(32 * at::get_num_threads(), 64, 512);
   set.skip_unreadable = options.skip_unreadable;
   set.keep_features = metrics.contains("kid") || metrics.contains("prdc") || options.bootstrap > 0 ||
                       options.infinity || options.per_class;

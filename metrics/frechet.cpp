@@ -3,6 +3,7 @@
 #include <ATen/ATen.h>
 
 #include <algorithm>
+#include <cmath>
 #include <limits>
 
 #include "core/error.h"
@@ -38,6 +39,29 @@ at::Tensor full_rank_root(const at::Tensor& covariance) {
   return (pivots.min() > kSafePivot * pivots.max()).item<bool>() ? factor : at::Tensor();
 }
 
+/// The Cholesky factor of a covariance of `rank` or less, its largest pivots first, several times as fast as
+/// eigenvectors; undefined where that leaves more than rounding.
+at::Tensor low_rank_root(const at::Tensor& covariance, int64_t rank) {
+  const int64_t D = covariance.size(0);
+  at::Tensor left = covariance.diagonal().clone();
+  const double largest = left.max().item<double>();
+  at::Tensor rows = at::empty({rank, D}, covariance.options());
+  for (int64_t k = 0; k < rank; ++k) {
+    const int64_t pivot = left.argmax().item<int64_t>();
+    const double value = left[pivot].item<double>();
+    if (value <= largest * static_cast<double>(D) * std::numeric_limits<double>::epsilon()) {
+      rows = rows.slice(0, 0, k);
+      break;
+    }
+    const at::Tensor above = rows.slice(0, 0, k);
+    at::Tensor row = rows[k].copy_(covariance[pivot]);
+    if (k > 0) row.addmv_(above.t(), above.select(1, pivot), 1, -1);
+    row.div_(std::sqrt(value));
+    left.addcmul_(row, row, -1);
+  }
+  return left.abs().max().item<double>() <= kSafePivot * largest ? rows.t() : at::Tensor();
+}
+
 }  // namespace
 
 FrechetSide frechet_side(const Gaussian& gaussian, const std::string& what) {
@@ -45,10 +69,13 @@ FrechetSide frechet_side(const Gaussian& gaussian, const std::string& what) {
   const int64_t D = covariance.size(0);
   const at::Tensor mean = gaussian.mean.to(at::kCPU, at::kDouble);
   const double trace = covariance.diagonal().sum().item<double>();
-  if (!gaussian.count || *gaussian.count > D) {
-    const at::Tensor root = full_rank_root(covariance);
-    if (root.defined()) return {mean, root, trace};
-  }
+  const bool may_be_full = !gaussian.count || *gaussian.count > D;
+  at::Tensor quick;
+  if (may_be_full)
+    quick = full_rank_root(covariance);
+  else if (*gaussian.count <= D / 2)
+    quick = low_rank_root(covariance, std::max<int64_t>(*gaussian.count - 1, 0));
+  if (quick.defined()) return {mean, quick, trace};
   const auto [values, vectors] = at::linalg_eigh(covariance);  // ascending
   const double largest = std::max(values[D - 1].item<double>(), 0.0), smallest = values[0].item<double>();
   if (smallest < -kFloat32Noise * std::max(largest, -smallest * 1e-3)) {

@@ -64,6 +64,15 @@ TEST(FrechetDistance, FewerSamplesThanFeaturesAsBySingularValues) {
                         2 * at::linalg_svdvals(cx.matmul(cy.t())).sum())
                            .item<double>();
   EXPECT_NEAR(frechet_distance(gaussian_of(x), gaussian_of(y)), exact, 1e-10 * exact);
+  // Stored in float32 a covariance is only nearly of low rank, which pivots alone would not notice.
+  Gaussian stored = gaussian_of(x);
+  stored.covariance = stored.covariance.to(at::kFloat);
+  EXPECT_EQ(frechet_side(stored, "stored").root.size(1), 8);
+  EXPECT_NEAR(frechet_distance(stored, gaussian_of(y)), exact, 1e-5 * exact);
+  // Pivots stop at the largest; a negative direction among the others must still be seen.
+  Gaussian indefinite = gaussian_of(x);
+  indefinite.covariance[0][0] -= 100;
+  EXPECT_THROW(frechet_side(indefinite, "indefinite"), Error);
 }
 
 TEST(FrechetDistance, FullRankAndDeadFeaturesTakeDifferentRootsToTheSameValue) {
