@@ -245,16 +245,16 @@ class LegacyArchive {
 
 /// What a file that is no archive of torch.save seems to be.
 std::string other_format_hint(const FileMap& map) {
-  if (map.size() == 0) return " (it is empty)";
+  if (map.size() == 0) return " (it is empty): fetch it again";
   if (map.begins_with("version https://git-lfs"))
     return " (it is a Git LFS pointer: fetch the real file with git lfs pull)";
-  if (map.begins_with("<")) return " (it looks like a web page)";
+  if (map.begins_with("<")) return " (it looks like a web page: fetch the file itself)";
   if (map.size() > 9 && map.bytes()[8] == '{') return " (it looks like a safetensors file: name it .safetensors)";
   constexpr uint64_t kTarMagic = 257;
   if (map.size() > kTarMagic + 5 && std::memcmp(map.data() + kTarMagic, "ustar", 5) == 0)
     return std::string(" (it looks like the tar format of PyTorch before 0.2)") + kResave;
   if (map.begins_with("\x80")) return std::string(" (it is a plain pickle)") + kResave;
-  return "";
+  return " (" + std::to_string(map.size()) + " bytes of something else): fetch it again and compare its size and hash";
 }
 
 }  // namespace

@@ -55,6 +55,7 @@ TEST_F(HostileArchive, TheSupportReallyWritesArchives) {
 
 TEST_F(HostileArchive, NotAnArchive) {
   expect_error("", {"not a file of torch.save", "empty"});
+  expect_error("junk", {"not a file of torch.save", "4 bytes of something else", "fetch it again"});
   expect_error("<!DOCTYPE html>", {"web page"});
   expect_error("version https://git-lfs.github.com/spec/v1\n", {"git lfs pull"});
   expect_error("\x80\x02K\x01.", {"plain pickle", "torch.save"});
