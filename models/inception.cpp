@@ -11,7 +11,7 @@
 namespace tessera {
 namespace {
 
-/// oneDNN's convolution with ReLU behind it, weights already in its order.
+/// oneDNN's convolution with ReLU behind it, weights already in its order; it takes a float32 bias to bfloat16 weights.
 at::Tensor onednn_conv_relu(const InceptionConv& conv, const at::Tensor& x, const at::Tensor& weight,
                             const at::Tensor& bias) {
   using Signature = at::Tensor(const at::Tensor&, const at::Tensor&, const std::optional<at::Tensor>&, c10::IntArrayRef,
@@ -94,9 +94,8 @@ void Inception::prepare(at::ScalarType dtype, InceptionKernels kernels) {
 }
 
 at::Tensor Inception::convolve(const InceptionConv& conv, const Layer& layer, const at::Tensor& x) const {
-  const at::Tensor bias = layer.bias.to(dtype_);
-  if (onednn_) return onednn_conv_relu(conv, x, layer.packed, bias);
-  return at::relu(at::conv2d(x, layer.packed, bias, conv.stride, {conv.pad_rows, conv.pad_columns}));
+  if (onednn_) return onednn_conv_relu(conv, x, layer.packed, layer.bias);
+  return at::relu(at::conv2d(x, layer.packed, layer.bias.to(dtype_), conv.stride, {conv.pad_rows, conv.pad_columns}));
 }
 
 at::Tensor Inception::compose(const at::Tensor& pixels, double scale, double shift, const InceptionTap& tap) const {
