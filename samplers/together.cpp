@@ -16,11 +16,11 @@ namespace {
 
 /// A task on its way.
 struct Runner {
-  Runner(SampleTask& task, SampleResult& result)
+  Runner(SampleTask& task, SampleResult& goal)
       : trajectory(*task.sampler, task.noise),
         guidance(task.guidance, task.positive, task.negative),
         cache(task.step_cache),
-        result(result) {}
+        result(goal) {}
 
   bool live() const { return !result.failure && !trajectory.finished(); }
 

@@ -72,7 +72,9 @@ TEST_F(ConvertComponent, FoldersInAnotherPrecision) {
     expect_component(out, from.class_name, read_part(from), at::kBFloat16);
     const json was = from.config().json(), is = open_component(out).config().json();
     for (const auto& [key, value] : is.items())
-      if (was.contains(key)) EXPECT_EQ(value, was.at(key)) << key;
+      if (was.contains(key)) {
+        EXPECT_EQ(value, was.at(key)) << key;
+      }
   }
 }
 

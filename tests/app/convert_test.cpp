@@ -121,7 +121,7 @@ TEST(Convert, AFailureLeavesNothingBehind) {
   write_safetensors(weights, tensors);
   const ProcessResult overflow = convert({folder / "in", folder / "out", "--dtype", "fp16"});
   EXPECT_EQ(overflow.exit_code, 2);
-  for (const std::string part : {tensors.begin()->first, std::string("1e+06"), std::string("--dtype bf16")})
+  for (const std::string& part : {tensors.begin()->first, std::string("1e+06"), std::string("--dtype bf16")})
     EXPECT_NE(overflow.err.find(part), std::string::npos) << part << " in " << overflow.err;
   EXPECT_EQ(entries(folder.path()), std::vector<std::string>{"in"});
 

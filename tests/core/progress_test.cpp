@@ -46,7 +46,9 @@ TEST(ProgressLine, FitsTheTerminalAndLeavesTheBarOutWhereThereIsNoRoom) {
   for (const size_t width : {20u, 48u, 49u, 60u, 80u, 200u}) {
     const std::string line = progress_line("denoise", 12, 30, 6, width, ProgressStyle::kBar);
     EXPECT_EQ(line.find('[') != std::string::npos, width >= 49) << width;
-    if (width >= 49) EXPECT_LT(line.size(), width);
+    if (width >= 49) {
+      EXPECT_LT(line.size(), width);
+    }
   }
 }
 

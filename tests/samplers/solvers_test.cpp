@@ -205,7 +205,9 @@ TEST(Sampler, ExplicitSigmasFromOneReachTheData) {
     sampler->set_noise([](at::IntArrayRef shape) { return at::zeros(shape); });
     const at::Tensor data = run_sampler(*sampler, at::full({1, 1}, 3.0),  // the path from noise 3 to data 1
                                         [](const at::Tensor& x, double, int64_t, int64_t) { return x * 0 + 2; });
-    if (!find_sampler(name).stochastic) EXPECT_NEAR(data.item<double>(), 1.0, 1e-4) << name;
+    if (!find_sampler(name).stochastic) {
+      EXPECT_NEAR(data.item<double>(), 1.0, 1e-4) << name;
+    }
     EXPECT_TRUE(data.isfinite().all().item<bool>()) << name;
   }
 }
