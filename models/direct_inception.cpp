@@ -175,12 +175,12 @@ void DirectInception::State::pack(const std::vector<InceptionWeights>& weights) 
   const auto pack_step = [&](const InceptionStep& step) {
     if (step.kind == Kind::kMaxPool) return;
     const InceptionWeights& layer = weights[step.conv];
-    if (!layer.winograd.defined())
+    if (!layer.winograd.defined()) {
       direct[step.conv] = pack_direct(type, layer.weight);
-    else if (leaves_outputs(step))
-      direct[step.conv] = pack_direct(type, round_with_feedback(layer.weight));
-    if (layer.winograd.defined())
-      winograd[step.conv] = pack_winograd(layer.winograd, layer.weight.size(2), layer.weight.size(3));
+      return;
+    }
+    winograd[step.conv] = pack_winograd(layer.winograd, layer.weight.size(2), layer.weight.size(3));
+    if (leaves_outputs(step)) direct[step.conv] = pack_direct(type, round_with_feedback(layer.weight));
   };
   at::parallel_for(0, static_cast<int64_t>(steps.size()), 1, [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) pack_step(steps[static_cast<size_t>(i)]);
