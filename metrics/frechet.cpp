@@ -59,7 +59,9 @@ at::Tensor low_rank_root(const at::Tensor& covariance, int64_t rank) {
     row.div_(std::sqrt(value));
     left.addcmul_(row, row, -1);
   }
-  return left.abs().max().item<double>() <= kSafePivot * largest ? rows.t() : at::Tensor();
+  // All of the matrix, not the diagonal alone: one with zeros there and something beside them is no covariance.
+  const double missed = (covariance - rows.t().matmul(rows)).abs().max().item<double>();
+  return missed <= kSafePivot * largest ? rows.t() : at::Tensor();
 }
 
 }  // namespace

@@ -88,9 +88,9 @@ TEST(FrechetDistance, FullRankAndDeadFeaturesTakeDifferentRootsToTheSameValue) {
 
 TEST(FrechetDistance, RefusesWhatIsNoCovariance) {
   const at::Tensor mean = at::zeros({2}, at::kDouble);
-  const auto refuses = [&](const at::Tensor& covariance, const char* part) {
+  const auto refuses = [&](const at::Tensor& covariance, const char* part, std::optional<int64_t> count = {}) {
     try {
-      frechet_side({mean, covariance, {}}, "ref.npz");
+      frechet_side({mean, covariance, count}, "ref.npz");
       FAIL() << part;
     } catch (const Error& error) {
       EXPECT_NE(std::string(error.what()).find("ref.npz"), std::string::npos) << error.what();
@@ -100,6 +100,7 @@ TEST(FrechetDistance, RefusesWhatIsNoCovariance) {
   refuses(rows({{1, 0.5}, {0, 1}}), "not symmetric");
   refuses(rows({{1, 0}, {0, -1}}), "eigenvalue");
   refuses(rows({{-1, 0}, {0, -2}}), "eigenvalue");
+  refuses(rows({{0, 1}, {1, 0}}), "eigenvalue", 1);  // nothing on the diagonal for a pivot to find
   refuses(rows({{1, 0}, {0, std::numeric_limits<double>::quiet_NaN()}}), "NaN");
   refuses(at::ones({2, 3}, at::kDouble), "[D, D]");
   EXPECT_THROW(frechet_distance(gaussian_of(at::randn({3, 4})), gaussian_of(at::randn({3, 5}))), Error);
