@@ -52,7 +52,7 @@ class BatchTest : public testing::Test {
   std::map<std::string, std::string> outputs(const std::string& out) const {
     std::map<std::string, std::string> files;
     for (const auto& entry : std::filesystem::recursive_directory_iterator(folder / out)) {
-      const std::string name = std::filesystem::relative(entry.path(), folder / out).string();
+      const std::string name = entry.path().lexically_relative(folder / out).string();
       if (entry.is_regular_file() && !name.starts_with("manifest.") && !name.starts_with(".tessera.") &&
           name != "index.html")
         files[name] = read_text(entry.path());

@@ -47,11 +47,11 @@ inline bool contains(const std::string& text, const std::string& part) {
   return text.find(part) != std::string::npos;
 }
 
-/// Names of everything in a folder, hidden files too, sorted.
+/// Names of everything in a folder, hidden files too, sorted. Files may come and go meanwhile.
 inline std::vector<std::string> listing(const std::filesystem::path& folder) {
   std::vector<std::string> names;
   for (const auto& entry : std::filesystem::recursive_directory_iterator(folder))
-    names.push_back(std::filesystem::relative(entry.path(), folder).string());
+    names.push_back(entry.path().lexically_relative(folder).string());
   std::sort(names.begin(), names.end());
   return names;
 }
