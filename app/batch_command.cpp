@@ -6,19 +6,19 @@
 #include <optional>
 #include <set>
 
-#include "app/batch_workers.h"
 #include "app/command_line.h"
 #include "app/commands.h"
 #include "app/help.h"
 #include "app/live_fid.h"
+#include "batch/batch.h"
+#include "batch/gallery.h"
+#include "batch/ranks.h"
+#include "batch/workers.h"
 #include "core/cancel.h"
 #include "core/device.h"
 #include "core/error.h"
 #include "core/ranks.h"
 #include "core/utf8.h"
-#include "pipelines/batch.h"
-#include "pipelines/batch_ranks.h"
-#include "pipelines/gallery.h"
 
 namespace tessera {
 namespace {

@@ -94,7 +94,7 @@ FidSide measure_side(const std::string& path, const std::vector<ImageSource>& so
                measure_images(sources, extractor, protocol, set,
                               [&](int64_t files) {
                                 progress.advance(files);
-                                throw_if_cancelled();
+                                throw_if_canceled();
                               }),
                0};
   for (const ImageSource& source : sources) side.videos += source.is_video;
@@ -232,7 +232,8 @@ void add_score_options(CLI::App& command, FidOptions& options) {
       ->capture_default_str()
       ->group(group);
   command
-      .add_option("--neighbours", options.neighbours, "prdc: which nearest neighbour bounds a picture's surroundings")
+      .add_option("--neighbors,--neighbours", options.neighbors,
+                  "prdc: which nearest neighbor bounds a picture's surroundings")
       ->type_name("N")
       ->check(CLI::Range(1, 1000))
       ->capture_default_str()

@@ -108,7 +108,7 @@ FidScores score_sets(const FidOptions& options, const FidSide& generated, const 
   if (wanted.contains("is"))
     scores.inception = inception_score(generated.images->logits->rows(), kInceptionSplits, kToolSeed);
   if (wanted.contains("prdc"))
-    scores.neighbours = neighbour_scores(rows_of(generated), rows_of(reference), options.neighbours);
+    scores.neighbors = neighbor_scores(rows_of(generated), rows_of(reference), options.neighbors);
   if (options.per_class) scores.classes = score_classes(generated, reference);
   return scores;
 }
@@ -142,10 +142,10 @@ nlohmann::ordered_json fid_json(const FidOptions& options, const Protocol& proto
                   {"subset_size", scores.kid_subset}};
   if (scores.inception)
     out["is"] = {{"mean", scores.inception->mean}, {"std", scores.inception->deviation}, {"splits", kInceptionSplits}};
-  if (scores.neighbours)
-    out["prdc"] = {{"precision", scores.neighbours->precision}, {"recall", scores.neighbours->recall},
-                   {"f_score", scores.neighbours->f_score},     {"density", scores.neighbours->density},
-                   {"coverage", scores.neighbours->coverage},   {"neighbours", options.neighbours}};
+  if (scores.neighbors)
+    out["prdc"] = {{"precision", scores.neighbors->precision}, {"recall", scores.neighbors->recall},
+                   {"f_score", scores.neighbors->f_score},     {"density", scores.neighbors->density},
+                   {"coverage", scores.neighbors->coverage},   {"neighbours", options.neighbors}};
   if (!scores.classes.empty()) {
     out["classes"] = Json::array();
     for (const ClassDistance& score : scores.classes)
@@ -173,10 +173,10 @@ std::string fid_text(const FidOptions& options, const Protocol& protocol, const 
   if (scores.inception)
     out << "IS " << number(scores.inception->mean) << " +- " << number(scores.inception->deviation) << " ("
         << kInceptionSplits << " splits)\n";
-  if (scores.neighbours)
-    out << "precision " << number(scores.neighbours->precision) << ", recall " << number(scores.neighbours->recall)
-        << ", density " << number(scores.neighbours->density) << ", coverage " << number(scores.neighbours->coverage)
-        << " (" << options.neighbours << " neighbours)\n";
+  if (scores.neighbors)
+    out << "precision " << number(scores.neighbors->precision) << ", recall " << number(scores.neighbors->recall)
+        << ", density " << number(scores.neighbors->density) << ", coverage " << number(scores.neighbors->coverage)
+        << " (" << options.neighbors << " neighbors)\n";
   for (const ClassDistance& score : scores.classes)
     out << "class " << score.name << ": " << (score.distance ? number(*score.distance) : "too few pictures") << " ("
         << score.generated << " against " << score.reference << ")\n";

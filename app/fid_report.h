@@ -10,7 +10,7 @@
 #include "metrics/extractor.h"
 #include "metrics/image_features.h"
 #include "metrics/kid.h"
-#include "metrics/neighbours.h"
+#include "metrics/neighbors.h"
 #include "metrics/protocol.h"
 #include "metrics/sampling_error.h"
 
@@ -20,7 +20,7 @@ namespace tessera {
 struct FidOptions : ScoreOptions {
   std::string protocol = "pytorch-fid", weights, extractor;
   std::string metrics = "fid", dtype = "auto", device = "auto";
-  int64_t dims = 2048, batch_size = 0, seed = 2020, neighbours = 3, bootstrap = 0, extractor_size = 299;
+  int64_t dims = 2048, batch_size = 0, seed = 2020, neighbors = 3, bootstrap = 0, extractor_size = 299;
   int threads = 0;
   bool skip_unreadable = false, per_class = false, infinity = false;
 
@@ -50,7 +50,7 @@ struct FidScores {
   std::optional<FidInfinity> infinity;
   std::optional<ScoreSpread> kid, inception;
   int64_t kid_subset = 0;
-  std::optional<NeighbourScores> neighbours;
+  std::optional<NeighborScores> neighbors;
   std::vector<ClassDistance> classes;
 };
 

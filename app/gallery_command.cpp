@@ -3,8 +3,8 @@
 #include "app/command_line.h"
 #include "app/commands.h"
 #include "app/help.h"
+#include "batch/gallery.h"
 #include "core/cancel.h"
-#include "pipelines/gallery.h"
 
 namespace tessera {
 

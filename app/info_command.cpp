@@ -3,9 +3,9 @@
 #include "app/command_line.h"
 #include "app/commands.h"
 #include "app/help.h"
+#include "checkpoints/bundled_model.h"
+#include "checkpoints/file_info.h"
 #include "core/error.h"
-#include "pipelines/bundled_model.h"
-#include "pipelines/file_info.h"
 #include "pipelines/model_info.h"
 
 namespace tessera {

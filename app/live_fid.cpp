@@ -7,6 +7,7 @@
 #include <map>
 
 #include "app/command_line.h"
+#include "batch/manifest.h"
 #include "core/cancel.h"
 #include "core/device.h"
 #include "core/error.h"
@@ -15,7 +16,6 @@
 #include "metrics/image_features.h"
 #include "metrics/inception_extractor.h"
 #include "metrics/torchscript_extractor.h"
-#include "pipelines/manifest.h"
 #include "pipelines/output.h"
 #include "weights/safetensors.h"
 
@@ -170,7 +170,7 @@ FeatureStatistics LiveFid::collect(const BatchPlan& plan, const fs::path& folder
   std::map<std::string, const BatchJob*> jobs;  // by id: one order, however the plan was arranged for rendering
   for (const BatchJob& job : plan.jobs) jobs[job.id] = &job;
   for (const auto& [id, job] : jobs) {
-    throw_if_cancelled();
+    throw_if_canceled();
     const ManifestEntry* entry = manifest.find(id);
     if (!entry || entry->status != "done" || entry->hash != job->hash) continue;
     const at::Tensor kept = kept_features(features_path(folder, *job), made_by(), job->hash);
@@ -188,7 +188,7 @@ FeatureStatistics LiveFid::collect(const BatchPlan& plan, const fs::path& folder
        "those behind the codec");
   ImageSetOptions set;
   set.side = kSide;
-  statistics.merge(measure_images(files, *extractor_, *protocol_, set, [](int64_t) { throw_if_cancelled(); }).all);
+  statistics.merge(measure_images(files, *extractor_, *protocol_, set, [](int64_t) { throw_if_canceled(); }).all);
   return statistics;
 }
 

@@ -10,11 +10,11 @@
 #include <memory>
 #include <string>
 
+#include "batch/plan.h"
 #include "media/frame_writer.h"
 #include "metrics/extractor.h"
 #include "metrics/protocol.h"
 #include "metrics/statistics_file.h"
-#include "pipelines/batch_plan.h"
 
 namespace tessera {
 

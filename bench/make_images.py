@@ -1,4 +1,4 @@
-"""Writes N photograph-like JPEGs: several octaves of smooth colour noise, a light gradient and a few soft shapes.
+"""Writes N photograph-like JPEGs: several octaves of smooth color noise, a light gradient and a few soft shapes.
 
 Usage: make_images.py FOLDER COUNT [--seed S] [--size 256] [--texture 1.0]
 Needs numpy and Pillow. The same arguments give the same pictures; the time goes to neither tool that is measured.
@@ -23,8 +23,8 @@ def picture(rng, size, texture):
     direction = rng.normal(size=2)
     total += ((x * direction[0] + y * direction[1]) * 40)[..., None] + rng.uniform(90, 165, 3)
     for _ in range(rng.integers(2, 6)):
-        centre, radius = rng.random(2), rng.uniform(0.05, 0.3)
-        distance = np.hypot((x - centre[0]) * rng.uniform(0.5, 2), y - centre[1])
+        center, radius = rng.random(2), rng.uniform(0.05, 0.3)
+        distance = np.hypot((x - center[0]) * rng.uniform(0.5, 2), y - center[1])
         cover = np.clip((radius - distance) * size / 3, 0, 1)[..., None]
         total = total * (1 - 0.8 * cover) + 0.8 * cover * rng.uniform(0, 255, 3)
     return np.clip(total + rng.normal(0, 3, total.shape), 0, 255)

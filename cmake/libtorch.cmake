@@ -19,5 +19,5 @@ target_link_options(tessera_torch INTERFACE "-Wl,-rpath,${torch_lib}" "-Wl,--dis
                     "-Wl,-rpath-link,${TESSERA_LIBTORCH}/nvidia/cu13/lib")
 target_link_libraries(tessera_torch INTERFACE "${torch_lib}/libtorch_cpu.so" "${torch_lib}/libc10.so"
                       "${torch_lib}/libgomp.so.1")
-# The C++ frontend (optimisers) has its own include root; only training/ may see it.
+# The C++ frontend (optimizers) has its own include root; only training/ may see it.
 set(TESSERA_TORCH_API "${TESSERA_LIBTORCH}/torch/include/torch/csrc/api/include")

@@ -49,18 +49,18 @@ void install_signal_handlers() {
   std::signal(SIGXFSZ, SIG_IGN);
 }
 
-int cancelled() {
+int canceled() {
   return received.load(std::memory_order_relaxed);
 }
 
-void throw_if_cancelled() {
-  const int signal = cancelled();
+void throw_if_canceled() {
+  const int signal = canceled();
   if (signal == 0) return;
   const std::string name = signal == SIGINT ? "Ctrl-C" : signal == SIGTERM ? "SIGTERM" : "SIGHUP";
   throw Error("stopped by " + name + "; nothing unfinished was kept", static_cast<ExitCode>(128 + signal));
 }
 
-void reset_cancelled() {
+void reset_canceled() {
   received.store(0);
 }
 

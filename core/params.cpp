@@ -27,7 +27,7 @@ int64_t ParamList::count() const {
   return total;
 }
 
-void initialise(const ParamList& params, uint64_t seed, at::Device device) {
+void initialize(const ParamList& params, uint64_t seed, at::Device device) {
   at::Generator generator = at::make_generator<at::CPUGeneratorImpl>(seed);
   const auto options = at::TensorOptions().dtype(at::kFloat);
   for (const auto& [name, slot, shape, init, keep_float] : params) {

@@ -23,7 +23,7 @@ struct Init {
   static Init of(std::function<at::Tensor()> make) { return {Kind::kValue, 0.0, std::move(make), {}}; }
 };
 
-/// One named weight of a model. `slot` points into the model and is filled by weights/bind or by initialise().
+/// One named weight of a model. `slot` points into the model and is filled by weights/bind or by initialize().
 struct Param {
   std::string name;            ///< the checkpoint's name, e.g. "blocks.0.attn1.to_q.weight"
   at::Tensor* slot;            ///< never null; outlived by the model
@@ -32,7 +32,7 @@ struct Param {
   bool keep_float = false;  ///< stays float32 whatever the compute dtype (norms, modulation, mixing)
 };
 
-/// The one list of a model's weights: loading, saving, initialising, optimising and counting all read it.
+/// The one list of a model's weights: loading, saving, initializing, optimizing and counting all read it.
 class ParamList {
  public:
   void add(std::string name, at::Tensor& slot, std::vector<int64_t> shape, Init init = {});
@@ -51,7 +51,7 @@ class ParamList {
 };
 
 /// Fills every slot with a new float32 tensor on `device` drawn by its Init; the same seed gives the same weights.
-void initialise(const ParamList& params, uint64_t seed, at::Device device);
+void initialize(const ParamList& params, uint64_t seed, at::Device device);
 
 /// Fills every slot with an empty meta tensor of `dtype` (float32 where keep_float): shapes without storage, for tests
 /// and counting.

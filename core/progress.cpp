@@ -16,7 +16,7 @@ constexpr double kBarSeconds = 0.1, kLineSeconds = 10;
 constexpr size_t kWidestBar = 40, kNarrowestBar = 10;
 
 bool is_bar(ProgressStyle style) {
-  return style == ProgressStyle::kBar || style == ProgressStyle::kColourBar;
+  return style == ProgressStyle::kBar || style == ProgressStyle::kColorBar;
 }
 
 size_t terminal_width() {
@@ -36,13 +36,13 @@ std::string rate_text(int64_t done, double seconds) {
   return text;
 }
 
-std::string bar_text(int64_t done, int64_t total, size_t width, bool colour) {
+std::string bar_text(int64_t done, int64_t total, size_t width, bool color) {
   const size_t inner = width - 2;
   const size_t filled =
       total > 0 ? std::min(inner, inner * static_cast<size_t>(done) / static_cast<size_t>(total)) : inner;
   std::string bar(filled, '=');
   if (filled > 0 && filled < inner) bar.back() = '>';
-  if (colour) bar = "\033[36m" + bar + "\033[0m";
+  if (color) bar = "\033[36m" + bar + "\033[0m";
   return "[" + bar + std::string(inner - filled, ' ') + "]";
 }
 
@@ -56,8 +56,8 @@ ProgressStyle stderr_progress_style(bool quiet) {
   if (quiet) return ProgressStyle::kNone;
   const char* terminal = std::getenv("TERM");
   if (!isatty(STDERR_FILENO) || (terminal && std::string(terminal) == "dumb")) return ProgressStyle::kLines;
-  const char* no_colour = std::getenv("NO_COLOR");
-  return no_colour && *no_colour ? ProgressStyle::kBar : ProgressStyle::kColourBar;
+  const char* no_color = std::getenv("NO_COLOR");
+  return no_color && *no_color ? ProgressStyle::kBar : ProgressStyle::kColorBar;
 }
 
 std::string clock_text(double seconds) {
@@ -85,7 +85,7 @@ std::string progress_line(const std::string& label, int64_t done, int64_t total,
   const size_t taken = label.size() + tail.size() + 5;  // two gaps of two, and the last column stays free
   const size_t bar = width > taken ? std::min(width - taken, kWidestBar) : 0;
   if (!is_bar(style) || bar < kNarrowestBar) return label + "  " + tail;
-  return label + "  " + bar_text(done, total, bar, style == ProgressStyle::kColourBar) + "  " + tail;
+  return label + "  " + bar_text(done, total, bar, style == ProgressStyle::kColorBar) + "  " + tail;
 }
 
 Progress::Progress(std::string label, int64_t total, ProgressStyle style)

@@ -9,9 +9,9 @@
 namespace tessera {
 
 /// How progress is shown: not at all, as a plain line every ten seconds and at the end, or as a bar redrawn in place.
-enum class ProgressStyle { kNone, kLines, kBar, kColourBar };
+enum class ProgressStyle { kNone, kLines, kBar, kColorBar };
 
-/// The style for stderr: kNone when `quiet`, kLines when it is no terminal or TERM is "dumb", else a bar, coloured
+/// The style for stderr: kNone when `quiet`, kLines when it is no terminal or TERM is "dumb", else a bar, colored
 /// unless NO_COLOR is set to anything.
 ProgressStyle stderr_progress_style(bool quiet);
 

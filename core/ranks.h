@@ -25,7 +25,7 @@ struct Ranks {
   bool one_machine() const { return local_size == size; }
 };
 
-/// Recognises the first of these that applies:
+/// Recognizes the first of these that applies:
 /// - `tessera batch --workers`: TESSERA_WORKER, TESSERA_WORKERS;
 /// - torchrun and whatever speaks its language: RANK, WORLD_SIZE, LOCAL_RANK, LOCAL_WORLD_SIZE;
 /// - Open MPI: OMPI_COMM_WORLD_RANK, _SIZE, _LOCAL_RANK, _LOCAL_SIZE;

@@ -23,7 +23,7 @@ void write_png(const std::filesystem::path& path, const at::Tensor& pixels, cons
 
 /// A decoded picture and what it carries.
 struct Image {
-  at::Tensor pixels;  ///< [H, W, 3] uint8 RGB; grey is spread, alpha is dropped, 16 bits are cut to 8
+  at::Tensor pixels;  ///< [H, W, 3] uint8 RGB; gray is spread, alpha is dropped, 16 bits are cut to 8
   ImageText text;     ///< PNG only
 };
 

@@ -75,20 +75,20 @@ std::vector<Box> cut_boxes(std::vector<Bin>& bins) {
   return boxes;
 }
 
-uint32_t mean_colour(const std::vector<Bin>& bins, const Box& box) {
+uint32_t mean_color(const std::vector<Bin>& bins, const Box& box) {
   Bin all;
   for (size_t i = box.begin; i < box.end; ++i) {
     all.count += bins[i].count;
     for (size_t channel = 0; channel < 3; ++channel) all.sum[channel] += bins[i].sum[channel];
   }
-  uint32_t colour = 0xFF;
-  for (const uint64_t sum : all.sum) colour = colour << 8 | static_cast<uint32_t>((sum + all.count / 2) / all.count);
-  return colour;
+  uint32_t color = 0xFF;
+  for (const uint64_t sum : all.sum) color = color << 8 | static_cast<uint32_t>((sum + all.count / 2) / all.count);
+  return color;
 }
 
 }  // namespace
 
-Palette quantise(std::span<const uint8_t> rgb) {
+Palette quantize(std::span<const uint8_t> rgb) {
   std::vector<Bin> all(size_t{1} << (3 * kBits));
   for (size_t i = 0; i + 2 < rgb.size(); i += 3) {
     Bin& bin = all[bin_of(&rgb[i])];
@@ -103,11 +103,11 @@ Palette quantise(std::span<const uint8_t> rgb) {
   }
 
   Palette palette;
-  palette.colours.fill(0xFF000000u);
+  palette.colors.fill(0xFF000000u);
   std::vector<uint8_t> index_of(all.size());
   const std::vector<Box> boxes = cut_boxes(bins);
   for (size_t i = 0; i < boxes.size(); ++i) {
-    palette.colours[i] = mean_colour(bins, boxes[i]);
+    palette.colors[i] = mean_color(bins, boxes[i]);
     for (size_t b = boxes[i].begin; b < boxes[i].end; ++b) {
       const auto& key = bins[b].key;
       index_of[(size_t{key[0]} << kBits | key[1]) << kBits | key[2]] = static_cast<uint8_t>(i);

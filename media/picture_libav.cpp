@@ -19,7 +19,7 @@ AVCodecID codec_of(std::string_view bytes) {
   return AV_CODEC_ID_NONE;
 }
 
-/// Where red, green and blue lie in one pixel; `cut` for 16-bit grey, which Pillow cuts off at 255.
+/// Where red, green and blue lie in one pixel; `cut` for 16-bit gray, which Pillow cuts off at 255.
 struct Layout {
   int bytes, red, green, blue;
   bool cut = false;

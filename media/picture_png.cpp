@@ -34,17 +34,17 @@ struct Decoder {
 /// One row as libpng gives it, to RGB.
 struct RowFormat {
   int channels, bits;
-  bool grey;
+  bool gray;
 
   void convert(const uint8_t* row, int64_t width, uint8_t* to) const {
     const int64_t bytes = bits / 8, pixel = channels * bytes;
     for (int64_t x = 0; x < width; ++x) {
       const uint8_t* from = row + x * pixel;
-      if (!grey) {
+      if (!gray) {
         for (int64_t c = 0; c < 3; ++c) to[3 * x + c] = from[c * bytes];
         continue;
       }
-      // Pillow keeps 16-bit grey as numbers and cuts them off; with alpha it is a colour format, whose high byte counts
+      // Pillow keeps 16-bit gray as numbers and cuts them off; with alpha it is a color format, whose high byte counts
       const bool cut = bits == 16 && channels == 1;
       const uint8_t value = cut && from[0] > 0 ? 255 : from[cut ? 1 : 0];
       std::memset(to + 3 * x, value, 3);

@@ -120,8 +120,8 @@ void copy_padded(const at::Tensor& bytes, AVFrame& frame) {
 }
 
 void fill_palette_frame(const at::Tensor& bytes, AVFrame& frame) {
-  const Palette palette = quantise({bytes.const_data_ptr<uint8_t>(), static_cast<size_t>(bytes.numel())});
-  std::memcpy(frame.data[1], palette.colours.data(), sizeof palette.colours);
+  const Palette palette = quantize({bytes.const_data_ptr<uint8_t>(), static_cast<size_t>(bytes.numel())});
+  std::memcpy(frame.data[1], palette.colors.data(), sizeof palette.colors);
   for (int y = 0; y < frame.height; ++y)
     std::memcpy(frame.data[0] + y * frame.linesize[0], palette.indices.data() + size_t(y) * size_t(frame.width),
                 static_cast<size_t>(frame.width));

@@ -11,7 +11,7 @@ namespace tessera {
 /// Encodes frames into a video file as they come; memory does not grow with the number of frames, WebP excepted.
 /// The extension chooses container and encoder (media/codecs.cpp has the table). .mp4, .mov, .mkv: H.264 at CRF 18;
 /// .webm: VP9; both yuv420p, tagged and converted as BT.709 in limited range; .mp4 and .mov begin with their index
-/// (faststart). .gif: a palette of 256 colours a frame; .webp: lossless RGB; .mkv with encoder "ffv1": lossless RGB.
+/// (faststart). .gif: a palette of 256 colors a frame; .webp: lossless RGB; .mkv with encoder "ffv1": lossless RGB.
 /// yuv420p has even sides only: an odd side is padded by one repeated row or column, never scaled. The same frames give
 /// the same bytes, whatever the number of CPUs: one thread, no timestamps.
 class VideoWriter : public FrameWriter {

@@ -20,7 +20,7 @@ struct ExtractorInfo {
   int64_t dims = 0;    ///< D
   int64_t side = 0;    ///< height and width that the pictures must have (299); 0: any, the network resizes itself
   bool is_standard =
-      false;  ///< the network that defines the score (FID's Inception, FVD's I3D); else the score is labelled
+      false;  ///< the network that defines the score (FID's Inception, FVD's I3D); else the score is labeled
 };
 
 /// A feature network. Pictures: [B, 3, H, W] float32 RGB in [0, 255], as the protocol's resize left them. Videos:

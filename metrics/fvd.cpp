@@ -52,7 +52,7 @@ std::vector<ShortVideo> drop_short_videos(std::vector<VideoSource>& videos, cons
   std::vector<ShortVideo> short_videos;
   for (VideoSource& video : videos) {
     if (options.most_clips > 0 && static_cast<int64_t>(kept.size()) == options.most_clips) break;
-    throw_if_cancelled();
+    throw_if_canceled();
     const int64_t there = count_frames(video);
     if (there < options.rule.span())
       short_videos.push_back({video.path, there});
@@ -72,7 +72,7 @@ VideoFeatures measure_videos(const std::vector<VideoSource>& videos, const Extra
   VideoFeatures result;
   if (options.keep_features) result.store = std::make_unique<FeatureStore>(D);
   for (size_t i = 0; i < videos.size(); ++i) {
-    throw_if_cancelled();
+    throw_if_canceled();
     const Clip clip = read_clip(videos[i], options.rule, static_cast<int64_t>(i));
     if (clip.pixels.defined()) {
       const at::Tensor pool = extractor.features(clip.pixels).pool;

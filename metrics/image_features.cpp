@@ -3,7 +3,7 @@
 #include <chrono>
 
 #include "core/error.h"
-#include "models/inception_graph.h"
+#include "models/inception/graph.h"
 
 namespace tessera {
 namespace {

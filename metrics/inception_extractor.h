@@ -6,7 +6,7 @@
 #include "metrics/extractor.h"
 #include "metrics/protocol.h"
 #include "metrics/weights_cache.h"
-#include "models/inception.h"
+#include "models/inception/inception.h"
 #include "weights/safetensors.h"
 
 namespace tessera {

@@ -10,7 +10,7 @@ namespace {
 
 const std::array<Protocol, 3>& protocols() {
   static const std::array<Protocol, 3> all{{
-      {"pytorch-fid", "bilinear 299x299, centres aligned, no antialiasing (torch)", resize_bilinear_torch, 2.0 / 255,
+      {"pytorch-fid", "bilinear 299x299, centers aligned, no antialiasing (torch)", resize_bilinear_torch, 2.0 / 255,
        -1},
       {"torch-fidelity", "bilinear 299x299, corners aligned, no antialiasing (TensorFlow 1)",
        resize_bilinear_tensorflow, 1.0 / 128, -1},

@@ -9,17 +9,17 @@
 namespace tessera {
 namespace {
 
-/// Where one output coordinate reads: two neighbours and the part of the second.
-struct Neighbours {
+/// Where one output coordinate reads: two neighbors and the part of the second.
+struct Neighbors {
   int64_t low, high;
   float part;
 };
 
 using Locate = float (*)(int64_t target, float scale);
 
-std::vector<Neighbours> neighbours(int64_t in, int64_t out, Locate locate) {
+std::vector<Neighbors> neighbors(int64_t in, int64_t out, Locate locate) {
   const float scale = static_cast<float>(in) / static_cast<float>(out);
-  std::vector<Neighbours> all;
+  std::vector<Neighbors> all;
   for (int64_t target = 0; target < out; ++target) {
     const float source = locate(target, scale);
     const int64_t low = std::min(static_cast<int64_t>(source), in - 1);
@@ -38,16 +38,16 @@ at::Tensor bilinear(const at::Tensor& picture, int64_t side, Locate locate) {
   const at::Tensor rows = picture.contiguous();
   const uint8_t* pixels = rows.const_data_ptr<uint8_t>();
   const int64_t width = rows.size(1);
-  const std::vector<Neighbours> across = neighbours(width, side, locate);
-  const std::vector<Neighbours> down = neighbours(rows.size(0), side, locate);
+  const std::vector<Neighbors> across = neighbors(width, side, locate);
+  const std::vector<Neighbors> down = neighbors(rows.size(0), side, locate);
   at::Tensor out = at::empty({3, side, side}, at::kFloat);
   float* planes = out.data_ptr<float>();
   for (int64_t y = 0; y < side; ++y) {
-    const Neighbours& v = down[static_cast<size_t>(y)];
+    const Neighbors& v = down[static_cast<size_t>(y)];
     const uint8_t* upper = pixels + v.low * width * 3;
     const uint8_t* lower = pixels + v.high * width * 3;
     for (int64_t x = 0; x < side; ++x) {
-      const Neighbours& h = across[static_cast<size_t>(x)];
+      const Neighbors& h = across[static_cast<size_t>(x)];
       for (int64_t c = 0; c < 3; ++c) {
         const float a = upper[3 * h.low + c], b = upper[3 * h.high + c];
         const float d = lower[3 * h.low + c], e = lower[3 * h.high + c];
@@ -79,13 +79,13 @@ std::vector<Window> windows(int64_t in, int64_t out) {
   const double support = 2 * widening;
   std::vector<Window> all;
   for (int64_t target = 0; target < out; ++target) {
-    const double centre = (static_cast<double>(target) + 0.5) * scale;
-    const int64_t first = std::max<int64_t>(static_cast<int64_t>(centre - support + 0.5), 0);
-    const int64_t end = std::min<int64_t>(static_cast<int64_t>(centre + support + 0.5), in);
+    const double center = (static_cast<double>(target) + 0.5) * scale;
+    const int64_t first = std::max<int64_t>(static_cast<int64_t>(center - support + 0.5), 0);
+    const int64_t end = std::min<int64_t>(static_cast<int64_t>(center + support + 0.5), in);
     Window window{first, {}};
     double sum = 0;
     for (int64_t i = first; i < end; ++i) {
-      window.weights.push_back(cubic((static_cast<double>(i) - centre + 0.5) / widening));
+      window.weights.push_back(cubic((static_cast<double>(i) - center + 0.5) / widening));
       sum += window.weights.back();
     }
     for (double& weight : window.weights) weight /= sum;

@@ -6,11 +6,11 @@
 // here more than anywhere else, and a Frechet distance moves with it.
 namespace tessera {
 
-/// torch.nn.functional.interpolate(mode="bilinear", align_corners=False): pixel centres correspond, four neighbours
+/// torch.nn.functional.interpolate(mode="bilinear", align_corners=False): pixel centers correspond, four neighbors
 /// whatever the scale, so shrinking skips pixels. What pytorch-fid does.
 at::Tensor resize_bilinear_torch(const at::Tensor& picture, int64_t side);
 
-/// TensorFlow 1's resize_bilinear(align_corners=False): corners correspond (source = target * scale), four neighbours.
+/// TensorFlow 1's resize_bilinear(align_corners=False): corners correspond (source = target * scale), four neighbors.
 /// What the original FID network and torch-fidelity do.
 at::Tensor resize_bilinear_tensorflow(const at::Tensor& picture, int64_t side);
 

@@ -53,7 +53,7 @@ void collect(const fs::path& folder, std::vector<VideoSource>& found) {
   for (const fs::path& inner : folders) collect(inner, found);
 }
 
-/// A number that depends on both, well mixed (the finaliser of SplitMix64).
+/// A number that depends on both, well mixed (the finalizer of SplitMix64).
 uint64_t mix(uint64_t seed, uint64_t index) {
   uint64_t x = seed + (index + 1) * 0x9E3779B97F4A7C15ull;
   x = (x ^ (x >> 30)) * 0xBF58476D1CE4E5B9ull;

@@ -5,7 +5,7 @@
 
 #include <cmath>
 
-#include "models/fused.h"
+#include "kernels/fused.h"
 
 namespace tessera {
 
@@ -57,10 +57,6 @@ at::Tensor RmsNorm::wide(const at::Tensor& x) const {
 
 at::Tensor RmsNorm::operator()(const at::Tensor& x) const {
   return rms_norm(x, weight, eps, x.scalar_type());
-}
-
-at::ScalarType wide_type(const at::Tensor& x) {
-  return at::promote_types(x.scalar_type(), at::kFloat);
 }
 
 }  // namespace tessera

@@ -3,6 +3,7 @@
 #include <ATen/core/Tensor.h>
 
 #include "core/params.h"
+#include "kernels/fused.h"
 
 namespace tessera {
 
@@ -16,17 +17,14 @@ struct Linear {
   at::Tensor weight;  ///< [out, in]
   at::Tensor bias;    ///< [out]; undefined when the layer has none
 
-  /// Lists prefix + "weight" (and "bias"). The default initialisation is uniform(1 / sqrt(in)), zero bias.
+  /// Lists prefix + "weight" (and "bias"). The default initialization is uniform(1 / sqrt(in)), zero bias.
   void params(ParamList& out, const std::string& prefix, int64_t in, int64_t out_features, bool with_bias = true);
   void params(ParamList& out, const std::string& prefix, int64_t in, int64_t out_features, bool with_bias,
               Init weight_init);
   at::Tensor operator()(const at::Tensor& x) const;
 };
 
-/// The type that sums and norms of x are computed in: float32, or float64 for float64.
-at::ScalarType wide_type(const at::Tensor& x);
-
-/// Layer normalisation over the last axis, statistics in float32, returned in x's dtype.
+/// Layer normalization over the last axis, statistics in float32, returned in x's dtype.
 struct LayerNorm {
   at::Tensor weight, bias;  ///< [C]; undefined for the form without affine parameters
   double eps = 1e-6;
@@ -35,7 +33,7 @@ struct LayerNorm {
   at::Tensor operator()(const at::Tensor& x) const;
 };
 
-/// Root-mean-square normalisation over the last axis: x / sqrt(mean(x^2) + eps) * weight in float32.
+/// Root-mean-square normalization over the last axis: x / sqrt(mean(x^2) + eps) * weight in float32.
 struct RmsNorm {
   at::Tensor weight;  ///< [C]
   double eps = 1e-6;

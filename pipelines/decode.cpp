@@ -2,11 +2,11 @@
 
 #include <c10/core/InferenceMode.h>
 
+#include "checkpoints/bundled_model.h"
+#include "core/disk_space.h"
 #include "core/error.h"
 #include "core/job.h"
-#include "pipelines/bundled_model.h"
-#include "pipelines/class_to_image.h"
-#include "pipelines/disk_space.h"
+#include "pipelines/families/dit/renderer.h"
 #include "pipelines/file_recipe.h"
 #include "pipelines/latents.h"
 #include "pipelines/output.h"

@@ -2,11 +2,11 @@
 
 #include <fstream>
 
+#include "checkpoints/fingerprint.h"
 #include "core/error.h"
 #include "media/frame_writer.h"
 #include "media/png_text.h"
 #include "media/video_reader.h"
-#include "pipelines/model_fingerprint.h"
 #include "pipelines/parameters_text.h"
 #include "weights/safetensors.h"
 

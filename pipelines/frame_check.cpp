@@ -12,8 +12,8 @@ constexpr double kLevel = 1.0 / 255.0;  // one step of an 8-bit picture
 void FrameCheck::add(const at::Tensor& frames) {
   TORCH_CHECK(frames.dim() == 5 && frames.size(1) == 3, "FrameCheck: want [B, 3, T, H, W], got ", frames.sizes());
   finite_ = finite_ && frames.isfinite().all().item<bool>();
-  const at::Tensor colours = frames.to(at::kFloat).transpose(0, 1).flatten(1);  // [3, B T H W]
-  const at::Tensor low = colours.amin(1), high = colours.amax(1);
+  const at::Tensor colors = frames.to(at::kFloat).transpose(0, 1).flatten(1);  // [3, B T H W]
+  const at::Tensor low = colors.amin(1), high = colors.amax(1);
   low_ = low_.defined() ? at::minimum(low_, low) : low;
   high_ = high_.defined() ? at::maximum(high_, high) : high;
 }
@@ -22,7 +22,7 @@ std::string FrameCheck::problem() const {
   if (!finite_) return "not finite";
   if (!low_.defined()) return "";
   if (high_.max().item<double>() <= kLevel) return "black";
-  if ((high_ - low_).max().item<double>() <= kLevel) return "of a single colour";
+  if ((high_ - low_).max().item<double>() <= kLevel) return "of a single color";
   return "";
 }
 

@@ -6,15 +6,15 @@
 #include <memory>
 #include <optional>
 
+#include "checkpoints/bundled_model.h"
 #include "core/cancel.h"
+#include "core/disk_space.h"
 #include "core/error.h"
-#include "pipelines/bundled_model.h"
-#include "pipelines/class_to_image.h"
-#include "pipelines/disk_space.h"
+#include "pipelines/families/dit/renderer.h"
+#include "pipelines/families/wan/text_to_video.h"
 #include "pipelines/latents.h"
 #include "pipelines/output.h"
 #include "pipelines/recipe.h"
-#include "pipelines/text_to_video.h"
 
 namespace tessera {
 namespace {
@@ -89,9 +89,9 @@ class Generation {
     const auto encoder = load_text_encoder(model_, job_.dtype, device_);
     // Nothing of the input can be refused from here on, so a refusal is one line.
     for (const auto& text : notes_) listener_.note(text);
-    throw_if_cancelled();
+    throw_if_canceled();
     Conditioning conditioning{encode(encoder.part, job_.prompt, "prompt"), {}};
-    throw_if_cancelled();
+    throw_if_canceled();
     if (*job_.cfg_scale > 1) conditioning.negative = encode(encoder.part, job_.negative_prompt, "negative prompt");
     return conditioning;
   }
@@ -117,7 +117,7 @@ class Generation {
                                   stats.negative.item<int64_t>()};
     if (report.near_zero > 0)
       listener_.note(std::to_string(report.near_zero) + " of " + std::to_string(report.values) +
-                     " normalisers of MHLA were nearly zero and were held away from it; " +
+                     " normalizers of MHLA were nearly zero and were held away from it; " +
                      std::to_string(report.negative) + " were negative");
     return report;
   }

@@ -12,7 +12,7 @@
 
 namespace tessera {
 
-/// How often the normaliser of MHLA was in trouble while an output was denoised; see NormalizerStats.
+/// How often the normalizer of MHLA was in trouble while an output was denoised; see NormalizerStats.
 struct NormalizerReport {
   int64_t values = 0, near_zero = 0, negative = 0;
 };
@@ -43,7 +43,7 @@ struct GenerateListener {
 /// Renders a job from its model directory to its files. Parts of the model are loaded, used and dropped in turn:
 /// text encoder, denoiser, autoencoder. Whatever can be known to fail fails before the first step.
 /// Throws Error: bad input (2), a stop by signal (130 or 143; no unfinished file stays), frames that are not finite,
-/// black or of a single colour (4; the latents are kept beside the output), a failed write (1).
+/// black or of a single color (4; the latents are kept beside the output), a failed write (1).
 void generate(const Job& job, const GenerateListener& listener);
 
 }  // namespace tessera

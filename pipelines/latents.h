@@ -6,8 +6,8 @@
 #include <string>
 #include <vector>
 
+#include "checkpoints/wan/model.h"
 #include "core/job.h"
-#include "pipelines/wan_model.h"
 
 namespace tessera {
 

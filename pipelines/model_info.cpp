@@ -2,14 +2,15 @@
 
 #include <cstdio>
 
+#include "checkpoints/convert.h"
+#include "checkpoints/dit/model.h"
+#include "checkpoints/wan/layouts.h"
+#include "checkpoints/wan/model.h"
 #include "core/device.h"
 #include "core/error.h"
 #include "core/paths.h"
-#include "pipelines/convert.h"
-#include "pipelines/dit_model.h"
+#include "pipelines/families/dit/sampling.h"
 #include "pipelines/recipe.h"
-#include "pipelines/wan_layouts.h"
-#include "pipelines/wan_model.h"
 
 namespace tessera {
 namespace {
@@ -64,7 +65,7 @@ std::string mhla_text(const AttentionConfig& config) {
   const auto [frames, rows, columns] = config.block_layout;
   constexpr const char* kNormalizers[] = {"products", "sums", "none"};
   return c10::str("block layout ", extent_text(config.block_layout), " (", frames * rows * columns, " blocks",
-                  config.block_tokens ? " of " + extent_text(*config.block_tokens) + " tokens" : "", "), normaliser ",
+                  config.block_tokens ? " of " + extent_text(*config.block_tokens) + " tokens" : "", "), normalizer ",
                   kNormalizers[static_cast<size_t>(config.normalizer)], config.gated ? ", gated" : "",
                   config.lepe ? ", LePE" : "");
 }
@@ -130,17 +131,17 @@ void describe_transformer(const Component& part, ModelInfo& info) {
 std::optional<ModelLayout> find_layout(const fs::path& path, const DitOptions& options) {
   if (is_file(path)) {
     if (path.extension() == ".npz") return std::nullopt;
-    if (auto dit = recognise_dit_layout(path, options)) return dit;
-    if (auto wan = recognise_wan_layout(path)) return wan;
-    return recognise_component(path);
+    if (auto dit = recognize_dit_layout(path, options)) return dit;
+    if (auto wan = recognize_wan_layout(path)) return wan;
+    return recognize_component(path);
   }
   if (is_file(path / "model_index.json")) {
     ModelLayout layout{"diffusers", list_model_dir(path), {}};
     for (const auto& part : layout.model.components)
       for (const auto& missing : missing_files(part)) layout.missing.push_back(missing);
-    return layout.missing.empty() ? recognise_model(path, options) : layout;
+    return layout.missing.empty() ? recognize_model(path, options) : layout;
   }
-  return recognise_model(path, options);
+  return recognize_model(path, options);
 }
 
 std::string stored_text(const PartInfo& part) {

@@ -6,9 +6,9 @@
 #include <string>
 #include <vector>
 
+#include "checkpoints/dit/layout.h"
+#include "checkpoints/file_info.h"
 #include "core/job.h"
-#include "pipelines/dit_layout.h"
-#include "pipelines/file_info.h"
 
 namespace tessera {
 
@@ -24,7 +24,7 @@ struct PartInfo {
 /// What `tessera info` shows of a model.
 struct ModelInfo {
   std::filesystem::path path;
-  std::string layout;  ///< see recognise_model; "component": one part by itself; "file": see obstacle and file
+  std::string layout;  ///< see recognize_model; "component": one part by itself; "file": see obstacle and file
   std::string class_name;
   std::vector<PartInfo> parts;
   std::vector<std::string> missing;    ///< what it lacks, a sentence each, file by file

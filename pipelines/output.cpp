@@ -1,11 +1,22 @@
 #include "pipelines/output.h"
 
 #include "core/cancel.h"
+#include "pipelines/families/wan/text_to_video.h"
 #include "pipelines/frame_check.h"
 #include "pipelines/recipe.h"
-#include "pipelines/text_to_video.h"
 
 namespace tessera {
+namespace {
+
+constexpr int64_t kSurroundings = 16384;  // headers, recipe, a block or two
+
+}  // namespace
+
+int64_t largest_output_bytes(const Job& job) {
+  const int64_t pixels = 3 * *job.width * *job.height * *job.frames;
+  if (output_kind(job.output) == OutputKind::kVideo) return job.count * (pixels / 4 + kSurroundings);
+  return job.count * (pixels + *job.frames * kSurroundings);
+}
 
 std::unique_ptr<FrameWriter> open_output(const Job& job, int64_t i) {
   OutputOptions options;
@@ -30,7 +41,7 @@ std::string decode_to(FrameWriter& writer, const WanModel& model, const Loaded<W
   };
   decode_latents(model, vae, latents, take, job.vae_tile.value_or(0));
   if (!check.problem().empty()) return check.problem();
-  throw_if_cancelled();
+  throw_if_canceled();
   writer.finish();
   return "";
 }

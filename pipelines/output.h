@@ -6,18 +6,22 @@
 #include <string>
 #include <vector>
 
+#include "checkpoints/wan/model.h"
 #include "core/job.h"
 #include "core/progress.h"
 #include "media/frame_writer.h"
-#include "pipelines/wan_model.h"
 
 namespace tessera {
+
+/// The most that the outputs of a completed job should take on a disk: raw pixels for pictures, a quarter of that for
+/// videos, and some more for what surrounds them.
+int64_t largest_output_bytes(const Job& job);
 
 /// The writer of a completed job's output `i` (see output_name), which carries the recipe. Throws what
 /// open_frame_writer throws.
 std::unique_ptr<FrameWriter> open_output(const Job& job, int64_t i);
 
-/// Decodes normalised latents, in tiles where the job says so, into the writer and completes it. Returns "" or, with
+/// Decodes normalized latents, in tiles where the job says so, into the writer and completes it. Returns "" or, with
 /// the output not completed, what is wrong with the frames (see FrameCheck). Throws Error when a stop was asked for or
 /// a write fails.
 std::string decode_to(FrameWriter& writer, const WanModel& model, const Loaded<WanVae>& vae, const at::Tensor& latents,

@@ -4,11 +4,11 @@
 #include <filesystem>
 #include <random>
 
+#include "checkpoints/fingerprint.h"
 #include "core/error.h"
 #include "media/frame_writer.h"
-#include "models/prompt_clean.h"
+#include "models/umt5/prompt_clean.h"
 #include "pipelines/latents.h"
-#include "pipelines/model_fingerprint.h"
 #include "pipelines/sampling.h"
 #include "samplers/registry.h"
 

@@ -5,8 +5,8 @@
 #include <string>
 #include <vector>
 
+#include "checkpoints/wan/model.h"
 #include "core/job.h"
-#include "pipelines/wan_model.h"
 
 namespace tessera {
 
@@ -25,7 +25,7 @@ Job complete_job(Job job, const WanModel& model, const at::Tensor& latents, std:
 std::string output_name(const Job& job, int64_t i);
 
 /// The recipe of output `i` as JSON: recipe_json with its own seed, the program, its version and the model's
-/// fingerprint (pipelines/model_fingerprint.h).
+/// fingerprint (checkpoints/fingerprint.h).
 nlohmann::ordered_json output_recipe(const Job& job, int64_t i);
 
 /// The same for people and their viewers, in the layout of AUTOMATIC1111's `parameters` text.

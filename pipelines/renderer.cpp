@@ -5,12 +5,12 @@
 #include <algorithm>
 #include <cerrno>
 
+#include "checkpoints/bundled_model.h"
 #include "core/atomic_file.h"
 #include "core/clock.h"
-#include "pipelines/bundled_model.h"
-#include "pipelines/class_to_image.h"
+#include "pipelines/families/dit/renderer.h"
+#include "pipelines/families/wan/renderer.h"
 #include "pipelines/output.h"
-#include "pipelines/wan_renderer.h"
 
 namespace tessera {
 

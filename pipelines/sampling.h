@@ -4,8 +4,8 @@
 #include <string>
 #include <vector>
 
+#include "checkpoints/wan/model.h"
 #include "core/job.h"
-#include "pipelines/wan_model.h"
 #include "samplers/guidance.h"
 #include "samplers/sampler.h"
 
@@ -17,7 +17,7 @@ void take_sigmas(Job& job);
 
 /// Sampler, scheduler, noise levels and guidance of a job whose size is known: names become canonical, guidance that
 /// has no effect is told in `notes`. Throws Error for names that are not known (with the nearest), and for what the
-/// model or the sampler does not honour.
+/// model or the sampler does not honor.
 void check_sampling(Job& job, const WanModel& model, std::vector<std::string>& notes);
 
 /// The solver of a completed job with its noise levels, ready for the first call. Without a flow shift of its own the

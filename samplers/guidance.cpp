@@ -22,8 +22,8 @@ at::Tensor sample_sum(const at::Tensor& x) {
 /// Unbiased, of each sample; at::std has no kernel on the meta device.
 at::Tensor sample_std(const at::Tensor& x) {
   const int64_t count = x.numel() / x.size(0);
-  const at::Tensor centred = x - sample_sum(x) / count;
-  return (sample_sum(centred.square()) / (count - 1)).sqrt();
+  const at::Tensor centered = x - sample_sum(x) / count;
+  return (sample_sum(centered.square()) / (count - 1)).sqrt();
 }
 
 }  // namespace

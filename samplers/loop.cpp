@@ -40,7 +40,7 @@ at::Tensor run_sampler(Sampler& sampler, const at::Tensor& noise, const Denoiser
   const c10::NoGradGuard no_gradients;
   Trajectory trajectory(sampler, noise);
   while (!trajectory.finished()) {
-    throw_if_cancelled();
+    throw_if_canceled();
     trajectory.advance(denoiser(trajectory.input(), trajectory.timestep(), trajectory.call(), trajectory.calls()));
     if (on_step) on_step(trajectory.call(), trajectory.calls(), trajectory.sample());
   }

@@ -39,7 +39,7 @@ class Trajectory {
 };
 
 /// The one denoising loop: from unit `noise` (float32) to the data, without gradients. Before each call it checks for a
-/// requested stop (throw_if_cancelled). Throws what Trajectory::advance throws.
+/// requested stop (throw_if_canceled). Throws what Trajectory::advance throws.
 at::Tensor run_sampler(Sampler& sampler, const at::Tensor& noise, const Denoiser& denoiser, const OnStep& on_step = {});
 
 }  // namespace tessera

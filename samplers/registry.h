@@ -49,7 +49,7 @@ SigmaCurve find_sigma_curve(const std::string& name);
 void select_sampler(SamplerConfig& config, const std::string& name);
 
 /// The solver of config.sampler, ready for call 0. Throws Error when sampler and family do not fit, the plan does not
-/// suit, or the sampler would not honour the curve of noise levels.
+/// suit, or the sampler would not honor the curve of noise levels.
 std::unique_ptr<Sampler> make_sampler(const SamplerConfig& config, const SamplingPlan& plan);
 
 }  // namespace tessera

@@ -122,7 +122,7 @@ std::vector<SampleResult> sample_together(std::vector<SampleTask>& tasks, const 
   runners.reserve(tasks.size());
   for (size_t i = 0; i < tasks.size(); ++i) runners.emplace_back(tasks[i], results[i]);
   for (bool any = true; any;) {
-    throw_if_cancelled();
+    throw_if_canceled();
     any = false;
     std::vector<Runner*> asking;
     for (Runner& runner : runners) {

@@ -40,7 +40,7 @@ struct TogetherLimit {
 /// the calls of the network are shared: its input has the rows of up to `limit.tasks` tasks, whose x and condition must
 /// have one shape. A call that fails is made again with half as many, for later calls too when it ran out of memory.
 /// `on_call` is told after each round of calls. Before each round it checks for a requested stop and throws what
-/// throw_if_cancelled does.
+/// throw_if_canceled does.
 std::vector<SampleResult> sample_together(std::vector<SampleTask>& tasks, const ConditionalModel& network,
                                           TogetherLimit& limit, const std::function<void()>& on_call);
 

@@ -17,7 +17,7 @@ class CounterRng {
   /// Uniform in {0, ..., count - 1}.
   int64_t below(int64_t count) { return static_cast<int64_t>(next() % static_cast<uint64_t>(count)); }
 
-  /// The SplitMix64 finaliser: a fixed bijection of 64-bit words, also used as a hash.
+  /// The SplitMix64 finalizer: a fixed bijection of 64-bit words, also used as a hash.
   static uint64_t mix(uint64_t value) {
     value = (value ^ (value >> 30)) * 0xBF58476D1CE4E5B9ull;
     value = (value ^ (value >> 27)) * 0x94D049BB133111EBull;

@@ -122,7 +122,7 @@ DenoiserTrainer::DenoiserTrainer(DenoiserTrainConfig config)
       model_(make_model(config_, tokenizer_model_)) {
   model_->transformer.params(params_, "transformer.");
   model_->text_encoder.params(params_, "text_encoder.");
-  initialise(params_, config_.run.seed, at::kCPU);
+  initialize(params_, config_.run.seed, at::kCPU);
   const uint64_t seed = config_.run.seed;
   stills_ = load_latents(*model_, renderer_,
                          {run_.file("stills.safetensors"), seed * 10 + 1, false, config_.stills, 1, config_.side});
@@ -188,8 +188,8 @@ void DenoiserTrainer::train() {
   install_signal_handlers();
   while (!run_.done()) {
     step();
-    if (cancelled() != 0 || run_.checkpoint_due()) save();
-    throw_if_cancelled();
+    if (canceled() != 0 || run_.checkpoint_due()) save();
+    throw_if_canceled();
     if (run_.sheet_due()) draw_sheet();
   }
   save();

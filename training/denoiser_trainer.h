@@ -39,9 +39,9 @@ class DenoiserTrainer {
   explicit DenoiserTrainer(DenoiserTrainConfig config);
 
   /// Trains from the newest checkpoint (or from the start) to the end, then writes the output directory.
-  /// On a signal: writes a checkpoint and throws the Error of throw_if_cancelled().
+  /// On a signal: writes a checkpoint and throws the Error of throw_if_canceled().
   void train();
-  /// One optimiser step; returns the loss before it.
+  /// One optimizer step; returns the loss before it.
   double step();
   void save() { run_.save(*optimizer_); }
   /// Writes the model directory with the averaged weights.

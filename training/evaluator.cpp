@@ -12,8 +12,8 @@
 namespace tessera {
 namespace {
 
-constexpr int64_t kSide = 48;         // of a normalised silhouette, pixels
-constexpr double kRadius = 10.0;      // its root-mean-square distance from the centre, pixels
+constexpr int64_t kSide = 48;         // of a normalized silhouette, pixels
+constexpr double kRadius = 10.0;      // its root-mean-square distance from the center, pixels
 constexpr int64_t kAngles = 24;       // templates every 15 degrees
 constexpr double kMoved = 0.15;       // of the frame's side
 constexpr double kAreaChange = 0.47;  // natural logarithm of 1.6
@@ -21,7 +21,7 @@ constexpr double kTurned = 0.06;      // gain in overlap by allowing rotation
 constexpr double kVisible = 45.0;     // distance from the background in 0..255 RGB
 constexpr uint64_t kPlanSeed = 5150;
 
-/// Area, centre (x, y) and root-mean-square radius of a coverage [H, W]; pixels.
+/// Area, center (x, y) and root-mean-square radius of a coverage [H, W]; pixels.
 struct Shape {
   double area = 0, x = 0, y = 0, radius = 0;
 };
@@ -41,8 +41,8 @@ Shape measure(const at::Tensor& coverage) {
   return out;
 }
 
-/// The silhouette of coverage [H, W] moved to the centre of a kSide square and scaled to kRadius: [kSide * kSide].
-at::Tensor normalised(const at::Tensor& coverage, const Shape& shape) {
+/// The silhouette of coverage [H, W] moved to the center of a kSide square and scaled to kRadius: [kSide * kSide].
+at::Tensor normalized(const at::Tensor& coverage, const Shape& shape) {
   const auto height = static_cast<double>(coverage.size(0)), width = static_cast<double>(coverage.size(1));
   const double scale = shape.radius / kRadius;  // pixels of the frame for one of the square
   const at::Tensor transform = at::tensor({scale * kSide / width, 0.0, 2 * shape.x / width - 1, 0.0,
@@ -53,7 +53,7 @@ at::Tensor normalised(const at::Tensor& coverage, const Shape& shape) {
   return at::grid_sampler_2d(coverage.view({1, 1, coverage.size(0), coverage.size(1)}), grid, 0, 0, false).flatten();
 }
 
-/// Index of the palette colour nearest to rgb [3] in 0..255, leaving out `except`.
+/// Index of the palette color nearest to rgb [3] in 0..255, leaving out `except`.
 int64_t nearest_color(const at::Tensor& rgb, int64_t except) {
   int64_t best = -1;
   double nearest = 1e9;
@@ -116,7 +116,7 @@ SceneReader::SceneReader(const SceneRenderer& renderer) {
     for (int64_t angle = 0; angle < kAngles; ++angle) {
       const Pose pose{0, 0, 0.55, 2 * std::numbers::pi * static_cast<double>(angle) / kAngles};
       const at::Tensor coverage = renderer.mask(shape, pose, 128, 128);
-      rows.push_back(normalised(coverage, measure(coverage)));
+      rows.push_back(normalized(coverage, measure(coverage)));
     }
   templates_ = at::stack(rows).view({-1, kAngles, kSide * kSide});
 }
@@ -128,7 +128,7 @@ Observation SceneReader::read(const at::Tensor& frames) const {
   const at::Tensor back = median_color(border_pixels(rgb));
   seen.background = nearest_color(back, -1);
   const at::Tensor distance = (rgb - back.view({3, 1, 1, 1})).square().sum(0).sqrt();  // [T, H, W]
-  // The silhouette fills a tenth of the frame or more; its edges are mixtures of both colours.
+  // The silhouette fills a tenth of the frame or more; its edges are mixtures of both colors.
   const double far =
       at::quantile(distance.flatten().slice(0, 0, c10::nullopt, 1 + distance.numel() / 100000), 0.97).item<double>();
   if (far < kVisible) return seen;
@@ -144,7 +144,7 @@ Observation SceneReader::read(const at::Tensor& frames) const {
   for (int64_t t = 0; t < coverage.size(0); ++t) {
     const Shape shape = measure(coverage[t]);
     if (shape.area < 20.0) continue;
-    const at::Tensor mask = normalised(coverage[t], shape).view({1, 1, -1});
+    const at::Tensor mask = normalized(coverage[t], shape).view({1, 1, -1});
     const at::Tensor overlap = at::minimum(mask, templates_).sum(-1) / at::maximum(mask, templates_).sum(-1);
     upright += overlap.select(1, 0);
     turned += std::get<0>(overlap.max(1));
@@ -183,7 +183,7 @@ std::string Score::text() const {
   };
   char line[200];
   std::snprintf(line, sizeof line,
-                "%lld of %lld (%.1f%%) all right: background %.1f%%, colour %.1f%%, shape %.1f%%, motion %.1f%%",
+                "%lld of %lld (%.1f%%) all right: background %.1f%%, color %.1f%%, shape %.1f%%, motion %.1f%%",
                 static_cast<long long>(all), static_cast<long long>(total), percent(all), percent(background),
                 percent(color), percent(shape), percent(motion));
   return line;

@@ -18,10 +18,10 @@ struct Observation {
 };
 
 /// Reads scenes back from pixels, by rules alone:
-/// background: the palette colour nearest to the median of the frames' borders; colour: nearest to the median of the
-/// pixels that differ most from it; motion: the silhouette's centre moved by more than 0.15 of the frame's side, or
+/// background: the palette color nearest to the median of the frames' borders; color: nearest to the median of the
+/// pixels that differ most from it; motion: the silhouette's center moved by more than 0.15 of the frame's side, or
 /// else its area changed by more than a factor 1.6, or else it turned; shape: the template with the largest overlap
-/// (intersection over union) after centre and size are taken out, over rotations where it turns.
+/// (intersection over union) after center and size are taken out, over rotations where it turns.
 class SceneReader {
  public:
   explicit SceneReader(const SceneRenderer& renderer);
@@ -38,7 +38,7 @@ struct Score {
   int64_t total = 0, background = 0, color = 0, shape = 0, motion = 0, all = 0;
 
   void add(const Scene& wanted, const Observation& seen);
-  /// "152 of 200 (76.0%) all right: background 99.0%, colour 97.5%, shape 80.0%, motion 95.0%".
+  /// "152 of 200 (76.0%) all right: background 99.0%, color 97.5%, shape 80.0%, motion 95.0%".
   std::string text() const;
 };
 

@@ -70,7 +70,7 @@ struct FontFace {
   FT_Face handle = nullptr;
 };
 
-/// Moves and scales the outline so that its longest side is kGlyphSide pixels, centred in the mask.
+/// Moves and scales the outline so that its longest side is kGlyphSide pixels, centered in the mask.
 void fit_to_mask(FT_Outline* outline) {
   FT_BBox box;
   FT_Outline_Get_CBox(outline, &box);

@@ -10,7 +10,7 @@ struct Mask {
   int64_t side = 0;
   std::vector<float> values;  ///< [side, side]
 
-  /// Bilinear sample at pixel coordinates (centre of the first pixel is 0.5, 0.5); 0 outside.
+  /// Bilinear sample at pixel coordinates (center of the first pixel is 0.5, 0.5); 0 outside.
   float at(double x, double y) const;
 };
 

@@ -25,7 +25,7 @@ at::Tensor encode_all(const SceneModel& model, const SceneRenderer& renderer, co
   const int64_t batch = plan.video ? 2 : 16;
   std::vector<at::Tensor> parts;
   for (int64_t begin = 0; begin < plan.count; begin += batch) {
-    throw_if_cancelled();
+    throw_if_canceled();
     std::vector<at::Tensor> clips;
     for (int64_t i = begin; i < std::min(begin + batch, plan.count); ++i)
       clips.push_back(renderer.clip(sample_scene(plan.seed, static_cast<uint64_t>(i), plan.video), plan.frames,

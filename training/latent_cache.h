@@ -13,7 +13,7 @@ namespace tessera {
 struct LatentCache {
   uint64_t seed = 0;
   bool video = false;
-  at::Tensor latents;  ///< [N, z, t, h, w] bfloat16, normalised
+  at::Tensor latents;  ///< [N, z, t, h, w] bfloat16, normalized
 
   int64_t size() const { return latents.size(0); }
   Scene scene(int64_t i) const { return sample_scene(seed, static_cast<uint64_t>(i), video); }

@@ -104,7 +104,7 @@ void Optimizer::update_ema() {
 }
 
 void Optimizer::swap_ema() {
-  TORCH_CHECK(config_.ema_decay > 0, "swap_ema: this optimiser keeps no moving average");
+  TORCH_CHECK(config_.ema_decay > 0, "swap_ema: this optimizer keeps no moving average");
   for (Group* group : {&adam_, &muon_}) {
     const at::Tensor live = group->values.clone();
     group->values.copy_(group->ema);
@@ -128,7 +128,7 @@ void Optimizer::load(const std::map<std::string, at::Tensor>& state, int64_t ste
   for (auto& [name, slot] : this->state()) {
     const auto found = state.find(name);
     if (found == state.end())
-      throw Error(where + ": lacks " + name + "; was it written with another model or optimiser?");
+      throw Error(where + ": lacks " + name + "; was it written with another model or optimizer?");
     if (found->second.sizes() != slot.sizes())
       throw Error(c10::str(where, ": ", name, " is ", found->second.sizes(), ", want ", slot.sizes()));
     slot.copy_(found->second);

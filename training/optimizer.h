@@ -22,9 +22,9 @@ struct OptimizerConfig {
 
 /// AdamW, and Muon on chosen matrices, over the float32 master weights of a parameter list.
 ///
-/// The constructor moves the initialised weights of the list into flat buffers (slots become leaf views that require
+/// The constructor moves the initialized weights of the list into flat buffers (slots become leaf views that require
 /// gradients, whose gradients accumulate into flat buffers too), so that a step is a few operations on long vectors.
-/// AdamW: Loshchilov and Hutter, arXiv:1711.05101. Muon: Keller Jordan, 2024: the momentum matrix orthogonalised by
+/// AdamW: Loshchilov and Hutter, arXiv:1711.05101. Muon: Keller Jordan, 2024: the momentum matrix orthogonalized by
 /// five Newton-Schulz steps, times sqrt(max(1, rows / columns)).
 class Optimizer {
  public:

@@ -7,10 +7,10 @@
 #include <string>
 #include <vector>
 
-#include "models/tokenizer.h"
-#include "models/umt5.h"
-#include "models/wan_transformer.h"
-#include "models/wan_vae.h"
+#include "models/umt5/tokenizer.h"
+#include "models/umt5/umt5.h"
+#include "models/wan/transformer.h"
+#include "models/wan/vae.h"
 
 namespace tessera {
 

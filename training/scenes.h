@@ -13,20 +13,20 @@ namespace tessera {
 enum class Motion { kStill, kLeft, kRight, kUp, kDown, kSpin, kGrow, kShrink };
 constexpr int64_t kMotions = 8;
 
-/// Nine well separated colours; each value is sRGB in 0..255.
+/// Nine well separated colors; each value is sRGB in 0..255.
 struct PaletteColor {
   const char* name;
   std::array<double, 3> rgb;
 };
 const std::vector<PaletteColor>& palette();
 
-/// Where the silhouette is at one moment. x, y (centre) and size (longest side) are in parts of the frame's shorter
-/// side measured from the frame's centre; angle in radians, clockwise on the screen.
+/// Where the silhouette is at one moment. x, y (center) and size (longest side) are in parts of the frame's shorter
+/// side measured from the frame's center; angle in radians, clockwise on the screen.
 struct Pose {
   double x = 0, y = 0, size = 0.5, angle = 0;
 };
 
-/// One flat scene: a silhouette of one colour on a background of another, moving in one way. shape indexes
+/// One flat scene: a silhouette of one color on a background of another, moving in one way. shape indexes
 /// shape_names(), color and background index palette() and differ.
 struct Scene {
   int64_t shape = 0, color = 0, background = 1;
@@ -40,7 +40,7 @@ struct Scene {
   Pose at(double progress) const;
 };
 
-/// The (shape, colour, background) triples kept out of training: a fixed tenth, by hash.
+/// The (shape, color, background) triples kept out of training: a fixed tenth, by hash.
 bool held_out(int64_t shape, int64_t color, int64_t background);
 
 enum class Split { kTraining, kHeldOut };

@@ -79,7 +79,7 @@ VaeTrainer::VaeTrainer(VaeTrainConfig config)
     : config_(std::move(config)), vae_(WanVaeConfig::from_json(JsonConfig(config_.model, "model"))), run_(config_.run) {
   vae_.params(params_);
   if (config_.start.empty())
-    initialise(params_, config_.run.seed, at::kCPU);
+    initialize(params_, config_.run.seed, at::kCPU);
   else
     load_start();
   ParamList trained;
@@ -149,8 +149,8 @@ void VaeTrainer::train() {
   install_signal_handlers();
   while (!run_.done()) {
     step();
-    if (cancelled() != 0 || run_.checkpoint_due()) save();
-    throw_if_cancelled();
+    if (canceled() != 0 || run_.checkpoint_due()) save();
+    throw_if_canceled();
     if (run_.sheet_due()) draw_sheet();
   }
   save();

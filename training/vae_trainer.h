@@ -3,7 +3,7 @@
 #include <functional>
 #include <memory>
 
-#include "models/wan_vae.h"
+#include "models/wan/vae.h"
 #include "training/run.h"
 #include "training/scenes.h"
 
@@ -33,9 +33,9 @@ class VaeTrainer {
   explicit VaeTrainer(VaeTrainConfig config);
 
   /// Trains from the newest checkpoint (or from the start) to the end, then writes the output directory.
-  /// On a signal: writes a checkpoint and throws the Error of throw_if_cancelled().
+  /// On a signal: writes a checkpoint and throws the Error of throw_if_canceled().
   void train();
-  /// One optimiser step; returns the loss before it.
+  /// One optimizer step; returns the loss before it.
   double step();
   int64_t steps_done() const { return run_.step(); }
   void save() { run_.save(*optimizer_); }

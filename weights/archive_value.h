@@ -29,7 +29,7 @@ class ArchiveValue {
   struct Dict {
     std::vector<Entry> entries;
   };
-  /// A Python object that was not made: an argparse.Namespace, an optimiser, a class or function by its name alone.
+  /// A Python object that was not made: an argparse.Namespace, an optimizer, a class or function by its name alone.
   struct Object {
     std::string class_name;               ///< with its module, e.g. "argparse.Namespace"
     bool is_class = false;                ///< the class or function itself, not an object made from it

@@ -58,7 +58,7 @@ void forget_pages(const at::Tensor& tensor) {
   const std::lock_guard lock(open_maps_mutex);
   auto map = open_maps.upper_bound(data);
   if (map == open_maps.begin() || data + tensor.nbytes() > (--map)->second) return;
-  // Whole pages alone: the first and the last may belong to a neighbour, too.
+  // Whole pages alone: the first and the last may belong to a neighbor, too.
   const uintptr_t begin = (data + page - 1) / page * page, end = (data + tensor.nbytes()) / page * page;
   if (begin < end) ::madvise(reinterpret_cast<void*>(begin), end - begin, MADV_DONTNEED);
 }

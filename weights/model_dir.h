@@ -13,7 +13,7 @@
 namespace tessera {
 
 /// One part of a model: in a pipeline directory a folder with a config and, for networks, weights. Parts of other
-/// layouts (see pipelines/model_layout.h) name their files and bring their config.
+/// layouts (see checkpoints/model_layout.h) name their files and bring their config.
 struct Component {
   std::string name;        ///< folder name and key of model_index.json, e.g. "transformer"
   std::string library;     ///< "diffusers" or "transformers": decides the names of its files

@@ -46,7 +46,7 @@ StorageId parse_storage_id(const ArchiveValue& id, const std::string& where) {
   read.dtype = untyped || !type->starts_with("torch.") || !name.ends_with("Storage") ? std::nullopt : torch_dtype(name);
   if (!untyped && !read.dtype)
     throw Error(where + ": storage " + shown(read.key) + " is a " + shown(*type) +
-                ", which is not supported (quantised, or no storage)" + kResave + " as a floating dtype");
+                ", which is not supported (quantized, or no storage)" + kResave + " as a floating dtype");
   const auto width = static_cast<int64_t>(untyped ? 1 : c10::elementSize(*read.dtype));
   if (read.bytes < 0 || __builtin_mul_overflow(read.bytes, width, &read.bytes))
     throw Error(where + ": storage " + shown(read.key) + " has an impossible number of elements, " +

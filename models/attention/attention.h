@@ -9,9 +9,9 @@
 
 #include "core/json_config.h"
 #include "core/params.h"
+#include "models/attention/rope.h"
+#include "models/attention/token_grid.h"
 #include "models/layers.h"
-#include "models/rope.h"
-#include "models/token_grid.h"
 
 namespace tessera {
 
@@ -25,7 +25,7 @@ enum class Normalizer {
   kNone       ///< no denominator: `norm_output: false` of the released code
 };
 
-/// Initial mixing weight as a function of the distance between two block centres.
+/// Initial mixing weight as a function of the distance between two block centers.
 enum class MixingTransform { kLinear, kCos, kExp, kGaussian, kLocal };
 
 /// The `attention` object of a transformer's config.json:
@@ -54,24 +54,24 @@ struct AttentionConfig {
   AttentionKind kind_of_layer(int64_t layer) const;
 };
 
-/// How often MHLA's normaliser was in trouble, summed over layers and steps on the model's device. Reading it
-/// (`item()`) is the caller's choice; counting adds no synchronisation. Slots are undefined until the first use.
+/// How often MHLA's normalizer was in trouble, summed over layers and steps on the model's device. Reading it
+/// (`item()`) is the caller's choice; counting adds no synchronization. Slots are undefined until the first use.
 struct NormalizerStats {
-  at::Tensor values;     ///< int64 scalar: normalisers seen
+  at::Tensor values;     ///< int64 scalar: normalizers seen
   at::Tensor near_zero;  ///< those below 1e-6 in magnitude, which were clamped away from zero, sign kept
   at::Tensor negative;   ///< those below zero
 
   void count(const at::Tensor& normalizer);
 };
 
-/// The normaliser, at least 1e-6 away from zero with its sign kept; a larger magnitude passes bit for bit.
+/// The normalizer, at least 1e-6 away from zero with its sign kept; a larger magnitude passes bit for bit.
 at::Tensor guard_normalizer(const at::Tensor& normalizer);
 
 /// What a self-attention layer needs besides its tokens; one per forward pass.
 struct AttentionInput {
   Extent3 grid;                      ///< tokens along time, height, width; token order is raster, time slowest
   Rope rope;                         ///< make_rope(grid, head_dim)
-  NormalizerStats* stats = nullptr;  ///< counts MHLA's normalisers when given
+  NormalizerStats* stats = nullptr;  ///< counts MHLA's normalizers when given
 };
 
 /// Query, key, value and output projections with RMS-normed q and k (over all heads), under diffusers' names:

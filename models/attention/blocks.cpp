@@ -2,7 +2,7 @@
 
 #include <ATen/ATen.h>
 
-#include "models/fused.h"
+#include "kernels/fused.h"
 
 namespace tessera {
 namespace {

@@ -26,7 +26,7 @@ void add_projections(ParamList& out, const std::string& prefix, int64_t channels
 }
 
 /// A depthwise k x k kernel that copies.
-at::Tensor centre_tap(int64_t channels, int64_t k) {
+at::Tensor center_tap(int64_t channels, int64_t k) {
   at::Tensor weight = at::zeros({channels, 1, k, k});
   weight.select(3, k / 2).select(2, k / 2).fill_(1);
   return weight;
@@ -81,7 +81,7 @@ void ImageMhla::params(ParamList& out, const std::string& prefix) {
                 }));
   if (config_.lepe) {
     const int64_t k = config_.lepe_kernel;
-    out.add(prefix + "lepe.weight", lepe_weight_, {C, 1, k, k}, Init::of([C, k] { return centre_tap(C, k); }));
+    out.add(prefix + "lepe.weight", lepe_weight_, {C, 1, k, k}, Init::of([C, k] { return center_tap(C, k); }));
     out.add(prefix + "lepe.bias", lepe_bias_, {C}, Init::zeros());
   }
 }

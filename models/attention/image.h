@@ -29,7 +29,7 @@ class ImageAttention : public SelfAttention {
 
 /// Multi-head linear attention, image form (arXiv:2601.07832, MHLA4DiT): LayerNorm of the input, projections, optional
 /// RMS norm of q and k over all channels (config.qk_norm), relu + 1e-6, block summaries mixed by a learned [M, M]
-/// matrix, the normaliser, the optional depthwise convolution of v (config.lepe) added before the output
+/// matrix, the normalizer, the optional depthwise convolution of v (config.lepe) added before the output
 /// projection. Sums are float32. Tokens come and go in raster order; blocks and grids of other sizes as in
 /// MhlaAttention. Names besides the projections': norm.weight, norm.bias, norm_q.weight, norm_k.weight (qk_norm),
 /// block_attn.conv.weight [M, M, 1, 1], lepe.weight [C, 1, k, k], lepe.bias.

@@ -2,7 +2,7 @@
 
 #include <ATen/core/Tensor.h>
 
-#include "models/token_grid.h"
+#include "models/attention/token_grid.h"
 
 namespace tessera {
 

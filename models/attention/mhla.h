@@ -24,7 +24,7 @@ at::Tensor mhla_normalizer(const at::Tensor& q, const at::Tensor& k, const at::T
 ///
 /// Any grid runs: see cut_into_blocks and mixing_for_blocks. Blocks that reach beyond the grid are padded with zero
 /// keys and values, which add nothing to any summary; with Normalizer::kProducts a position that a ragged block lacks
-/// counts with the mean of the block's own products, so that a constant product stays constant. Normalisers below 1e-6
+/// counts with the mean of the block's own products, so that a constant product stays constant. Normalizers below 1e-6
 /// in magnitude are replaced by +-1e-6, sign kept; all others are untouched.
 class MhlaAttention : public SelfAttention {
  public:

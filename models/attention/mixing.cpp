@@ -9,12 +9,12 @@
 namespace tessera {
 namespace {
 
-/// Distances between block centres, [M, M].
+/// Distances between block centers, [M, M].
 at::Tensor block_distances(const Extent3& layout) {
   const auto axis = [](int64_t n) { return at::arange(n, at::kFloat); };
   const auto grids = at::meshgrid({axis(layout[0]), axis(layout[1]), axis(layout[2])}, "ij");
-  const at::Tensor centres = at::stack({grids[0].flatten(), grids[1].flatten(), grids[2].flatten()}, -1);  // [M, 3]
-  return (centres.unsqueeze(1) - centres.unsqueeze(0)).square().sum(-1).sqrt();
+  const at::Tensor centers = at::stack({grids[0].flatten(), grids[1].flatten(), grids[2].flatten()}, -1);  // [M, 3]
+  return (centers.unsqueeze(1) - centers.unsqueeze(0)).square().sum(-1).sqrt();
 }
 
 /// Fills row `row` of `weights` [rows, from] with linear interpolation at `place`.

@@ -7,7 +7,7 @@
 namespace tessera {
 
 /// The mixing matrix before training: float32 [M, M] on the CPU for the blocks of `layout`, rows = output block. A
-/// decreasing function of the distance between block centres (1 apart); each column is divided by its sum, except for
+/// decreasing function of the distance between block centers (1 apart); each column is divided by its sum, except for
 /// `kGaussian`. kLinear: 1 - d / max d; kCos: cos(pi/4 * d / max d); kExp: exp(-d / 3); kGaussian: sigma = max d / 3;
 /// kLocal: d <= 1.5. Source: MHLA (arXiv:2601.07832), BlockDistanceConv3D.
 at::Tensor initial_mixing(const Extent3& layout, MixingTransform transform);
@@ -18,7 +18,7 @@ at::Tensor initial_mixing(const Extent3& layout, MixingTransform transform);
 /// - more blocks: entry (i, j) is read from the trained entries with the same offset i - j (held within the trained
 /// range),
 ///   at the proportional place along that diagonal, linearly interpolated. So a block keeps the weights it learned
-///   for its neighbours at each distance, and farther blocks than any trained get those of the farthest.
+///   for its neighbors at each distance, and farther blocks than any trained get those of the farthest.
 /// Where an axis has more blocks, each column is then scaled to the trained column sum at its (interpolated) place, by
 /// a factor held within [1/16, 16] and left at 1 where the two sums differ in sign.
 at::Tensor mixing_for_blocks(const at::Tensor& trained, const Extent3& layout, const Extent3& blocks);

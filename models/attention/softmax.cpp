@@ -4,7 +4,7 @@
 
 #include <cmath>
 
-#include "models/rope.h"
+#include "models/attention/rope.h"
 
 namespace tessera {
 namespace {

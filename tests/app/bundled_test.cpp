@@ -6,7 +6,7 @@
 #include "media/video_reader.h"
 #include "tests/support/process.h"
 
-// The bundled model through the built binary: it is found without --model, follows the colours it is told, and runs at
+// The bundled model through the built binary: it is found without --model, follows the colors it is told, and runs at
 // sizes and lengths it was not trained at.
 namespace tessera {
 namespace {
@@ -20,7 +20,7 @@ ProcessResult generate(std::vector<std::string> arguments) {
   return test::tessera(arguments);
 }
 
-/// Mean colour of a patch of side 8 around (y, x), each in 0..255.
+/// Mean color of a patch of side 8 around (y, x), each in 0..255.
 at::Tensor patch_color(const at::Tensor& pixels, int64_t y, int64_t x) {
   return pixels.slice(0, y - 4, y + 4).slice(1, x - 4, x + 4).to(at::kFloat).mean(at::IntArrayRef{0, 1});
 }
@@ -32,7 +32,7 @@ void expect_near_color(const at::Tensor& actual, std::vector<float> wanted, floa
 
 }  // namespace
 
-TEST(Bundled, DrawsASquareInItsColoursOnItsBackground) {
+TEST(Bundled, DrawsASquareInItsColorsOnItsBackground) {
   const TemporaryFolder folder;
   const ProcessResult result = generate({"a red square on a white background", "-o", (folder / "a.png").string()});
   ASSERT_EQ(result.exit_code, 0) << result.err;

@@ -36,14 +36,14 @@ at::Tensor picture(int64_t height, int64_t width) {
   return at::randint(256, {height, width, 3}, at::make_generator<at::CPUGeneratorImpl>(5), at::kByte);
 }
 
-/// Probabilities of a picture that needs no resizing: its centre, normalised by hand.
+/// Probabilities of a picture that needs no resizing: its center, normalized by hand.
 at::Tensor expected(const TensorFile& file, const VitConfig& config, const at::Tensor& pixels) {
   const Vit model = test::bound<Vit>(config, file);
   const int64_t border = (pixels.size(0) - config.image) / 2;
-  const at::Tensor centre = pixels.narrow(0, border, config.image).narrow(1, border, config.image).permute({2, 0, 1});
+  const at::Tensor center = pixels.narrow(0, border, config.image).narrow(1, border, config.image).permute({2, 0, 1});
   const at::Tensor mean = at::tensor({0.485f, 0.456f, 0.406f}).view({3, 1, 1});
   const at::Tensor deviation = at::tensor({0.229f, 0.224f, 0.225f}).view({3, 1, 1});
-  return model(((centre.to(at::kFloat) / 255 - mean) / deviation).unsqueeze(0)).softmax(-1).squeeze(0);
+  return model(((center.to(at::kFloat) / 255 - mean) / deviation).unsqueeze(0)).softmax(-1).squeeze(0);
 }
 
 void expect_classes(const ProcessResult& result, const at::Tensor& probabilities) {
@@ -131,8 +131,8 @@ TEST(Classify, WhatCannotBeReadIsNamed) {
   }
 }
 
-/// A grey gradient's size and crop: the centre of a wide picture, its left and right cut away.
-TEST(ClassifierInput, ResizesTheShorterSideAndTakesTheCentre) {
+/// A gray gradient's size and crop: the center of a wide picture, its left and right cut away.
+TEST(ClassifierInput, ResizesTheShorterSideAndTakesTheCenter) {
   const at::Tensor row = at::arange(0, 160, at::kByte).view({1, 160, 1}).expand({80, 160, 3}).contiguous();
   const at::Tensor input = classifier_input(row, 70);  // 80 x 160 stays: floor(70 / 0.875) = 80
   ASSERT_EQ(input.sizes(), at::IntArrayRef({1, 3, 70, 70}));

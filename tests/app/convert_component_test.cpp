@@ -1,8 +1,8 @@
 // One network by itself: files and folders become folders of diffusers' layout that load.
 #include <nlohmann/json.hpp>
 
+#include "checkpoints/component.h"
 #include "media/image_io.h"
-#include "pipelines/component.h"
 #include "tests/support/process.h"
 #include "tests/support/shards.h"
 #include "tests/support/wan_release.h"

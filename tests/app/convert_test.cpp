@@ -1,13 +1,13 @@
-#include "pipelines/convert.h"
+#include "checkpoints/convert.h"
 
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
 
 #include <nlohmann/json.hpp>
 
+#include "checkpoints/dit/model.h"
+#include "checkpoints/wan/model.h"
 #include "core/json_config.h"
-#include "pipelines/dit_model.h"
-#include "pipelines/wan_model.h"
 #include "tests/support/fixture.h"
 #include "tests/support/process.h"
 

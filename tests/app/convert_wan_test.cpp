@@ -1,11 +1,11 @@
 // Wan 2.1's own release and a Wan-MHLA checkpoint become directories of diffusers' layout that render the same.
 #include <nlohmann/json.hpp>
 
+#include "checkpoints/convert.h"
+#include "checkpoints/wan/model.h"
 #include "media/frame_writer.h"
 #include "media/image_io.h"
-#include "pipelines/convert.h"
 #include "pipelines/recipe.h"
-#include "pipelines/wan_model.h"
 #include "tests/support/process.h"
 #include "tests/support/wan_release.h"
 
@@ -51,7 +51,7 @@ struct ConvertWan : testing::Test {
     return pictures.empty() ? at::Tensor() : at::stack(pictures);
   }
 
-  /// Converted models are recognised, have the same defaults and render the same pixels.
+  /// Converted models are recognized, have the same defaults and render the same pixels.
   void expect_the_same(const fs::path& in, const std::vector<fs::path>& outs) const {
     const json from = info(in);
     const at::Tensor want = frames(in);

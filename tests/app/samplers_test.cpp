@@ -102,7 +102,7 @@ TEST(Samplers, ShowsOneUnderAnyOfItsNames) {
   EXPECT_EQ(wrong.err, "tessera: no sampler is called \"unipcc\" (did you mean unipc?)\n");
 }
 
-TEST(Samplers, WhatTheModelOrTheSamplerDoesNotHonourIsRefused) {
+TEST(Samplers, WhatTheModelOrTheSamplerDoesNotHonorIsRefused) {
   expect_refused({"--sampler", "unipcc"}, "did you mean unipc?");
   expect_refused({"--sampler", "ddim"}, "use one of euler, unipc, dpmpp_2m, heun, dpmpp_2m_sde, sa_solver");
   expect_refused({"--sampler", "unipc", "--scheduler", "karras"},

@@ -1,8 +1,8 @@
 // Models in shards and variants on the built binary: the same pixels, and one line for what is missing.
 #include <nlohmann/json.hpp>
 
+#include "checkpoints/wan/model.h"
 #include "media/image_io.h"
-#include "pipelines/wan_model.h"
 #include "tests/support/process.h"
 #include "tests/support/shards.h"
 

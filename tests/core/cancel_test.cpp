@@ -13,25 +13,25 @@ namespace tessera {
 namespace {
 
 int exit_code_after(int signal) {
-  reset_cancelled();
+  reset_canceled();
   std::signal(signal, SIG_DFL);  // the tests themselves may run under nohup
   install_signal_handlers();
   raise(signal);
-  EXPECT_EQ(cancelled(), signal);
+  EXPECT_EQ(canceled(), signal);
   int code = 0;
   try {
-    throw_if_cancelled();
+    throw_if_canceled();
   } catch (const Error& error) {
     code = static_cast<int>(error.code());
   }
-  reset_cancelled();
+  reset_canceled();
   return code;
 }
 
 TEST(Cancel, NothingHappensWithoutASignal) {
-  reset_cancelled();
-  EXPECT_EQ(cancelled(), 0);
-  EXPECT_NO_THROW(throw_if_cancelled());
+  reset_canceled();
+  EXPECT_EQ(canceled(), 0);
+  EXPECT_NO_THROW(throw_if_canceled());
 }
 
 TEST(Cancel, TheFirstSignalBecomesAnErrorWithTheShellsExitCode) {
@@ -55,7 +55,7 @@ TEST(Cancel, NohupIsRespected) {
     std::signal(SIGHUP, SIG_IGN);
     install_signal_handlers();
     raise(SIGHUP);
-    _exit(cancelled());
+    _exit(canceled());
   };
   EXPECT_EXIT(hung_up(), testing::ExitedWithCode(0), "");
 }

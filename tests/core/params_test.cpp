@@ -27,9 +27,9 @@ TEST(Params, CountsAndNamesFollowTheList) {
 
 TEST(Params, InitialiseFollowsEachInitAndTheSeed) {
   Toy a, b, c;
-  initialise(a.list(), 1, at::kCPU);
-  initialise(b.list(), 1, at::kCPU);
-  initialise(c.list(), 2, at::kCPU);
+  initialize(a.list(), 1, at::kCPU);
+  initialize(b.list(), 1, at::kCPU);
+  initialize(c.list(), 2, at::kCPU);
   EXPECT_TRUE(a.weight.equal(b.weight));
   EXPECT_FALSE(a.weight.equal(c.weight));
   EXPECT_NEAR(a.weight.std().item<double>(), 0.5, 0.03);
@@ -41,7 +41,7 @@ TEST(Params, InitialValueOfTheWrongShapeIsRefused) {
   at::Tensor slot;
   ParamList list;
   list.add("mix", slot, {3, 3}, Init::of([] { return at::eye(2); }));
-  EXPECT_THROW(initialise(list, 0, at::kCPU), c10::Error);
+  EXPECT_THROW(initialize(list, 0, at::kCPU), c10::Error);
 }
 
 TEST(Params, MetaTensorsKeepFloatWhereAsked) {

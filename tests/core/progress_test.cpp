@@ -52,8 +52,8 @@ TEST(ProgressLine, FitsTheTerminalAndLeavesTheBarOutWhereThereIsNoRoom) {
   }
 }
 
-TEST(ProgressLine, OnlyTheColourBarHasEscapes) {
-  EXPECT_NE(progress_line("x", 1, 2, 1, 80, ProgressStyle::kColourBar).find("\033["), std::string::npos);
+TEST(ProgressLine, OnlyTheColorBarHasEscapes) {
+  EXPECT_NE(progress_line("x", 1, 2, 1, 80, ProgressStyle::kColorBar).find("\033["), std::string::npos);
   EXPECT_EQ(progress_line("x", 1, 2, 1, 80, ProgressStyle::kBar).find('\033'), std::string::npos);
 }
 
@@ -100,7 +100,7 @@ TEST(ProgressStyle, OnATerminalRespectsNoColorAndDumbTerminals) {
     _exit(static_cast<int>(stderr_progress_style(false)));
   };
   const auto exits = [](ProgressStyle style) { return testing::ExitedWithCode(static_cast<int>(style)); };
-  EXPECT_EXIT(style_on_terminal("", "xterm"), exits(ProgressStyle::kColourBar), "");
+  EXPECT_EXIT(style_on_terminal("", "xterm"), exits(ProgressStyle::kColorBar), "");
   EXPECT_EXIT(style_on_terminal("1", "xterm"), exits(ProgressStyle::kBar), "");
   EXPECT_EXIT(style_on_terminal("", "dumb"), exits(ProgressStyle::kLines), "");
 }

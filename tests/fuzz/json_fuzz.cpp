@@ -1,5 +1,5 @@
+#include "batch/located_json.h"
 #include "core/json_config.h"
-#include "pipelines/located_json.h"
 #include "tests/fuzz/fuzz_support.h"
 #include "weights/model_dir.h"
 

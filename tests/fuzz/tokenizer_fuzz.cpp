@@ -1,5 +1,5 @@
-#include "models/prompt_clean.h"
-#include "models/tokenizer.h"
+#include "models/umt5/prompt_clean.h"
+#include "models/umt5/tokenizer.h"
 #include "tests/fuzz/fuzz_support.h"
 
 /// A SentencePiece model, loaded and used on a few texts; an input that begins with '>' is a text for prompt_clean.

@@ -16,7 +16,7 @@ at::Tensor noise(int64_t height, int64_t width) {
   return at::randint(0, 256, {height, width, 3}, at::make_generator<at::CPUGeneratorImpl>(3), at::kByte);
 }
 
-TEST_F(Thumbnail, KeepsShapeAndColour) {
+TEST_F(Thumbnail, KeepsShapeAndColor) {
   at::Tensor picture = at::zeros({300, 600, 3}, at::kByte);
   picture.narrow(1, 0, 300).select(2, 0).fill_(200);  // left half red
   picture.narrow(1, 300, 300).select(2, 2).fill_(200);

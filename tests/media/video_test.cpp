@@ -29,10 +29,10 @@ OutputOptions options(int64_t width, int64_t height, FrameRate fps = {16, 1}) {
   return made;
 }
 
-using Colour = std::array<int, 3>;
+using Color = std::array<int, 3>;
 
-at::Tensor flat(int64_t width, int64_t height, const Colour& colour) {
-  return at::tensor({colour[0], colour[1], colour[2]}, at::kByte).expand({height, width, 3}).contiguous();
+at::Tensor flat(int64_t width, int64_t height, const Color& color) {
+  return at::tensor({color[0], color[1], color[2]}, at::kByte).expand({height, width, 3}).contiguous();
 }
 
 void write_video(const std::filesystem::path& path, const std::vector<at::Tensor>& frames,
@@ -69,17 +69,17 @@ nlohmann::json probe(const std::filesystem::path& path) {
   return nlohmann::json::parse(text);
 }
 
-TEST_F(VideoTest, EveryFlatColourComesBack) {
-  const std::vector<Colour> colours = {{255, 0, 0},     {0, 255, 0},   {0, 0, 255},   {255, 255, 0},
-                                       {0, 255, 255},   {255, 0, 255}, {0, 0, 0},     {255, 255, 255},
-                                       {128, 128, 128}, {200, 30, 90}, {255, 128, 0}, {10, 60, 200}};
+TEST_F(VideoTest, EveryFlatColorComesBack) {
+  const std::vector<Color> colors = {{255, 0, 0},     {0, 255, 0},   {0, 0, 255},   {255, 255, 0},
+                                     {0, 255, 255},   {255, 0, 255}, {0, 0, 0},     {255, 255, 255},
+                                     {128, 128, 128}, {200, 30, 90}, {255, 128, 0}, {10, 60, 200}};
   for (const char* name : {"x.mp4", "x.webm"}) {
-    for (const Colour& colour : colours) {
-      write_video(folder / name, {flat(64, 48, colour)}, options(64, 48));
+    for (const Color& color : colors) {
+      write_video(folder / name, {flat(64, 48, color)}, options(64, 48));
       const at::Tensor back = read_video(folder / name).frames[0];
-      const at::Tensor difference = (back.to(at::kInt) - flat(64, 48, colour).to(at::kInt)).abs();
+      const at::Tensor difference = (back.to(at::kInt) - flat(64, 48, color).to(at::kInt)).abs();
       EXPECT_LE(difference.max().item<int>(), 3)
-          << name << " " << colour[0] << "," << colour[1] << "," << colour[2] << " came back as " << back[20][30];
+          << name << " " << color[0] << "," << color[1] << "," << color[2] << " came back as " << back[20][30];
     }
   }
 }
@@ -216,7 +216,7 @@ TEST_F(VideoTest, LosslessOnRequestIsExact) {
   EXPECT_TRUE(video.frames[1].equal(frame));
 }
 
-TEST_F(VideoTest, AGifKeepsItsColoursAndLoops) {
+TEST_F(VideoTest, AGifKeepsItsColorsAndLoops) {
   at::Tensor frame = flat(33, 21, {255, 0, 0});
   frame.slice(1, 20).copy_(flat(13, 21, {17, 34, 200}));
   const at::Tensor other = frame.flip(1).contiguous();

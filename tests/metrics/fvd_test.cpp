@@ -19,7 +19,7 @@ using test::TemporaryFolder;
 
 const std::filesystem::path kMeans = std::filesystem::path(TESSERA_SOURCE_DIR) / "tests/data/torchscript/means.pt";
 
-/// Frame i of a video is a flat grey of 10 i + first.
+/// Frame i of a video is a flat gray of 10 i + first.
 void write_frames(const std::filesystem::path& folder, int64_t count, int first = 0, int64_t side = 8) {
   std::filesystem::create_directories(folder);
   for (int64_t i = 0; i < count; ++i)
@@ -27,8 +27,8 @@ void write_frames(const std::filesystem::path& folder, int64_t count, int first 
               at::full({side, side, 3}, static_cast<int>(10 * i) + first, at::kByte));
 }
 
-/// The greys of a clip's frames, over 10.
-std::vector<int64_t> greys(const Clip& clip) {
+/// The grays of a clip's frames, over 10.
+std::vector<int64_t> grays(const Clip& clip) {
   std::vector<int64_t> list;
   for (int64_t t = 0; t < clip.pixels.size(2); ++t) list.push_back(clip.pixels[0][0][t][0][0].item<int64_t>() / 10);
   return list;
@@ -61,14 +61,14 @@ TEST(VideoSet, ClipsBeginWhereTheRuleSays) {
   const TemporaryFolder folder;
   write_frames(folder / "v", 20);
   const VideoSource video = find_videos(folder.path())[0];
-  EXPECT_EQ(greys(read_clip(video, {4, 1, false, 0}, 0)), (std::vector<int64_t>{0, 1, 2, 3}));
-  EXPECT_EQ(greys(read_clip(video, {3, 5, false, 0}, 0)), (std::vector<int64_t>{0, 5, 10}));
+  EXPECT_EQ(grays(read_clip(video, {4, 1, false, 0}, 0)), (std::vector<int64_t>{0, 1, 2, 3}));
+  EXPECT_EQ(grays(read_clip(video, {3, 5, false, 0}, 0)), (std::vector<int64_t>{0, 5, 10}));
   EXPECT_EQ(read_clip(video, {4, 1, false, 0}, 0).pixels.sizes(), (at::IntArrayRef{1, 3, 4, 8, 8}));
   std::set<int64_t> begins;
-  for (int64_t index = 0; index < 200; ++index) begins.insert(greys(read_clip(video, {4, 4, true, 7}, index))[0]);
+  for (int64_t index = 0; index < 200; ++index) begins.insert(grays(read_clip(video, {4, 4, true, 7}, index))[0]);
   // 20 - 16 + 4 - 1 is the last place: 0 to 7, whose last frame is 7 + 12 = 19.
   EXPECT_EQ(begins, (std::set<int64_t>{0, 1, 2, 3, 4, 5, 6, 7}));
-  EXPECT_EQ(greys(read_clip(video, {4, 4, true, 7}, 3)), greys(read_clip(video, {4, 4, true, 7}, 3)));
+  EXPECT_EQ(grays(read_clip(video, {4, 4, true, 7}, 3)), grays(read_clip(video, {4, 4, true, 7}, 3)));
   EXPECT_FALSE(read_clip(video, {21, 1, false, 0}, 0).pixels.defined());
   EXPECT_EQ(read_clip(video, {11, 2, false, 0}, 0).there, 20);
   EXPECT_TRUE(read_clip(video, {20, 1, true, 1}, 5).pixels.defined());
@@ -84,7 +84,7 @@ TEST(VideoSet, VideoFilesGiveTheSameClipsAsTheirFrames) {
   writer.finish();
   const VideoSource video = find_videos(folder / "v.mp4")[0];
   EXPECT_EQ(count_frames(video), 12);
-  EXPECT_EQ(greys(read_clip(video, {3, 3, false, 0}, 0)), (std::vector<int64_t>{0, 3, 6}));
+  EXPECT_EQ(grays(read_clip(video, {3, 3, false, 0}, 0)), (std::vector<int64_t>{0, 3, 6}));
   EXPECT_FALSE(read_clip(video, {13, 1, false, 0}, 0).pixels.defined());
 }
 
@@ -101,7 +101,7 @@ TEST(Fvd, MeasuresOneClipOfEachVideo) {
   const VideoFeatures features = measure_videos(find_videos(folder.path()), *network, options, [&] { ++done; });
   EXPECT_EQ(done, 2);
   EXPECT_EQ(features.clips, 2);
-  // Frames 0 and 2: greys 0 and 20, mean 10, largest 20; with 4 more in the other video. Covariance over N: 4.
+  // Frames 0 and 2: grays 0 and 20, mean 10, largest 20; with 4 more in the other video. Covariance over N: 4.
   EXPECT_TRUE(at::allclose(features.gaussian.mean, at::tensor({12., 12., 12., 22., 22., 22.}, at::kDouble)));
   EXPECT_TRUE(at::allclose(features.gaussian.covariance, at::full({6, 6}, 4., at::kDouble)));
   EXPECT_EQ(features.store->count(), 2);

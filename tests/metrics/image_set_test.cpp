@@ -25,7 +25,7 @@ void paint(const std::filesystem::path& path, int64_t height, int64_t width, int
   write_png(path, at::full({height, width, 3}, value, at::kByte));
 }
 
-/// The mean colour of a picture, and its square.
+/// The mean color of a picture, and its square.
 class MeanExtractor : public Extractor {
  public:
   Features features(const at::Tensor& pixels) const override {

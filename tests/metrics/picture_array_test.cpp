@@ -33,7 +33,7 @@ TEST(PictureArray, EqualsItsPicturesAsFiles) {
       array.gaussian(CovarianceDivisor::kCount).covariance.equal(files.gaussian(CovarianceDivisor::kCount).covariance));
 }
 
-TEST(PictureArray, OnlyBytesOfColourPicturesAreTaken) {
+TEST(PictureArray, OnlyBytesOfColorPicturesAreTaken) {
   const test::TemporaryFolder folder;
   for (const at::Tensor& array : {at::zeros({2, 4, 4, 3}), at::zeros({2, 4, 4}, at::kByte),
                                   at::zeros({2, 3, 4, 4}, at::kByte), at::zeros({2, 0, 4, 3}, at::kByte)}) {

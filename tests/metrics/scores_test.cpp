@@ -9,7 +9,7 @@
 #include "metrics/frechet.h"
 #include "metrics/inception_score.h"
 #include "metrics/kid.h"
-#include "metrics/neighbours.h"
+#include "metrics/neighbors.h"
 #include "metrics/numpy_random.h"
 #include "metrics/sampling_error.h"
 #include "tests/metrics/rows.h"
@@ -152,35 +152,35 @@ TEST(InceptionScore, ByHand) {
   EXPECT_THROW(inception_score(at::zeros({6, 4}), 7, {}), Error);
 }
 
-TEST(NeighbourScores, ByHand) {
+TEST(NeighborScores, ByHand) {
   // Real at 0, 1, 3, generated at 0.5, 10, 11; k = 1: real balls 1, 1, 2, generated balls 9.5, 1, 1.
   const at::Tensor real = at::tensor({0.0, 1.0, 3.0}).view({3, 1}), made = at::tensor({0.5, 10.0, 11.0}).view({3, 1});
-  const NeighbourScores scores = neighbour_scores(made, real, 1);
+  const NeighborScores scores = neighbor_scores(made, real, 1);
   EXPECT_NEAR(scores.precision, 1.0 / 3, 1e-12);  // 0.5
   EXPECT_NEAR(scores.recall, 1.0, 1e-12);         // all within 9.5 of 0.5
   EXPECT_NEAR(scores.density, 2.0 / 3, 1e-12);    // 0.5 is inside the balls of 0 and 1; 2.5 from 3, whose ball is 2
   EXPECT_NEAR(scores.coverage, 2.0 / 3, 1e-12);
-  EXPECT_THROW(neighbour_scores(made, real, 3), Error);
+  EXPECT_THROW(neighbor_scores(made, real, 3), Error);
 }
 
-TEST(NeighbourScores, ConstantAndRepeatedSamplesTouchTheirOwnBalls) {
+TEST(NeighborScores, ConstantAndRepeatedSamplesTouchTheirOwnBalls) {
   at::manual_seed(5);
   const at::Tensor constant = at::randn({1, 64}).expand({30, 64}).contiguous();
-  EXPECT_EQ(neighbour_scores(constant, constant, 3).precision, 1.0);
-  EXPECT_EQ(neighbour_scores(constant, constant, 3).coverage, 0.0) << "an open ball of radius 0 holds nothing";
+  EXPECT_EQ(neighbor_scores(constant, constant, 3).precision, 1.0);
+  EXPECT_EQ(neighbor_scores(constant, constant, 3).coverage, 0.0) << "an open ball of radius 0 holds nothing";
   const at::Tensor x = at::randn({600, 8});
-  EXPECT_EQ(neighbour_scores(x, x, 5).recall, 1.0);
-  EXPECT_EQ(neighbour_scores(x, x + 1000, 5).precision, 0.0);
+  EXPECT_EQ(neighbor_scores(x, x, 5).recall, 1.0);
+  EXPECT_EQ(neighbor_scores(x, x + 1000, 5).precision, 0.0);
 }
 
-TEST(NeighbourScores, BlocksDoNotShow) {
+TEST(NeighborScores, BlocksDoNotShow) {
   at::manual_seed(6);
   const at::Tensor real = at::randn({1500, 4}, at::kDouble), made = at::randn({1100, 4}, at::kDouble) * 1.5;
   const at::Tensor own = at::cdist(real, real), across = at::cdist(made, real, 2.0, 2);
   const at::Tensor balls = std::get<0>(own.kthvalue(4, 1));
   const double precision = (across <= balls).any(1).to(at::kDouble).mean().item<double>();
   const double density = (across < balls).to(at::kDouble).sum().item<double>() / 3 / 1100;
-  const NeighbourScores scores = neighbour_scores(made, real, 3);
+  const NeighborScores scores = neighbor_scores(made, real, 3);
   EXPECT_NEAR(scores.precision, precision, 1e-12);
   EXPECT_NEAR(scores.density, density, 1e-12);
 }

@@ -48,8 +48,8 @@ TEST(FeatureStatistics, AnySplitAndOrderOfMergingGivesTheSame) {
   expect_same(right, whole);
   expect_same(empty, whole);
   expect_same(ones, whole);
-  const at::Tensor centred = x - x.mean(0);
-  EXPECT_LT((whole.gaussian(CovarianceDivisor::kCount).covariance - centred.t().matmul(centred) / 97)
+  const at::Tensor centered = x - x.mean(0);
+  EXPECT_LT((whole.gaussian(CovarianceDivisor::kCount).covariance - centered.t().matmul(centered) / 97)
                 .abs()
                 .max()
                 .item<double>(),

@@ -7,7 +7,7 @@
 #include "models/attention/lepe.h"
 #include "models/attention/mhla.h"
 #include "models/attention/mixing.h"
-#include "models/rope.h"
+#include "models/attention/rope.h"
 #include "tests/support/fixture.h"
 
 namespace tessera {
@@ -21,7 +21,7 @@ struct Sample {
   explicit Sample(const AttentionConfig& config) : attention(config, kHeads, kHeadDim, kEps) {
     ParamList params;
     attention.params(params, "");
-    initialise(params, 7, at::kCPU);
+    initialize(params, 7, at::kCPU);
     const at::Tensor noise = at::randn({1 << 16}, at::make_generator<at::CPUGeneratorImpl>(11), at::kFloat);
     int64_t used = 0;
     for (const auto& [name, slot, shape, init, keep_float] : params) {
@@ -177,7 +177,7 @@ std::vector<Case> cases() {
 TEST(Mhla, EqualsEveryPairOfTokens) {
   for (const Case& c : cases()) {
     for (const Normalizer normalizer : {Normalizer::kSums, Normalizer::kProducts, Normalizer::kNone}) {
-      SCOPED_TRACE(testing::Message() << c.name << ", normaliser " << static_cast<int>(normalizer));
+      SCOPED_TRACE(testing::Message() << c.name << ", normalizer " << static_cast<int>(normalizer));
       AttentionConfig config = mhla(c.layout, normalizer);
       config.block_tokens = c.block_tokens;
       config.gated = normalizer == Normalizer::kSums;
@@ -266,7 +266,7 @@ TEST(Mhla, Bfloat16StaysClose) {
   EXPECT_CLOSE(out.to(at::kFloat), sample(x, grid), 3e-2);
 }
 
-/// With every mixing weight at -1 the normaliser is minus the sum of all products: counted, and still finite.
+/// With every mixing weight at -1 the normalizer is minus the sum of all products: counted, and still finite.
 TEST(Mhla, NegativeNormalizersAreCounted) {
   for (const Normalizer normalizer : {Normalizer::kSums, Normalizer::kProducts}) {
     const Sample sample(mhla({2, 1, 1}, normalizer));
@@ -282,7 +282,7 @@ TEST(Mhla, NegativeNormalizersAreCounted) {
   }
 }
 
-/// Mixing weights that cancel the eps leave a normaliser of nearly nothing: held at 1e-6, so the output stays finite.
+/// Mixing weights that cancel the eps leave a normalizer of nearly nothing: held at 1e-6, so the output stays finite.
 TEST(Mhla, VanishingNormalizersAreHeldAwayFromZero) {
   const Sample sample(mhla({2, 1, 1}, Normalizer::kSums));
   const Extent3 grid{2, 2, 2};

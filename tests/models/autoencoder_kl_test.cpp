@@ -1,4 +1,4 @@
-#include "models/autoencoder_kl.h"
+#include "models/kl/autoencoder_kl.h"
 
 #include <gtest/gtest.h>
 
@@ -52,7 +52,7 @@ TEST(AutoencoderKl, RunsOnTheMetaDeviceInBothPrecisions) {
 
 TEST(AutoencoderKl, Bfloat16StaysNearFloat32) {
   AutoencoderKl vae(small_config());
-  initialise(list(vae), 1, at::kCPU);
+  initialize(list(vae), 1, at::kCPU);
   const at::Tensor latents = at::randn({1, 4, 8, 8});
   const at::Tensor exact = vae.decode(latents), close = vae.decode(latents.to(at::kBFloat16));
   EXPECT_EQ(close.scalar_type(), at::kBFloat16);
@@ -61,13 +61,13 @@ TEST(AutoencoderKl, Bfloat16StaysNearFloat32) {
 
 TEST(AutoencoderKl, APictureWithinATileIsDecodedWhole) {
   AutoencoderKl vae(small_config());
-  initialise(list(vae), 2, at::kCPU);
+  initialize(list(vae), 2, at::kCPU);
   const at::Tensor latents = at::randn({1, 4, 8, 6});
   EXPECT_TRUE(at::equal(vae.decode_tiled(latents, 32), vae.decode(latents)));
   EXPECT_THROW(vae.decode_tiled(latents, 15), c10::Error);
 }
 
-/// The largest step between neighbouring columns, at the given ones and elsewhere.
+/// The largest step between neighboring columns, at the given ones and elsewhere.
 std::pair<double, double> steps(const at::Tensor& image, const std::vector<int64_t>& columns) {
   const int64_t width = image.size(3);
   const at::Tensor step = (image.narrow(3, 1, width - 1) - image.narrow(3, 0, width - 1)).abs().amax({0, 1, 2});
@@ -83,7 +83,7 @@ std::pair<double, double> steps(const at::Tensor& image, const std::vector<int64
 TEST(AutoencoderKl, TilesLeaveNoSeams) {
   AutoencoderKl vae(small_config());
   const ParamList params = list(vae);
-  initialise(params, 3, at::kCPU);
+  initialize(params, 3, at::kCPU);
   // As in trained networks, blocks change what they are given a little; random ones drown it.
   for (const auto& param : params)
     if (param.name.find("conv2.weight") != std::string::npos) param.slot->mul_(0.1);

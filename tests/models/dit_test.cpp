@@ -1,4 +1,4 @@
-#include "models/dit.h"
+#include "models/dit/dit.h"
 
 #include <gtest/gtest.h>
 
@@ -105,7 +105,7 @@ TEST(Dit, EveryKindIsFiniteAndEveryWeightLearns) {
     if (!attention.is_null()) json["attention"] = attention;
     Dit model(parsed(json));
     const ParamList params = list(model);
-    initialise(params, 1, at::kCPU);
+    initialize(params, 1, at::kCPU);
     // The zeros of adaLN-zero would hide every other weight.
     for (const auto& param : params)
       *param.slot = (*param.slot + 0.05 * at::randn(param.slot->sizes())).detach().requires_grad_();
@@ -123,7 +123,7 @@ TEST(Dit, EveryKindIsFiniteAndEveryWeightLearns) {
 TEST(Dit, Bfloat16StaysNearFloat32) {
   Dit model(parsed(small_json()));
   const ParamList params = list(model);
-  initialise(params, 2, at::kCPU);
+  initialize(params, 2, at::kCPU);
   for (const auto& param : params) *param.slot = *param.slot + 0.05 * at::randn(param.slot->sizes());
   const at::Tensor x = at::randn({1, 4, 16, 16}), t = at::tensor({500.0F}), label = at::tensor({4}, at::kLong);
   EXPECT_LT(test::relative_error(model(x.to(at::kBFloat16), t, label), model(x, t, label)), 0.05);
@@ -131,7 +131,7 @@ TEST(Dit, Bfloat16StaysNearFloat32) {
 
 TEST(Dit, StartsAsZeroNoise) {
   Dit model(parsed(small_json()));
-  initialise(list(model), 1, at::kCPU);
+  initialize(list(model), 1, at::kCPU);
   const at::Tensor out = model(at::randn({1, 4, 16, 16}), at::tensor({10.0F}), at::tensor({0}, at::kLong));
   EXPECT_EQ(out.abs().max().item<float>(), 0.0F);
 }

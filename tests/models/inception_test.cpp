@@ -1,11 +1,11 @@
-#include "models/inception.h"
+#include "models/inception/inception.h"
 
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
 
 #include "core/error.h"
-#include "models/direct_conv.h"
-#include "models/winograd_conv.h"
+#include "kernels/direct_conv.h"
+#include "kernels/winograd_conv.h"
 #include "tests/support/fixture.h"
 #include "tests/support/inception_weights.h"
 #include "tests/support/meta_kernels.h"

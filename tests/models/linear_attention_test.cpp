@@ -5,8 +5,8 @@
 #include "models/attention/causal_mhla.h"
 #include "models/attention/focused.h"
 #include "models/attention/linear.h"
-#include "models/vit.h"
-#include "models/wan_transformer.h"
+#include "models/vit/vit.h"
+#include "models/wan/transformer.h"
 #include "tests/support/fixture.h"
 #include "tests/support/meta_kernels.h"
 
@@ -46,7 +46,7 @@ TEST(Focusing, OneFilterSetServesEveryHead) {
   Focusing focusing(2, 3, 3.0, 3);
   ParamList params;
   focusing.params(params, "");
-  initialise(params, 5, at::kCPU);
+  initialize(params, 5, at::kCPU);
   const Extent3 grid{2, 3, 4};
   const at::Tensor v = draw({1, 24, 6}, 4);
   const at::Tensor swapped = at::cat({v.narrow(-1, 3, 3), v.narrow(-1, 0, 3)}, -1);
@@ -104,7 +104,7 @@ TEST(AttentionKinds, AVideoTransformerRunsWithEach) {
     WanTransformer model(config);
     ParamList params;
     model.params(params);
-    initialise(params, 3, at::kCPU);
+    initialize(params, 3, at::kCPU);
     for (const Param& param : params) *param.slot = *param.slot + 0.1 * draw(param.shape, 9);  // no gate stays closed
     const at::Tensor latents = draw({1, config.in_channels, 3, 6, 4}, 6), context = draw({1, 5, config.text_dim}, 7);
     const at::Tensor out = model(latents, at::tensor({500.0f}), context);

@@ -1,4 +1,4 @@
-#include "models/prompt_clean.h"
+#include "models/umt5/prompt_clean.h"
 
 #include <gtest/gtest.h>
 

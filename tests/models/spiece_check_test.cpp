@@ -1,4 +1,4 @@
-#include "models/spiece_check.h"
+#include "models/umt5/spiece_check.h"
 
 #include <gtest/gtest.h>
 
@@ -9,7 +9,7 @@
 #include <sstream>
 
 #include "core/error.h"
-#include "models/tokenizer.h"
+#include "models/umt5/tokenizer.h"
 
 namespace tessera {
 namespace {
@@ -31,14 +31,14 @@ std::string piece(const std::string& text, float score) {
   return field(1, field(1, text) + "\x15" + packed(score));
 }
 
-/// A normaliser whose character map is this trie, padded to one block of 256 units, and these texts.
+/// A normalizer whose character map is this trie, padded to one block of 256 units, and these texts.
 std::string normalizer(std::vector<uint32_t> units, const std::string& texts) {
   units.resize(256);
   std::string trie(reinterpret_cast<const char*>(units.data()), units.size() * sizeof(uint32_t));
   return field(3, field(2, packed(static_cast<uint32_t>(trie.size())) + trie + texts));
 }
 
-// Root: offset 0. State 0, byte 'a' (97): a unit labelled 97 whose children are at 97 ^ 96 = 1, with a leaf there.
+// Root: offset 0. State 0, byte 'a' (97): a unit labeled 97 whose children are at 97 ^ 96 = 1, with a leaf there.
 std::vector<uint32_t> sound_trie() {
   std::vector<uint32_t> units(256);
   units[97] = 97 | 1u << 8 | 96u << 10;
@@ -79,7 +79,7 @@ TEST(SpieceCheck, CharacterMaps) {
   EXPECT_EQ(spiece_problem(normalizer(root, text)), damaged);
   EXPECT_EQ(spiece_problem(field(3, field(2, packed(uint32_t{4}) + packed(uint32_t{0}) + text))), damaged);
   EXPECT_EQ(spiece_problem(field(3, field(2, packed(uint32_t{0}) + text))), damaged);   // no trie at all
-  EXPECT_EQ(spiece_problem(field(5, field(2, packed(~uint32_t{0}) + text))), damaged);  // the denormaliser's too
+  EXPECT_EQ(spiece_problem(field(5, field(2, packed(~uint32_t{0}) + text))), damaged);  // the denormalizer's too
 }
 
 TEST(SpieceCheck, DamagedFields) {

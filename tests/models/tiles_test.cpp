@@ -23,9 +23,9 @@ TEST(TileSpans, CoverTheAxisWithTheOverlapAskedFor) {
   EXPECT_THROW(tile_spans(8, 4, 4), c10::Error);
 }
 
-TEST(TileWindow, FallsTowardsNeighboursAlone) {
+TEST(TileWindow, FallsTowardsNeighborsAlone) {
   const auto options = at::TensorOptions().dtype(at::kFloat);
-  // Overlap 2: 0.25 and 0.75 at the end that has a neighbour, 1 elsewhere.
+  // Overlap 2: 0.25 and 0.75 at the end that has a neighbor, 1 elsewhere.
   EXPECT_TRUE(at::allclose(tile_window({0, 4}, 6, 2, options), at::tensor({1.0F, 1.0F, 0.75F, 0.25F})));
   EXPECT_TRUE(at::allclose(tile_window({2, 4}, 6, 2, options), at::tensor({0.25F, 0.75F, 1.0F, 1.0F})));
   EXPECT_TRUE(at::equal(tile_window({0, 6}, 6, 2, options), at::ones({6})));

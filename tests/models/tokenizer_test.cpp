@@ -1,4 +1,4 @@
-#include "models/tokenizer.h"
+#include "models/umt5/tokenizer.h"
 
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>

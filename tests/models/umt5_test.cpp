@@ -1,4 +1,4 @@
-#include "models/umt5.h"
+#include "models/umt5/umt5.h"
 
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
@@ -30,7 +30,7 @@ struct Fresh {
   ParamList list;
   Fresh() {
     encoder.params(list);
-    initialise(list, 7, at::kCPU);
+    initialize(list, 7, at::kCPU);
   }
 };
 
@@ -61,7 +61,7 @@ TEST(Umt5Attention, ScoresAreTheUnscaledProductPlusTheBias) {
   Umt5Attention attention;
   ParamList list;
   attention.params(list, "", config);
-  initialise(list, 0, at::kCPU);
+  initialize(list, 0, at::kCPU);
   for (Linear* linear : {&attention.q, &attention.k, &attention.v, &attention.o}) linear->weight = at::eye(2);
   attention.relative_attention_bias = at::zeros({32, 1});
   attention.relative_attention_bias[1] = std::log(3.0);   // the token before

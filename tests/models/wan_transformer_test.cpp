@@ -1,7 +1,6 @@
-#include "models/wan_transformer.h"
-
 #include <algorithm>
 
+#include "models/wan/transformer.h"
 #include "tests/support/fixture.h"
 #include "tests/support/meta_kernels.h"
 
@@ -26,10 +25,10 @@ ParamList list(WanTransformer& model) {
   return params;
 }
 
-/// Fresh weights, then noise on every one: no zero-initialised path stays silent.
+/// Fresh weights, then noise on every one: no zero-initialized path stays silent.
 void fill(WanTransformer& model, uint64_t seed) {
   const ParamList params = list(model);
-  initialise(params, seed, at::kCPU);
+  initialize(params, seed, at::kCPU);
   auto generator = at::make_generator<at::CPUGeneratorImpl>(seed + 1);
   for (const auto& param : params) *param.slot += 0.1 * at::randn(param.slot->sizes(), generator, at::kFloat);
 }
@@ -85,7 +84,7 @@ TEST(WanTransformer, RunsOnTheMetaDevice) {
 
 TEST(WanTransformer, StartsAsTheZeroVelocity) {
   WanTransformer model(parsed(own_config()));
-  initialise(list(model), 1, at::kCPU);
+  initialize(list(model), 1, at::kCPU);
   const at::Tensor out = model(noise({1, 4, 2, 8, 8}, 1), at::tensor({10.0F}), noise({1, 3, 8}, 2));
   EXPECT_EQ(out.abs().max().item<float>(), 0.0F);
 }
@@ -215,7 +214,7 @@ TEST(PositionEmbedding, TrainedGridAndItsFirstFramesAreExact) {
   EXPECT_TRUE(at::equal(position_for_grid(trained, {1, 2, 4}), trained.narrow(2, 0, 1).flatten(2).mT()));
 }
 
-/// Half-pixel centres: four places over two values 0 and 8 read 0, 2, 6, 8.
+/// Half-pixel centers: four places over two values 0 and 8 read 0, 2, 6, 8.
 TEST(PositionEmbedding, OtherGridsInterpolate) {
   const at::Tensor trained = at::tensor({0.0F, 8.0F}).view({1, 1, 1, 1, 2});
   const at::Tensor expected = at::tensor({0.0F, 2.0F, 6.0F, 8.0F});

@@ -1,10 +1,9 @@
 // The causal autoencoder beyond its parity fixture: settings, whole clips against chunks, memory, gradients, devices,
 // dtypes.
-#include "models/wan_vae.h"
-
 #include <c10/core/CPUAllocator.h>
 
 #include "core/rng.h"
+#include "models/wan/vae.h"
 #include "tests/support/errors.h"
 #include "tests/support/fixture.h"
 #include "tests/support/meta_kernels.h"
@@ -154,7 +153,7 @@ TEST(WanVaeTest, StartsAsAnImageAutoencoder) {
   WanVae vae(small_config());
   ParamList list;
   vae.params(list);
-  initialise(list, 3, at::kCPU);
+  initialize(list, 3, at::kCPU);
   const at::Tensor image = at::tanh(seeded_noise({4, 3, 1, 32, 32}, 4)), latent = seeded_noise({1, 4, 1, 2, 2}, 5);
   const WanMoments moments = vae.encode(image.expand({4, 3, 5, 32, 32}));
   EXPECT_TRUE(moments.logvar.eq(-6).all().item<bool>());
@@ -369,7 +368,7 @@ TEST(WanVaeTiles, LongClipsAreTheSame) {
   WanVae vae(WanVaeConfig::from_json({json, "config.json"}));
   ParamList list;
   vae.params(list);
-  initialise(list, 5, at::kCPU);
+  initialize(list, 5, at::kCPU);
   const at::Tensor latents = seeded_noise({1, 1, 101, 25, 1}, 3), start = latents.narrow(2, 0, 5);
   const at::Tensor tiled = decoded_by_tiles(vae, latents, 192);
   EXPECT_EQ(tiled.size(2), 401);

@@ -1,5 +1,5 @@
 // diffusers' AutoencoderKL: mean, log-variance and decoded picture of each recorded picture, whole and in tiles.
-#include "models/autoencoder_kl.h"
+#include "models/kl/autoencoder_kl.h"
 
 #include "tests/support/fixture.h"
 

@@ -1,6 +1,6 @@
 // MHLA's DiT from both of its training checkpoints: the network, and guidance over all channels.
 #include "models/attention/blocks.h"
-#include "models/dit.h"
+#include "models/dit/dit.h"
 #include "samplers/guidance.h"
 #include "tests/support/dit.h"
 #include "weights/torch_archive.h"

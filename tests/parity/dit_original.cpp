@@ -1,6 +1,6 @@
 // facebookresearch/DiT from its checkpoint: the network, and every step of its samplers with the recorded noise. Of the
 // reference's two halves the conditional one is compared; the other exists to make its batch.
-#include "models/dit.h"
+#include "models/dit/dit.h"
 #include "samplers/guidance.h"
 #include "samplers/loop.h"
 #include "samplers/registry.h"

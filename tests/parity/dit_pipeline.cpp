@@ -1,5 +1,5 @@
 // diffusers' DiTPipeline from a saved directory: the network, latents after every step, pictures.
-#include "pipelines/class_to_image.h"
+#include "pipelines/families/dit/renderer.h"
 #include "samplers/loop.h"
 #include "tests/support/fixture.h"
 

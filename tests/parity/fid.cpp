@@ -3,7 +3,7 @@
 #include "metrics/frechet.h"
 #include "metrics/inception_score.h"
 #include "metrics/kid.h"
-#include "metrics/neighbours.h"
+#include "metrics/neighbors.h"
 #include "tests/support/fixture.h"
 
 namespace tessera {
@@ -77,7 +77,7 @@ TEST_F(Fid, PrecisionAndRecall) {
   for (const auto& [name, expected] : cases()) {
     for (const int64_t k : {3, 5}) {
       const nlohmann::json& want = expected.at("prc_k" + std::to_string(k));
-      const NeighbourScores got = neighbour_scores(fixture[name + ".a"], fixture[name + ".b"], k);
+      const NeighborScores got = neighbor_scores(fixture[name + ".a"], fixture[name + ".b"], k);
       EXPECT_NEAR(got.precision, want.at("precision").get<double>(), 1e-6) << name << " k " << k;
       EXPECT_NEAR(got.recall, want.at("recall").get<double>(), 1e-6) << name << " k " << k;
       EXPECT_NEAR(got.f_score, want.at("f_score").get<double>(), 1e-6) << name << " k " << k;

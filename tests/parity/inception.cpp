@@ -1,6 +1,6 @@
 // pytorch-fid's InceptionV3 with weights drawn from the fixture's formula: features of pictures at every tap, and the
 // Frechet distance of two folders of PNGs, decoded, resized and compared as pytorch-fid does.
-#include "models/inception.h"
+#include "models/inception/inception.h"
 
 #include "media/picture.h"
 #include "metrics/frechet.h"

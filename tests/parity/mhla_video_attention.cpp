@@ -1,7 +1,7 @@
-// MHLA_Video_Uni of the MHLA repository: plain, gated and LePE, normalised or not, and its initial mixing matrices.
+// MHLA_Video_Uni of the MHLA repository: plain, gated and LePE, normalized or not, and its initial mixing matrices.
 #include "models/attention/mhla.h"
 #include "models/attention/mixing.h"
-#include "models/rope.h"
+#include "models/attention/rope.h"
 #include "tests/support/fixture.h"
 #include "weights/names.h"
 

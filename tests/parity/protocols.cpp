@@ -6,7 +6,7 @@
 #include "metrics/inception_extractor.h"
 #include "metrics/inception_score.h"
 #include "metrics/kid.h"
-#include "metrics/neighbours.h"
+#include "metrics/neighbors.h"
 #include "metrics/protocol.h"
 #include "tests/support/fixture.h"
 #include "tests/support/inception_weights.h"
@@ -64,7 +64,7 @@ TEST_F(ProtocolsParity, ScoresOfFoldersEqualTheTools) {
     const double kid = tool.at("kernel_inception_distance_mean"), is = tool.at("inception_score_mean");
     EXPECT_NEAR(kernel_distance(a.pool->rows(), b.pool->rows(), {100, 14, 2020}).mean, kid, 1e-4 * std::abs(kid));
     EXPECT_NEAR(inception_score(a.logits->rows(), 10, 2020).mean, is, 1e-5 * is);
-    EXPECT_DOUBLE_EQ(neighbour_scores(a.pool->rows(), b.pool->rows(), 3).precision, tool.at("precision"));
+    EXPECT_DOUBLE_EQ(neighbor_scores(a.pool->rows(), b.pool->rows(), 3).precision, tool.at("precision"));
   }
 }
 

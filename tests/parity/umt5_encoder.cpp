@@ -1,5 +1,5 @@
-#include "models/tokenizer.h"
-#include "models/umt5.h"
+#include "models/umt5/tokenizer.h"
+#include "models/umt5/umt5.h"
 #include "tests/support/fixture.h"
 
 namespace tessera {

@@ -1,4 +1,4 @@
-// WanLinearAttentionModel of the MHLA repository, small block layout, normalised: softmax and MHLA layers mixed.
+// WanLinearAttentionModel of the MHLA repository, small block layout, normalized: softmax and MHLA layers mixed.
 #include "tests/support/wan_hybrid.h"
 
 namespace tessera {

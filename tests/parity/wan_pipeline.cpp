@@ -1,6 +1,6 @@
 // diffusers' WanPipeline from a saved directory: tokens, prompt states, latents after every step, frames.
+#include "pipelines/families/wan/text_to_video.h"
 #include "pipelines/recipe.h"
-#include "pipelines/text_to_video.h"
 #include "tests/support/fixture.h"
 
 namespace tessera {

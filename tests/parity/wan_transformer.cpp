@@ -1,7 +1,6 @@
 // diffusers' WanTransformer3DModel: whole and fractional timesteps, and its rotary table.
-#include "models/wan_transformer.h"
-
-#include "models/rope.h"
+#include "models/attention/rope.h"
+#include "models/wan/transformer.h"
 #include "tests/support/fixture.h"
 
 namespace tessera {

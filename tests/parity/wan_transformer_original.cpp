@@ -1,6 +1,6 @@
 // Wan2.1's own WanModel: the original key names and config keys, full and unpadded contexts, fractional timesteps.
-#include "models/wan_transformer.h"
-#include "pipelines/wan_configs.h"
+#include "checkpoints/wan/configs.h"
+#include "models/wan/transformer.h"
 #include "tests/support/fixture.h"
 #include "weights/names.h"
 

@@ -1,6 +1,5 @@
 // diffusers' AutoencoderKLWan: mean, log-variance and decoded frames of each recorded clip, whole and chunk by chunk.
-#include "models/wan_vae.h"
-
+#include "models/wan/vae.h"
 #include "tests/support/fixture.h"
 
 namespace tessera {

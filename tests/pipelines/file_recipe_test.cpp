@@ -5,9 +5,9 @@
 
 #include <fstream>
 
+#include "checkpoints/fingerprint.h"
 #include "core/error.h"
 #include "media/image_io.h"
-#include "pipelines/model_fingerprint.h"
 #include "pipelines/parameters_text.h"
 #include "pipelines/recipe.h"
 #include "tests/support/errors.h"

@@ -8,7 +8,7 @@
 namespace tessera {
 namespace {
 
-at::Tensor grey(double value) {
+at::Tensor gray(double value) {
   return at::full({1, 3, 2, 4, 4}, value);
 }
 
@@ -24,18 +24,18 @@ TEST(FrameCheck, OrdinaryFramesPass) {
 }
 
 TEST(FrameCheck, BlackAndFlatAreFoundOnlyWhenNothingElseIsThere) {
-  EXPECT_EQ(problem_of({grey(0), grey(0)}), "black");
-  EXPECT_EQ(problem_of({grey(0.4), grey(0.4)}), "of a single colour");
-  EXPECT_EQ(problem_of({grey(0), grey(0.4)}), "");  // a clip that fades in
-  at::Tensor dim = grey(0);
+  EXPECT_EQ(problem_of({gray(0), gray(0)}), "black");
+  EXPECT_EQ(problem_of({gray(0.4), gray(0.4)}), "of a single color");
+  EXPECT_EQ(problem_of({gray(0), gray(0.4)}), "");  // a clip that fades in
+  at::Tensor dim = gray(0);
   dim[0][1][0][2][2] = 3.0 / 255.0;
   EXPECT_EQ(problem_of({dim}), "");
 }
 
-TEST(FrameCheck, ColoursAreJudgedEachByItself) {
-  at::Tensor red = grey(0);
+TEST(FrameCheck, ColorsAreJudgedEachByItself) {
+  at::Tensor red = gray(0);
   red.select(1, 0).fill_(1.0);
-  EXPECT_EQ(problem_of({red}), "of a single colour");
+  EXPECT_EQ(problem_of({red}), "of a single color");
 }
 
 TEST(FrameCheck, OneBadNumberIsEnough) {

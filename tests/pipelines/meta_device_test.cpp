@@ -1,9 +1,9 @@
 // On the meta device one tensor made on the CPU throws: the proof that no device is baked in.
 #include <gtest/gtest.h>
 
-#include "pipelines/class_to_image.h"
+#include "pipelines/families/dit/renderer.h"
+#include "pipelines/families/wan/text_to_video.h"
 #include "pipelines/recipe.h"
-#include "pipelines/text_to_video.h"
 #include "samplers/together.h"
 #include "tests/support/fixture.h"
 #include "tests/support/meta_kernels.h"

@@ -61,7 +61,7 @@ TEST_F(Sampling, StepsOfTheUserGoBeforeSigmasOfTheModel) {
   EXPECT_EQ(complete().steps, 7);
 }
 
-TEST_F(Sampling, SchedulersAreCanonicalAndHonoured) {
+TEST_F(Sampling, SchedulersAreCanonicalAndHonored) {
   EXPECT_EQ(complete().scheduler, "plain");
   job.scheduler = "Karras";
   EXPECT_NE(refusal().find("sampler unipc has no karras noise levels"), std::string::npos);

@@ -2,9 +2,9 @@
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
 
+#include "checkpoints/bundled_model.h"
 #include "media/image_io.h"
-#include "pipelines/bundled_model.h"
-#include "pipelines/text_to_video.h"
+#include "pipelines/families/wan/text_to_video.h"
 
 namespace tessera {
 namespace {
@@ -16,8 +16,8 @@ at::Tensor picture() {
   for (int64_t i = 0; i < 12; ++i) {
     const double cy = 30.0 + 24.0 * static_cast<double>(i), cx = 20.0 + static_cast<double>(i * 149 % 410);
     const at::Tensor inside = ((y - cy).square() + (x - cx).square()) < 26.0 * 26.0;
-    const at::Tensor colour = at::tensor({i % 2 * 0.9, i % 3 * 0.45, 0.8 - i % 4 * 0.2}, at::kFloat).view({3, 1, 1});
-    image = at::where(inside, colour, image);
+    const at::Tensor color = at::tensor({i % 2 * 0.9, i % 3 * 0.45, 0.8 - i % 4 * 0.2}, at::kFloat).view({3, 1, 1});
+    image = at::where(inside, color, image);
   }
   return (image * 2 - 1).view({1, 3, 1, 320, 448});
 }

@@ -80,7 +80,7 @@ TEST(SchedulerConfig, NamesTheFileAndKeyOfWhatIsWrong) {
   expect_error(with("prediction_type", "epsilon"), {"prediction_type", "flow_prediction"});
 }
 
-TEST(SchedulerConfig, RefusesWhatNoSolverHonours) {
+TEST(SchedulerConfig, RefusesWhatNoSolverHonors) {
   for (const char* key :
        {"thresholding", "use_beta_sigmas", "use_lu_lambdas", "invert_sigmas", "stochastic_sampling"}) {
     nlohmann::json json = wan();
@@ -132,7 +132,7 @@ TEST(Registry, NamesTheSamplersThatFitTheModel) {
   EXPECT_THROW(make_sampler(config, {}), Error);
 }
 
-TEST(Registry, ACurveThatASamplerWouldNotHonourIsAnError) {
+TEST(Registry, ACurveThatASamplerWouldNotHonorIsAnError) {
   SamplerConfig config = read(wan());
   config.sigma_curve = SigmaCurve::kKarras;
   for (const char* name : {"unipc", "dpmpp_2m", "dpmpp_2m_sde", "sa_solver"}) {

@@ -86,7 +86,7 @@ TEST(Loop, StopsWithinAStepWhenAsked) {
                              return x;
                            }),
                Error);
-  reset_cancelled();
+  reset_canceled();
   EXPECT_EQ(calls, 2);
 }
 

@@ -1,6 +1,6 @@
 #pragma once
 
-#include "models/dit.h"
+#include "models/dit/dit.h"
 #include "tests/support/fixture.h"
 #include "weights/dit_names.h"
 

@@ -5,7 +5,7 @@
 #include <cmath>
 #include <map>
 
-#include "models/inception.h"
+#include "models/inception/inception.h"
 
 namespace tessera::test {
 

@@ -1,6 +1,6 @@
 #pragma once
 
-#include "models/vit.h"
+#include "models/vit/vit.h"
 #include "tests/support/fixture.h"
 #include "weights/vit_names.h"
 

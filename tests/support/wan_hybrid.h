@@ -1,6 +1,6 @@
 #pragma once
 
-#include "models/wan_transformer.h"
+#include "models/wan/transformer.h"
 #include "tests/support/fixture.h"
 #include "weights/names.h"
 
@@ -46,7 +46,7 @@ inline at::Tensor hybrid_context(const Fixture& fixture) {
   return at::stack(rows);
 }
 
-/// One call of a fixture's network, whose normalisers are counted where it has any.
+/// One call of a fixture's network, whose normalizers are counted where it has any.
 inline void expect_hybrid_forward(const std::string& name) {
   const Fixture fixture(name);
   const WanTransformer model = hybrid_model(fixture);

@@ -5,7 +5,7 @@
 #include <set>
 
 #include "core/error.h"
-#include "models/tokenizer.h"
+#include "models/umt5/tokenizer.h"
 #include "training/caption_tokenizer.h"
 
 namespace tessera {

@@ -15,7 +15,7 @@ namespace {
 struct OneWeight {
   explicit OneWeight(const at::Tensor& start, OptimizerConfig config = {}) {
     params.add("w", slot, start.sizes().vec(), Init::of([start] { return start.clone(); }));
-    initialise(params, 0, at::kCPU);
+    initialize(params, 0, at::kCPU);
     optimizer = std::make_unique<Optimizer>(params, std::move(config));
   }
 
@@ -96,7 +96,7 @@ TEST(Muon, TakesNamedMatricesOnly) {
   params.add("blocks.0.to_q.weight", matrix, {8, 4}, Init::zeros());
   params.add("blocks.0.to_q.bias", vector, {8}, Init::zeros());
   params.add("embed.weight", other, {8, 4}, Init::zeros());
-  initialise(params, 0, at::kCPU);
+  initialize(params, 0, at::kCPU);
   OptimizerConfig config;
   config.muon = {"blocks."};
   config.clip_norm = 1e9;

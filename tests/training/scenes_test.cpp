@@ -44,7 +44,7 @@ double center_y(const at::Tensor& frame) {
   return center_x(frame.t());
 }
 
-TEST(Scenes, TwentyShapesNineColours) {
+TEST(Scenes, TwentyShapesNineColors) {
   EXPECT_EQ(shape_names().size(), 20u);
   EXPECT_EQ(palette().size(), 9u);
   for (size_t a = 0; a < palette().size(); ++a)
@@ -76,7 +76,7 @@ TEST(Scenes, CircleHasPiOfItsRadius) {
   EXPECT_NEAR(center_y(frame), 31.5 - 3.2, 0.1);
 }
 
-TEST(Scenes, MotionsMoveTheCentre) {
+TEST(Scenes, MotionsMoveTheCenter) {
   const struct {
     Motion motion;
     double dx, dy;
@@ -125,7 +125,7 @@ TEST(Scenes, SamePairSamePixels) {
   EXPECT_FALSE(at::equal(renderer().clip(a, 3, 32, 32), renderer().clip(other, 3, 32, 32)));
 }
 
-TEST(Scenes, ColoursAreThePalette) {
+TEST(Scenes, ColorsAreThePalette) {
   Scene scene = plain_scene("square", Motion::kStill);
   scene.color = 0, scene.background = 4;  // red on blue
   const at::Tensor bytes = ((renderer().clip(scene, 1, 32, 32) + 1) * 127.5).select(1, 0);

@@ -75,7 +75,7 @@ TEST_F(HostileArchive, FunctionsThatActOnTheMachineAreRefusedByName) {
   expect_pickle_error(call("builtins", "eval"), {"names \"builtins.eval\""});
   expect_pickle_error(call("__builtin__", "exec"), {"names \"__builtin__.exec\""});
   expect_pickle_error(call("importlib.util", "find_spec"), {"names \"importlib.util.find_spec\""});
-  // Deep inside an optimiser's state, named by protocol 4, never called: still refused.
+  // Deep inside an optimizer's state, named by protocol 4, never called: still refused.
   expect_pickle_error(dict_of(kEmptyList + text("os") + text("system") + "\x93" + kAppend), {"names \"os.system\""});
 }
 
@@ -131,7 +131,7 @@ TEST_F(HostileArchive, StoragesThatAreNotThere) {
   expect(storage("0", -1), {"impossible number of elements"});
   expect(storage("1", 4), {"no entry", "archive/data/1"});
   expect(storage("../../etc/passwd", 4), {"no entry"});
-  expect(storage("0", 4, "QInt8Storage"), {"torch.QInt8Storage", "quantised"});
+  expect(storage("0", 4, "QInt8Storage"), {"torch.QInt8Storage", "quantized"});
   expect(tuple(text("storage") + kNone) + kPersistentId, {"a storage is named by a tuple"});
   expect(kNone + kPersistentId, {"a storage is named by None"});
 }

@@ -1,0 +1,287 @@
+#include "batch/gallery.h"
+
+#include <algorithm>
+#include <cmath>
+#include <fstream>
+#include <map>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <sstream>
+
+#include "batch/gallery_html.h"
+#include "batch/manifest.h"
+#include "batch/prompt_file.h"
+#include "batch/remake_command.h"
+#include "core/atomic_file.h"
+#include "core/cancel.h"
+#include "core/error.h"
+#include "media/frame_writer.h"
+#include "media/image_io.h"
+#include "media/thumbnail.h"
+#include "media/video_reader.h"
+
+namespace tessera {
+namespace {
+
+namespace fs = std::filesystem;
+using nlohmann::json;
+using nlohmann::ordered_json;
+
+constexpr int64_t kSide = 320;                                                  // pixels: a card is 250 to 340 wide
+constexpr size_t kMostBytes = 12000, kLeastBytes = 1500, kAllBytes = 16000000;  // of thumbnails
+constexpr std::string_view kDataStart = "<script type=\"application/json\" id=\"data\">", kDataMark = "<!--data-->";
+
+/// The last line about each job, in the order in which jobs first appear.
+struct Record {
+  std::vector<json> entries;
+  int64_t unreadable = 0;
+};
+
+/// Adds the lines of one record.
+void read_record(const fs::path& path, Record& record, std::map<std::string, size_t>& places) {
+  std::ifstream in(path, std::ios::binary);
+  for (std::string line; std::getline(in, line);) {
+    json entry = json::parse(line, nullptr, false);
+    const bool good = entry.is_object() && entry.value("id", json()).is_string() &&
+                      entry.value("status", json()).is_string() && entry.value("output", json()).is_string();
+    if (!good) {
+      record.unreadable += 1;
+      continue;
+    }
+    const auto [place, fresh] = places.try_emplace(entry["id"], record.entries.size());
+    if (fresh)
+      record.entries.push_back(std::move(entry));
+    else
+      record.entries[place->second] = std::move(entry);
+  }
+}
+
+/// The folder's record, and what several processes have not merged into it yet.
+Record read_records(const fs::path& folder) {
+  std::vector<fs::path> paths = find_shards(folder);
+  std::error_code failed;
+  if (fs::exists(manifest_path(folder), failed)) paths.insert(paths.begin(), manifest_path(folder));
+  if (paths.empty())
+    throw Error("cannot read " + manifest_path(folder).string() +
+                ": want the output folder of tessera batch, with its record");
+  Record record;
+  std::map<std::string, size_t> places;
+  for (const fs::path& path : paths) read_record(path, record, places);
+  return record;
+}
+
+std::string base64(std::string_view bytes) {
+  constexpr const char* kLetters = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+  std::string out;
+  out.reserve((bytes.size() + 2) / 3 * 4);
+  for (size_t at = 0; at < bytes.size(); at += 3) {
+    uint32_t group = 0;
+    for (size_t i = 0; i < 3; ++i)
+      group = group << 8 | (at + i < bytes.size() ? static_cast<unsigned char>(bytes[at + i]) : 0u);
+    for (size_t i = 0; i < 4; ++i) out += at + i > bytes.size() ? '=' : kLetters[group >> (18 - 6 * i) & 63];
+  }
+  return out;
+}
+
+/// JSON that may stand inside a script element: no "</script>", no "<!--", whatever the prompts hold.
+std::string script_json(const ordered_json& value) {
+  const std::string plain = value.dump(-1, ' ', false, json::error_handler_t::replace);
+  std::string out;
+  out.reserve(plain.size());
+  for (const char c : plain) {
+    if (c == '<')
+      out += "\\u003c";
+    else if (c == '>')
+      out += "\\u003e";
+    else if (c == '&')
+      out += "\\u0026";
+    else
+      out += c;
+  }
+  return out;
+}
+
+/// Thumbnails of the page that is there already, by the SHA-256 of the output.
+std::map<std::string, std::string> earlier_thumbnails(const fs::path& page) {
+  std::map<std::string, std::string> found;
+  std::ifstream in(page, std::ios::binary);
+  std::ostringstream text;
+  text << in.rdbuf();
+  const std::string html = std::move(text).str();
+  const size_t start = html.find(kDataStart);
+  if (start == std::string::npos) return found;
+  const size_t from = start + kDataStart.size(), end = html.find("</script>", from);
+  const json data = json::parse(html.substr(from, end - from), nullptr, false);
+  if (!data.is_object() || !data.value("jobs", json()).is_array()) return found;
+  for (const json& job : data["jobs"])
+    if (job.is_object() && job.value("sha256", json()).is_string() && job.value("thumb", json()).is_string())
+      found[job["sha256"]] = job["thumb"];
+  return found;
+}
+
+/// The output's name when it is a relative path that stays in the folder.
+std::optional<std::string> safe_output(const json& entry) {
+  const std::string name = entry["output"];
+  std::string problem;
+  if (safe_name(name, problem) != name || !problem.empty()) return {};
+  return name;
+}
+
+std::string kind_of(const std::string& name) {
+  const std::string extension = fs::path(name).extension().string();
+  if (extension == ".gif" || extension == ".webp") return "animation";
+  switch (output_kind(name)) {
+    case OutputKind::kImage:
+      return "image";
+    case OutputKind::kFrames:
+      return "frames";
+    case OutputKind::kVideo:
+      break;
+  }
+  return "video";
+}
+
+/// [H, W, 3] uint8 of the output's first frame.
+at::Tensor first_frame(const fs::path& path, const std::string& kind) {
+  if (kind == "image") return read_image(path).pixels;
+  if (kind == "frames") return read_image(frame_path(path, 0)).pixels;
+  return read_video(path, 1).frames[0];
+}
+
+class Gallery {
+ public:
+  explicit Gallery(const fs::path& folder)
+      : folder_(folder), page_(folder / "index.html"), record_(read_records(folder)) {
+    const size_t count = std::max<size_t>(1, record_.entries.size());
+    budget_ = std::clamp(kAllBytes / count, kLeastBytes, kMostBytes);
+    earlier_ = earlier_thumbnails(page_);
+  }
+
+  GallerySummary write() {
+    ordered_json jobs = ordered_json::array();
+    for (const json& entry : record_.entries) {
+      throw_if_canceled();
+      jobs.push_back(job_of(entry));
+    }
+    fs::path named = fs::absolute(folder_).lexically_normal();
+    if (named.filename().empty()) named = named.parent_path();
+    const ordered_json data = {{"title", named.filename().string()}, {"shared", shared_text()}, {"jobs", jobs}};
+    std::string html(gallery_html());
+    html.replace(html.find(kDataMark), kDataMark.size(), script_json(data));
+    write_file_atomically(page_, html);
+    return {page_, static_cast<int64_t>(record_.entries.size()), failed_, without_picture_, record_.unreadable};
+  }
+
+ private:
+  ordered_json job_of(const json& entry) {
+    const json recipe = entry.value("recipe", json::object());
+    ordered_json job = {{"id", entry["id"]}, {"status", entry["status"]}};
+    const auto take = [&](const json& from, const std::string& key, const std::string& name) {
+      if (from.contains(key) && !from[key].is_null() && from[key] != "") job[name] = from[key];
+    };
+    job["prompt"] = recipe.is_object() ? shown_prompt(recipe) : "";
+    if (recipe.is_object()) {
+      take(recipe, "negative_prompt", "negative");
+      for (const char* key : {"seed", "width", "height", "frames", "fps", "steps"})
+        if (recipe.contains(key) && recipe[key].is_number()) job[key] = recipe[key];
+    }
+    take(entry, "error", "error");
+    take(entry, "latents", "latents");
+    if (const double seconds = seconds_of(entry); seconds > 0) job["seconds"] = seconds;
+    add_output(job, entry, recipe);
+    if (job["status"] != "done") ++failed_;
+    return job;
+  }
+
+  /// The prompt, or the class of a model that takes classes.
+  static std::string shown_prompt(const json& recipe) {
+    const json prompt = recipe.value("prompt", json()), label = recipe.value("class", json());
+    if (label.is_string() && !(prompt.is_string() && prompt != "")) return "class " + label.get<std::string>();
+    return prompt.is_string() ? prompt.get<std::string>() : "";
+  }
+
+  static double seconds_of(const json& entry) {
+    double sum = 0;
+    const json parts = entry.value("seconds", json());
+    if (parts.is_object())
+      for (const json& part : parts)
+        if (part.is_number()) sum += part.get<double>();
+    return std::round(sum * 1000) / 1000;
+  }
+
+  void add_output(ordered_json& job, const json& entry, const json& recipe) {
+    const std::optional<std::string> name = safe_output(entry);
+    if (!name) {
+      job["status"] = "failed";
+      job["error"] = "the record names an output outside of this folder";
+      return;
+    }
+    if (recipe.is_object() && !recipe.empty()) job["command"] = remake_command(recipe, own_name(*name));
+    if (job["status"] != "done") return;
+    job["file"] = *name;
+    job["kind"] = kind_of(*name);
+    const fs::path path = folder_ / *name;
+    std::error_code failed;
+    if (!fs::exists(job["kind"] == "frames" ? frame_path(path, 0) : path, failed)) {
+      job["status"] = "missing";
+      return;
+    }
+    add_thumbnail(job, path, entry.value("sha256", ""));
+  }
+
+  /// Where the copied command writes: the last part of the name; of frames their folder too.
+  static std::string own_name(const std::string& output) {
+    const fs::path path = output;
+    const bool frames = path.filename().string().find('%') != std::string::npos;
+    return (frames ? path.parent_path().filename() / path.filename() : path.filename()).string();
+  }
+
+  void add_thumbnail(ordered_json& job, const fs::path& path, const std::string& sha256) {
+    if (used_ + kLeastBytes > kAllBytes) return;
+    if (const auto known = earlier_.find(sha256); known != earlier_.end() && known->second.size() / 4 * 3 <= budget_) {
+      job["thumb"] = known->second;
+    } else {
+      try {
+        const std::string jpeg = encode_thumbnail(first_frame(path, job["kind"]), kSide, budget_);
+        if (!jpeg.empty()) job["thumb"] = base64(jpeg);
+      } catch (const Error&) {
+        ++without_picture_;
+        return;
+      }
+    }
+    job["sha256"] = sha256;
+    if (job.contains("thumb")) used_ += job["thumb"].get_ref<const std::string&>().size() / 4 * 3;
+  }
+
+  /// "sampler: unipc" and so on: what every recipe says alike.
+  std::string shared_text() const {
+    json shared;
+    for (const json& entry : record_.entries) {
+      const json recipe = entry.value("recipe", json::object());
+      if (!recipe.is_object()) continue;
+      if (shared.is_null()) shared = recipe;
+      for (auto at = shared.begin(); at != shared.end();)
+        at = recipe.contains(at.key()) && recipe[at.key()] == *at ? std::next(at) : shared.erase(at);
+    }
+    if (!shared.is_object() || record_.entries.size() < 2) return "";
+    std::string text;
+    for (const auto& [key, value] : shared.items())
+      if (value != "" && value != false)
+        text += (text.empty() ? "" : "\n") + key + ": " + (value.is_string() ? value.get<std::string>() : value.dump());
+    return text;
+  }
+
+  fs::path folder_, page_;
+  Record record_;
+  size_t budget_ = kMostBytes, used_ = 0;
+  std::map<std::string, std::string> earlier_;
+  int64_t failed_ = 0, without_picture_ = 0;
+};
+
+}  // namespace
+
+GallerySummary write_gallery(const fs::path& folder) {
+  return Gallery(folder).write();
+}
+
+}  // namespace tessera

@@ -1,0 +1,47 @@
+#pragma once
+
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include "batch/prompt_file.h"
+#include "core/ranks.h"
+#include "pipelines/renderer.h"
+
+namespace tessera {
+
+/// One render with everything decided.
+struct BatchJob {
+  std::string id;
+  Job job;           ///< completed; `output` lies in the output folder
+  std::string name;  ///< the output relative to that folder
+  std::string hash;  ///< see job_hash
+};
+
+struct BatchPlan {
+  std::vector<BatchJob> jobs;      ///< never empty
+  std::vector<std::string> notes;  ///< for the user, each once
+};
+
+/// Every count-th job from the index-th on. May hold none.
+BatchPlan shard_of(const BatchPlan& plan, const Shard& shard);
+
+/// SHA-256 of every file of a model folder, names and sizes included, or of a model in one file; where it lies does not
+/// matter.
+std::string model_hash(const std::filesystem::path& folder);
+
+/// SHA-256 of what makes the bytes of a job's output: its recipe without the model's path, the output's name, the
+/// model's hash, the initial noise when it comes from a file, and the program's version.
+std::string job_hash(const Job& job, const std::string& name, const std::string& model_hash);
+
+/// Completes every job for the model (see Renderer::complete) and names its output in `folder`. `format` is "" (a
+/// picture or an .mp4 video as the number of frames has it), "frames" (ID/0000.png, ...) or an extension without its
+/// dot. Throws one Error with all that the model or the format refuses, each with its line in `path`.
+BatchPlan plan_batch(const PromptFile& prompts, const Renderer& renderer, const std::filesystem::path& path,
+                     const std::filesystem::path& folder, const std::string& format, const std::string& model_hash);
+
+/// Puts the jobs of one shape (see Renderer::shape) next to each other, shapes and jobs in the order of the file, so
+/// that they can be denoised together.
+void group_by_shape(BatchPlan& plan, const Renderer& renderer);
+
+}  // namespace tessera

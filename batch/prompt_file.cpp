@@ -1,0 +1,229 @@
+#include "batch/prompt_file.h"
+
+#include <algorithm>
+#include <fstream>
+#include <map>
+
+#include "core/error.h"
+#include "core/sha256.h"
+#include "core/utf8.h"
+
+namespace tessera {
+namespace {
+
+constexpr size_t kLongestName = 200, kLongestPath = 1000;  // bytes
+constexpr int64_t kMostJobs = 1000000;
+constexpr int64_t kLargestSeed = (int64_t{1} << 53) - 1;
+
+std::string read_text(const std::filesystem::path& path, int64_t largest) {
+  std::error_code failed;
+  if (std::filesystem::is_directory(path, failed)) throw Error(path.string() + " is a folder, want a prompt file");
+  std::ifstream in(path, std::ios::binary);
+  if (!in) throw Error("cannot read " + path.string() + ": no such file or no permission");
+  std::string text;
+  std::vector<char> piece(1 << 20);
+  while (in) {
+    in.read(piece.data(), static_cast<std::streamsize>(piece.size()));
+    text.append(piece.data(), static_cast<size_t>(in.gcount()));
+    if (static_cast<int64_t>(text.size()) > largest)
+      throw Error(path.string() + " is larger than " + std::to_string(largest >> 20) +
+                  " MiB, the most that a prompt file may have; split it");
+  }
+  if (text.rfind("\xEF\xBB\xBF", 0) == 0) text.erase(0, 3);
+  return text;
+}
+
+/// Adds a mistake for every line that is not UTF-8.
+void check_utf8(const std::string& text, Mistakes& mistakes) {
+  if (is_utf8_text(text)) return;
+  int64_t number = 1;
+  for (size_t start = 0; start < text.size(); ++number) {
+    const size_t end = std::min(text.find('\n', start), text.size());
+    if (!is_utf8_text(std::string_view(text).substr(start, end - start)))
+      mistakes.add(number, "not UTF-8 (or a NUL byte); save the file as UTF-8");
+    start = end + 1;
+  }
+}
+
+std::string in_lower_case(std::string text) {
+  for (char& c : text)
+    if (c >= 'A' && c <= 'Z') c = static_cast<char>(c - 'A' + 'a');
+  return text;
+}
+
+/// A value as part of a name: itself when it is short and plain, else its position in the list.
+std::string value_name(const std::string& value, size_t position) {
+  const bool plain = value.size() <= 24 && std::all_of(value.begin(), value.end(), [](unsigned char c) {
+                       return std::isalnum(c) || c == '.' || c == '-' || c == '_';
+                     });
+  return plain ? value : std::to_string(position);
+}
+
+/// a/b.mp4 -> a/b_SUFFIX.mp4
+std::string with_suffix(const std::string& path, const std::string& suffix) {
+  if (path.empty() || suffix.empty()) return path;
+  const std::filesystem::path whole = path;
+  return (whole.parent_path() / (whole.stem().string() + suffix + whole.extension().string())).string();
+}
+
+int64_t seed_of(const std::string& id) {
+  return std::stoll(sha256(id).substr(0, 8), nullptr, 16);
+}
+
+/// Turns the entries of a file into jobs.
+class Expansion {
+ public:
+  Expansion(const PromptSource& source, const std::vector<std::pair<const JobOption*, std::string>>& flags,
+            Mistakes& mistakes)
+      : source_(source), flags_(flags), mistakes_(mistakes) {}
+
+  std::vector<PromptJob> run() {
+    int64_t total = 0;
+    for (size_t i = 0; i < source_.entries.size(); ++i) {
+      const PromptEntry& entry = source_.entries[i];
+      const std::vector<PromptAxis> axes = axes_of(entry);
+      Job job = base_job(entry);
+      int64_t outputs = job.count;
+      for (const PromptAxis& axis : axes)
+        outputs = std::min<int64_t>(kMostJobs + 1, outputs * static_cast<int64_t>(axis.values.size()));
+      total += outputs;
+      if (total > kMostJobs) {
+        mistakes_.add(entry.line,
+                      "the file asks for more than " + std::to_string(kMostJobs) + " outputs from here on; split it");
+        break;
+      }
+      std::string id = entry.id ? *entry.id : std::to_string(i);
+      if (!entry.id) id.insert(0, id.size() < 6 ? 6 - id.size() : 0, '0');
+      std::string problem;
+      const std::string name = safe_name(id, problem);
+      if (!problem.empty())
+        mistakes_.add(entry.line, "the id " + shortened(nlohmann::json(id).dump(), 80) + " " + problem);
+      else
+        expand(entry, job, name, "", axes, 0);
+    }
+    return std::move(jobs_);
+  }
+
+ private:
+  /// Lists of the defaults that neither a flag nor the prompt replaces, then the prompt's own.
+  std::vector<PromptAxis> axes_of(const PromptEntry& entry) const {
+    std::vector<PromptAxis> axes;
+    for (const PromptAxis& axis : source_.defaults.axes) {
+      const auto same = [&](const auto& other) { return other.option == axis.option; };
+      const auto flagged = [&](const auto& flag) { return flag.first == axis.option; };
+      if (std::none_of(entry.own.settings.begin(), entry.own.settings.end(), same) &&
+          std::none_of(entry.own.axes.begin(), entry.own.axes.end(), same) &&
+          std::none_of(flags_.begin(), flags_.end(), flagged))
+        axes.push_back(axis);
+    }
+    axes.insert(axes.end(), entry.own.axes.begin(), entry.own.axes.end());
+    return axes;
+  }
+
+  Job base_job(const PromptEntry& entry) const {
+    Job job;
+    for (const PromptSetting& setting : source_.defaults.settings) set_job_option(job, *setting.option, setting.value);
+    for (const auto& [option, value] : flags_) set_job_option(job, *option, value);
+    for (const PromptSetting& setting : entry.own.settings) set_job_option(job, *setting.option, setting.value);
+    return job;
+  }
+
+  void expand(const PromptEntry& entry, const Job& job, const std::string& name, const std::string& suffix,
+              const std::vector<PromptAxis>& axes, size_t depth) {
+    if (depth == axes.size()) return count_out(entry, job, name, suffix);
+    const PromptAxis& axis = axes[depth];
+    for (size_t i = 0; i < axis.values.size(); ++i) {
+      Job one = job;
+      set_job_option(one, *axis.option, axis.values[i]);
+      expand(entry, one, name, suffix + "_" + json_key(*axis.option) + value_name(axis.values[i], i), axes, depth + 1);
+    }
+  }
+
+  void count_out(const PromptEntry& entry, const Job& job, const std::string& name, const std::string& suffix) {
+    const int64_t first = job.seed >= 0 ? job.seed : seed_of(name);
+    if (job.count > 1 && !job.latents.empty())
+      return mistakes_.add(entry.line, "\"latents\" makes one output, not " + std::to_string(job.count));
+    if (first > kLargestSeed - job.count + 1)
+      return mistakes_.add(entry.line,
+                           "\"seed\" plus \"count\" exceeds the largest seed " + std::to_string(kLargestSeed));
+    for (int64_t i = 0; i < job.count; ++i) {
+      const std::string end = suffix + (job.count > 1 ? "_" + std::to_string(i) : "");
+      PromptJob made{entry.line, name + end, job};
+      made.job.count = 1;
+      made.job.seed = first + i;
+      made.job.output = with_suffix(job.output, end);
+      keep(std::move(made));
+    }
+  }
+
+  void keep(PromptJob made) {
+    std::string problem;
+    safe_name(made.id, problem);
+    if (problem.empty() && !made.job.output.empty() && safe_name(made.job.output, problem) != made.job.output)
+      problem = "holds a character that some file systems refuse";
+    if (!problem.empty())
+      return mistakes_.add(
+          made.line, "the name " +
+                         shortened(nlohmann::json(made.job.output.empty() ? made.id : made.job.output).dump(), 80) +
+                         " " + problem);
+    const auto [twin, fresh] = ids_.try_emplace(in_lower_case(made.id), std::pair{made.line, made.id});
+    if (!fresh) {
+      const auto& [line, id] = twin->second;
+      return mistakes_.add(made.line, "the id \"" + made.id + "\" " +
+                                          (id == made.id ? "is used twice, first"
+                                                         : "differs from \"" + id + "\" in case alone, which is") +
+                                          " on line " + std::to_string(line));
+    }
+    jobs_.push_back(std::move(made));
+  }
+
+  const PromptSource& source_;
+  const std::vector<std::pair<const JobOption*, std::string>>& flags_;
+  Mistakes& mistakes_;
+  std::map<std::string, std::pair<int64_t, std::string>> ids_;
+  std::vector<PromptJob> jobs_;
+};
+
+}  // namespace
+
+std::string safe_name(const std::string& id, std::string& problem) {
+  problem.clear();
+  std::string name = id;
+  for (char& c : name)
+    if (static_cast<unsigned char>(c) < 32 || c == 127 || std::string_view("<>:\"\\|?*").find(c) != std::string::npos)
+      c = '_';
+  if (id.size() > kLongestPath)
+    problem = "has " + std::to_string(id.size()) + " bytes; at most " + std::to_string(kLongestPath) + " are taken";
+  else if (!id.empty() && id[0] == '/')
+    problem = "is an absolute path; outputs stay in the output folder";
+  for (size_t start = 0; start <= id.size() && problem.empty();) {
+    const size_t end = std::min(id.find_first_of("/\\", start), id.size());
+    const std::string part = id.substr(start, end - start);
+    if (part.empty())
+      problem = id.empty() ? "is empty" : "has an empty part between slashes";
+    else if (part == "..")
+      problem = "climbs out of the output folder";
+    else if (part[0] == '.')
+      problem = "has a part that begins with a dot";
+    else if (part.size() > kLongestName)
+      problem = "has a part of " + std::to_string(part.size()) + " bytes; at most " + std::to_string(kLongestName) +
+                " are taken";
+    start = end + 1;
+  }
+  return name;
+}
+
+PromptFile read_prompt_file(const std::filesystem::path& path,
+                            const std::vector<std::pair<const JobOption*, std::string>>& flags, int64_t largest) {
+  const std::string text = read_text(path, largest);
+  Mistakes mistakes;
+  check_utf8(text, mistakes);
+  mistakes.throw_if_any(path);
+  const PromptSource source = read_prompt_source(text, in_lower_case(path.extension().string()), mistakes);
+  if (mistakes.size() == 0 && source.entries.empty()) mistakes.add(1, "no prompt in the whole file");
+  PromptFile file{Expansion(source, flags, mistakes).run(), source.notes};
+  mistakes.throw_if_any(path);
+  return file;
+}
+
+}  // namespace tessera

@@ -1,0 +1,46 @@
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "batch/prompt_formats.h"
+#include "core/job.h"
+
+namespace tessera {
+
+/// One render that a prompt file asks for: count, lists and grid are expanded, job.count is 1.
+struct PromptJob {
+  int64_t line = 1;
+  std::string id;  ///< names the output: a relative path without extension, safe on any file system
+  Job job;         ///< its seed is decided; `output` is "" or a relative path of the same safety
+};
+
+struct PromptFile {
+  std::vector<PromptJob> jobs;
+  std::vector<std::string> notes;
+};
+
+/// The largest prompt file that is read, in bytes.
+constexpr int64_t kLargestPromptFile = 64 << 20;
+
+/// Reads and checks a whole prompt file; `flags` (option, value: as given to the program) win over the file's defaults
+/// and give way to what a prompt says itself. A seed that nobody gives, or -1, comes from the SHA-256 of the id, so
+/// that a file means the same pixels every time. Throws one Error with every mistake and its line: syntax, unknown keys
+/// (with the nearest), values out of range, ids that are used twice, differ in case alone, climb out of the output
+/// folder or are too long. `largest` is replaced in tests.
+PromptFile read_prompt_file(const std::filesystem::path& path,
+                            const std::vector<std::pair<const JobOption*, std::string>>& flags = {},
+                            int64_t largest = kLargestPromptFile);
+
+/// The id as a name: characters that some file systems refuse become '_'. `problem` is "" or says why the id cannot
+/// name an output.
+std::string safe_name(const std::string& id, std::string& problem);
+
+/// The JSON Schema (2020-12) of a prompt file, made from the table in core/job.h. docs/prompts.schema.json holds it.
+nlohmann::ordered_json prompt_schema();
+
+}  // namespace tessera

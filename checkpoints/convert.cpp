@@ -1,0 +1,222 @@
+#include "checkpoints/convert.h"
+
+#include <ATen/ATen.h>
+#include <unistd.h>
+
+#include <cstring>
+#include <fstream>
+
+#include "checkpoints/dit/model.h"
+#include "checkpoints/wan/layouts.h"
+#include "checkpoints/wan/model.h"
+#include "core/atomic_file.h"
+#include "core/cancel.h"
+#include "core/disk_space.h"
+#include "core/error.h"
+#include "core/paths.h"
+
+namespace tessera {
+namespace {
+
+namespace fs = std::filesystem;
+using nlohmann::json;
+
+constexpr const char* kTokenizerFiles[] = {"spiece.model", "tokenizer.json", "tokenizer_config.json",
+                                           "special_tokens_map.json"};
+
+bool is_scheduler(const Component& part) {
+  return part.name == "scheduler";
+}
+bool is_tokenizer(const Component& part) {
+  return part.name.starts_with("tokenizer");
+}
+bool is_alone(const ModelLayout& layout) {
+  return layout.name == "component";
+}
+
+/// The class of what is written; older diffusers had another name for DiT's.
+std::string written_class(const Component& part) {
+  return part.class_name == "Transformer2DModel" ? "DiTTransformer2DModel" : part.class_name;
+}
+
+/// A hidden folder beside the final one, which becomes it or goes.
+class PartFolder {
+ public:
+  explicit PartFolder(const fs::path& target) : target_(target.has_filename() ? target : target.parent_path()) {
+    std::error_code problem;
+    if (fs::symlink_status(target_, problem).type() != fs::file_type::not_found)
+      throw Error(target_.string() + " exists already; name a folder that does not");
+    part_ = target_.parent_path() / ("." + target_.filename().string() + "." + std::to_string(::getpid()) + ".part");
+    fs::create_directory(part_, problem);
+    if (problem) throw write_error(part_, problem.value());
+  }
+  ~PartFolder() {
+    std::error_code ignored;
+    fs::remove_all(part_, ignored);
+  }
+  PartFolder(const PartFolder&) = delete;
+  PartFolder& operator=(const PartFolder&) = delete;
+
+  const fs::path& path() const { return part_; }
+  void commit() {
+    std::error_code problem;
+    fs::rename(part_, target_, problem);
+    if (problem) throw write_error(target_, problem.value());
+  }
+
+ private:
+  fs::path target_, part_;
+};
+
+/// Throws when what was written differs from what was meant, saying why if it is the dtype.
+void compare(const std::string& name, const at::Tensor& source, const at::Tensor& written,
+             std::optional<at::ScalarType> dtype, const std::string& where) {
+  const at::Tensor want = (dtype && source.is_floating_point() ? source.to(*dtype) : source).contiguous();
+  const at::Tensor got = written.contiguous();
+  if (want.scalar_type() != got.scalar_type() || want.sizes() != got.sizes() ||
+      (want.nbytes() > 0 && std::memcmp(want.const_data_ptr(), got.const_data_ptr(), want.nbytes()) != 0))
+    throw Error(where + ": tensor " + name + " does not read back as it was written; is the disk sound?",
+                ExitCode::kFailed);
+  const bool overflowed = want.scalar_type() != source.scalar_type() && want.is_floating_point() &&
+                          !at::isfinite(want).all().item<bool>() && at::isfinite(source).all().item<bool>();
+  if (overflowed)
+    throw Error(where + ": tensor " + name + " has a value of " +
+                c10::str(source.abs().max().to(at::kDouble).item<double>()) + ", too large for " +
+                c10::toString(want.scalar_type()) + "; use --dtype bf16 or fp32");
+}
+
+void write_network(const Component& part, const fs::path& folder, const ConvertRequest& request) {
+  const TensorFile source = read_part(part);
+  const Component written{part.name, part.library, written_class(part), folder, {}, {}};
+  write_component(written, config_of(part, request.classifier), source.tensors(), {{"format", "pt"}}, request.dtype);
+  const TensorFile back = read_weights(written);
+  if (back.names() != source.names())
+    throw Error(back.where() + " does not read back with the names it was written with", ExitCode::kFailed);
+  for (const auto& [name, tensor] : source.tensors()) {
+    throw_if_canceled();
+    compare(name, tensor, back.at(name), request.dtype, source.where());
+  }
+}
+
+void write_json(const fs::path& path, const json& value) {
+  write_file_atomically(path, value.dump(2, ' ', false, json::error_handler_t::replace) + "\n");
+}
+
+void write_scheduler(const Component& part, const fs::path& folder) {
+  fs::create_directory(folder / part.name);
+  json config = part.config().json();
+  config["_class_name"] = part.class_name;
+  write_json(folder / part.name / "scheduler_config.json", config);
+}
+
+void copy_tokenizer(const Component& part, const fs::path& folder) {
+  const fs::path target = folder / part.name;
+  fs::create_directory(target);
+  for (const char* name : kTokenizerFiles) {
+    if (!is_file(part.folder / name)) continue;
+    std::error_code problem;
+    fs::copy_file(part.folder / name, target / name, problem);
+    if (problem) throw write_error(target / name, problem.value());
+  }
+  if (!is_file(target / "tokenizer_config.json"))
+    write_json(target / "tokenizer_config.json", {{"tokenizer_class", part.class_name}});
+}
+
+/// Keys of model_index.json that are no parts: what the model is to be used with.
+json index_options(const ModelDir& model) {
+  json options = json::object();
+  for (const auto& [key, value] : model.index.json().items())
+    if (!model.find(key)) options[key] = value;
+  return options;
+}
+
+/// What the written files will take, within a few per cent.
+int64_t expected_bytes(const std::vector<Component>& parts, std::optional<at::ScalarType> dtype) {
+  int64_t bytes = 0;
+  for (const Component& part : parts) {
+    if (is_scheduler(part) || is_tokenizer(part)) continue;
+    const TensorFile file = read_part(part);
+    for (const auto& [name, tensor] : file.tensors())
+      bytes += tensor.numel() * static_cast<int64_t>(dtype && tensor.is_floating_point() ? c10::elementSize(*dtype)
+                                                                                         : tensor.element_size());
+  }
+  return bytes;
+}
+
+int64_t folder_bytes(const fs::path& folder) {
+  int64_t bytes = 0;
+  for (const auto& entry : fs::recursive_directory_iterator(folder))
+    if (entry.is_regular_file()) bytes += static_cast<int64_t>(entry.file_size());
+  return bytes;
+}
+
+/// Opens what was written as any user will and binds the weights to the networks.
+void check_written(const ModelLayout& layout, const fs::path& folder) {
+  if (is_alone(layout)) return check_component(open_component(folder));
+  if (!layout.missing.empty()) return;
+  if (layout.model.class_name == "DiTPipeline") check_weights(open_dit_model(folder, {}));
+  if (layout.model.class_name == "WanPipeline") check_weights(open_wan_model(folder));
+}
+
+void check_options(const ModelLayout& layout, const ConvertRequest& request) {
+  const ClassifierOptions& classifier = request.classifier;
+  if ((classifier.heads || classifier.power) && !is_classifier_class(layout.model.class_name))
+    throw Error(request.input.string() +
+                " is not a classifier by itself: --heads and --focusing-factor are not for it");
+  if (is_alone(layout)) check_component(layout.model.components.front(), classifier);
+}
+
+/// Writes the part and makes it what was written.
+void write_part(Component& part, const fs::path& folder, const ConvertRequest& request) {
+  if (is_scheduler(part)) return write_scheduler(part, folder);
+  if (is_tokenizer(part)) return copy_tokenizer(part, folder);
+  write_network(part, folder / part.name, request);
+  part.class_name = written_class(part);
+}
+
+}  // namespace
+
+ModelLayout recognize_model(const fs::path& path, const DitOptions& options) {
+  if (auto dit = recognize_dit_layout(path, options)) return *std::move(dit);
+  if (!options.vae.empty() || options.block_size)
+    throw Error(path.string() + " is not a class-conditional model (DiT): --vae and --block-size are not for it");
+  if (auto wan = recognize_wan_layout(path)) return *std::move(wan);
+  if (auto component = recognize_component(path)) return *std::move(component);
+  if (is_file(path))
+    throw Error(
+        path.string() +
+        " is no network that is known by its tensors' names: want a transformer of Wan or DiT, an autoencoder of "
+        "Wan or Stable Diffusion, a UMT5 encoder, or MHLA's or FLatten's DeiT; tessera info --tensors lists them");
+  return {"diffusers", open_model_dir(path), {}};
+}
+
+ConvertResult convert_model(const ConvertRequest& request, const std::function<void(const std::string&)>& tell) {
+  const ModelLayout layout = recognize_model(request.input, request.dit);
+  if (!request.incomplete || is_alone(layout))
+    layout.require_complete(is_alone(layout) ? "" : "; --incomplete writes the parts that are there");
+  for (const auto& note : layout.notes) tell("note: " + note);
+  for (const auto& missing : layout.missing) tell("left out: " + missing);
+  check_options(layout, request);
+  PartFolder folder(request.output);
+  check_free_space(folder.path(), expected_bytes(layout.model.components, request.dtype));
+  ConvertResult result{layout.name, {}, 0};
+  std::vector<Component> written = layout.model.components;
+  for (Component& part : written) {
+    throw_if_canceled();
+    tell("writing " + part.name + " (" + part.class_name + ")");
+    if (is_alone(layout))
+      write_network(part, folder.path(), request);
+    else
+      write_part(part, folder.path(), request);
+    result.parts.push_back(part.name);
+  }
+  if (!is_alone(layout))
+    write_model_index(folder.path(), layout.model.class_name, written, index_options(layout.model));
+  tell("checking what was written");
+  check_written(layout, folder.path());
+  result.bytes = folder_bytes(folder.path());
+  folder.commit();
+  return result;
+}
+
+}  // namespace tessera

@@ -1,0 +1,229 @@
+#include "checkpoints/dit/checkpoint.h"
+
+#include <ATen/ATen.h>
+
+#include <cmath>
+
+#include "core/error.h"
+#include "models/attention/blocks.h"
+#include "weights/dit_names.h"
+#include "weights/torch_archive.h"
+
+namespace tessera {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr const char* kStateKeys[] = {"ema", "model", "state_dict"};
+
+/// A published size. Names end in the patch size, which the tensors say: "DiT-XL/2".
+struct KnownModel {
+  const char* name;
+  int64_t width, depth, heads;
+  bool original;  // of facebookresearch; the others are MHLA's variants
+};
+
+constexpr KnownModel kModels[] = {
+    {"DiT-XL/", 1152, 28, 16, true},       {"DiT-L/", 1024, 24, 16, true},
+    {"DiT-B/", 768, 12, 12, true},         {"DiT-S/", 384, 12, 6, true},
+    {"DiT-L/2-half", 1024, 12, 16, false}, {"DiT-L/2-half-small-head", 1024, 12, 8, false},
+};
+
+struct Contents {
+  TensorFile tensors;
+  ArchiveValue args;
+  std::vector<std::string> skipped;
+};
+
+bool is_safetensors(const fs::path& path) {
+  return path.extension() == ".safetensors";
+}
+
+Contents read_contents(const fs::path& path) {
+  if (!is_torch_archive(path)) return {unwrapped(read_safetensors(path)), {}, {}};
+  const TorchArchive archive = load_torch_archive(path);
+  std::string state;
+  for (const char* key : kStateKeys) {
+    const ArchiveValue* value = archive.root.find(key);
+    if (state.empty() && value != nullptr && value->entries() != nullptr && value->find("x_embedder.proj.weight"))
+      state = key;
+  }
+  const ArchiveValue* args = archive.root.find("args");
+  return {unwrapped(tensors_of(archive, state)), args ? *args : ArchiveValue(), archive.skipped};
+}
+
+/// The shape of a tensor that must be there with `dims` axes, none of them empty.
+at::IntArrayRef shape_of(const TensorFile& file, const std::string& name, int64_t dims) {
+  const at::Tensor* tensor = file.find(name);
+  if (!tensor) throw Error(file.where() + " has no tensor " + name + ", so it is no whole DiT checkpoint");
+  if (tensor->dim() != dims || tensor->numel() == 0)
+    throw Error(c10::str(file.where(), ": ", name, " must have ", dims, " axes, got ", tensor->sizes()));
+  return tensor->sizes();
+}
+
+int64_t root_of(int64_t square, const std::string& what) {
+  const auto side = static_cast<int64_t>(std::lround(std::sqrt(static_cast<double>(square))));
+  if (side * side != square) throw Error(what + " must be the square of a whole number, got " + std::to_string(square));
+  return side;
+}
+
+/// An integer field of args, or of the dict `group` in it.
+std::optional<int64_t> integer_of(const ArchiveValue& args, const std::string& key, const std::string& group = "") {
+  const ArchiveValue* from = group.empty() ? &args : args.find(group);
+  const ArchiveValue* value = from ? from->find(key) : nullptr;
+  return value ? value->integer() : std::nullopt;
+}
+
+/// What stands in the JSON file beside the checkpoint; an empty object without one.
+JsonConfig beside(const fs::path& path) {
+  const fs::path json = fs::path(path).replace_extension(".json");
+  std::error_code ignored;
+  if (!fs::is_regular_file(json, ignored)) return {nlohmann::json::object(), json.string()};
+  JsonConfig config = JsonConfig::read(json);
+  config.reject_unknown({"num_heads", "block_size", "position_order", "num_classes", "id2label"});
+  return config;
+}
+
+std::optional<int64_t> positive_in(const JsonConfig& json, const std::string& key) {
+  if (!json.has(key)) return std::nullopt;
+  const int64_t value = json.integer(key);
+  if (value < 1) json.fail(key, "must be positive");
+  return value;
+}
+
+std::optional<int64_t> published_heads(const DitConfig& config, int64_t width, const ArchiveValue& args) {
+  const ArchiveValue* model = args.find("model");
+  const std::string* name = model ? model->text() : nullptr;
+  for (const KnownModel& known : kModels) {
+    if (known.width != width || known.depth != config.num_layers) continue;
+    const bool named =
+        name && (known.original ? name->rfind(known.name, 0) == 0 && name->find('-', 4) == std::string::npos
+                                : *name == known.name);
+    if (named || (known.original && !name)) return known.heads;
+  }
+  return std::nullopt;
+}
+
+void read_heads(DitConfig& config, int64_t width, const Contents& contents, const JsonConfig& json) {
+  std::optional<int64_t> heads = positive_in(json, "num_heads");
+  if (!heads) heads = integer_of(contents.args, "num_heads");
+  if (!heads) heads = published_heads(config, width, contents.args);
+  const std::string what = contents.tensors.where() + " has " + std::to_string(config.num_layers) +
+                           " layers of width " + std::to_string(width);
+  if (!heads)
+    throw Error(what +
+                ", which is none of DiT-S, B, L and XL, and its tensors do not say how many heads it has: write " +
+                "{\"num_heads\": N} to " + json.where());
+  if (*heads < 1 || width % *heads != 0)
+    throw Error(what + ", which do not divide into " + std::to_string(*heads) + " heads");
+  config.num_attention_heads = *heads;
+  config.attention_head_dim = width / *heads;
+}
+
+void check_block_size(int64_t found, const std::optional<int64_t>& said, const std::string& who,
+                      const std::string& where) {
+  if (said && *said != found)
+    throw Error(where + ": its mixing matrix is for blocks of " + std::to_string(found) + " tokens, " + who + " says " +
+                std::to_string(*said));
+}
+
+void read_mhla(DitConfig& config, const Contents& contents, const JsonConfig& json,
+               const std::optional<int64_t>& block_size) {
+  const TensorFile& file = contents.tensors;
+  const std::string mixing = "blocks.0.attn.piece_attn.conv.weight";
+  const int64_t blocks = root_of(shape_of(file, mixing, 4)[0], file.where() + ": the number of blocks of " + mixing);
+  const int64_t grid = config.grid();
+  if (grid % blocks != 0)
+    throw Error(c10::str(file.where(), ": ", mixing, " is for ", blocks, "x", blocks,
+                         " blocks, which do not divide a picture of ", grid, "x", grid, " tokens"));
+  const int64_t tokens = (grid / blocks) * (grid / blocks);
+  check_block_size(tokens, block_size, "--block-size", file.where());
+  check_block_size(tokens, positive_in(json, "block_size"), json.where(), file.where());
+  check_block_size(tokens, integer_of(contents.args, "block_size", "model_kwargs"), "args.model_kwargs", file.where());
+  config.attention.kind = AttentionKind::kMhla;
+  config.attention.block_layout = {1, blocks, blocks};
+  config.attention.lepe = true;
+  config.attention.normalizer = Normalizer::kProducts;
+  config.attention.qk_norm = file.find("blocks.0.attn.q_norm.weight") != nullptr;
+}
+
+void read_classes(DitConfig& config, int64_t rows, const Contents& contents, const JsonConfig& json) {
+  std::optional<int64_t> classes = positive_in(json, "num_classes");
+  if (!classes) classes = integer_of(contents.args, "num_classes");
+  config.num_embeds_ada_norm = classes.value_or(rows - 1);
+  config.null_class = config.num_embeds_ada_norm == rows - 1;
+  if (config.num_embeds_ada_norm < 1 || config.labels() != rows)
+    throw Error(contents.tensors.where() + ": its label table has " + std::to_string(rows) +
+                " rows, which do not fit " + std::to_string(config.num_embeds_ada_norm) + " classes and one for none");
+}
+
+}  // namespace
+
+bool is_dit_checkpoint(const fs::path& path) {
+  std::error_code ignored;
+  if (!fs::is_regular_file(path, ignored)) return false;
+  if (!is_torch_archive(path) && !is_safetensors(path)) return false;
+  if (is_safetensors(path)) return has_original_dit_names(unwrapped(read_safetensors(path)));
+  const TorchArchive archive = load_torch_archive(path);
+  const auto holds = [](const ArchiveValue* value) { return value && value->find("x_embedder.proj.weight"); };
+  for (const char* key : kStateKeys)
+    if (holds(archive.root.find(key))) return true;
+  return holds(&archive.root);
+}
+
+DitCheckpoint describe_dit(const TensorFile& file, const ArchiveValue& args, const JsonConfig& json,
+                           const std::optional<int64_t>& block_size) {
+  const Contents contents{file, args, {}};
+  DitCheckpoint checkpoint;
+  DitConfig& config = checkpoint.config;
+  const at::IntArrayRef patch = shape_of(file, "x_embedder.proj.weight", 4);  // [C, in, p, p]
+  const int64_t width = patch[0];
+  config.in_channels = patch[1];
+  config.patch_size = patch[2];
+  config.num_layers = original_dit_layers(file);
+  if (config.num_layers == 0) shape_of(file, "blocks.0.mlp.fc1.weight", 2);
+  const int64_t tokens = shape_of(file, "pos_embed", 3)[1];
+  config.sample_size = root_of(tokens, file.where() + ": the number of tokens of pos_embed") * config.patch_size;
+  config.out_channels = shape_of(file, "final_layer.linear.weight", 2)[0] / (config.patch_size * config.patch_size);
+  if (config.out_channels != config.in_channels && !config.learns_variance())
+    throw Error(file.where() + ": it predicts " + std::to_string(config.out_channels) + " channels from " +
+                std::to_string(config.in_channels) + ", want as many or, with a learned variance, twice as many");
+  config.mlp_ratio = static_cast<double>(shape_of(file, "blocks.0.mlp.fc1.weight", 2)[0]) / static_cast<double>(width);
+  read_classes(config, shape_of(file, "y_embedder.embedding_table.weight", 2)[0], contents, json);
+  read_heads(config, width, contents, json);
+  config.norm_eps = 1e-6;
+  config.downscale_freq_shift = 0;
+  config.position_embedding = true;
+  const bool mhla = file.find("blocks.0.attn.piece_attn.conv.weight") != nullptr;
+  config.attention_bias = file.find(mhla ? "blocks.0.attn.to_qkv.bias" : "blocks.0.attn.qkv.bias") != nullptr;
+  if (mhla) read_mhla(config, contents, json, block_size);
+  if (!mhla && (block_size || json.has("block_size")))
+    throw Error(file.where() + " has softmax attention, so it has no blocks: leave --block-size out");
+  const std::string order = json.text("position_order", "raster");
+  if (order != "raster" && order != "blocks") json.fail("position_order", "must be raster or blocks");
+  checkpoint.block_positions = order == "blocks";
+  if (checkpoint.block_positions && !mhla)
+    json.fail("position_order", "must be raster: softmax attention has no blocks");
+  if (json.has("id2label")) checkpoint.class_names = json.object("id2label").json();
+  return checkpoint;
+}
+
+DitCheckpoint read_dit_checkpoint(const fs::path& path, const std::optional<int64_t>& block_size) {
+  const Contents contents = read_contents(path);
+  DitCheckpoint checkpoint = describe_dit(contents.tensors, contents.args, beside(path), block_size);
+  if (!contents.skipped.empty()) {
+    std::string classes;
+    for (const std::string& name : contents.skipped) classes += (classes.empty() ? "" : ", ") + name;
+    checkpoint.notes.push_back(path.string() + ": Python objects were not made, their plain data were read (" +
+                               classes + ")");
+  }
+  return checkpoint;
+}
+
+at::Tensor block_order(const DitConfig& config) {
+  const int64_t grid = config.grid();
+  const BlockGrid cut = cut_into_blocks(config.attention, {1, grid, grid});
+  return group_blocks(at::arange(grid * grid, at::kDouble).view({1, -1, 1}), 1, cut).flatten().to(at::kLong);
+}
+
+}  // namespace tessera

@@ -1,0 +1,285 @@
+#include "checkpoints/wan/layouts.h"
+
+#include <algorithm>
+
+#include "checkpoints/wan/configs.h"
+#include "checkpoints/wan/mhla_settings.h"
+#include "core/error.h"
+#include "core/paths.h"
+#include "weights/names.h"
+
+namespace tessera {
+namespace {
+
+namespace fs = std::filesystem;
+using nlohmann::json;
+
+constexpr const char* kVaeNames[] = {"Wan2.1_VAE.pth", "Wan2.1_VAE.safetensors"};
+constexpr const char* kTextNames[] = {"models_t5_umt5-xxl-enc-bf16.pth", "models_t5_umt5-xxl-enc-bf16.safetensors"};
+constexpr const char* kTokenizerFolder = "google/umt5-xxl";
+constexpr const char* kWeightKinds[] = {".safetensors", ".pth", ".pt", ".bin", ".ckpt"};
+constexpr const char* kReleases[] = {"Wan2.1-T2V-1.3B", "Wan2.1-T2V-14B", "Wan2.1-T2V-1.3B-Diffusers",
+                                     "Wan2.1-T2V-14B-Diffusers"};
+constexpr int kFoldersAbove = 3;
+
+template <size_t N>
+std::optional<fs::path> first_file(const fs::path& folder, const char* const (&names)[N]) {
+  for (const char* name : names)
+    if (is_file(folder / name)) return folder / name;
+  return std::nullopt;
+}
+
+bool is_weights(const fs::path& path) {
+  const std::string kind = path.extension().string();
+  return std::find(std::begin(kWeightKinds), std::end(kWeightKinds), kind) != std::end(kWeightKinds);
+}
+
+std::vector<fs::path> entries(const fs::path& folder) {
+  std::vector<fs::path> paths;
+  std::error_code problem;
+  for (auto entry = fs::directory_iterator(folder, problem); !problem && entry != fs::directory_iterator();
+       entry.increment(problem))
+    paths.push_back(entry->path());
+  std::sort(paths.begin(), paths.end());
+  return paths;
+}
+
+/// `folder` and those above it, nearest first.
+std::vector<fs::path> with_folders_above(const fs::path& folder) {
+  std::error_code ignored;
+  std::vector<fs::path> folders{folder};
+  fs::path above = fs::absolute(folder, ignored).lexically_normal();
+  if (!above.has_filename()) above = above.parent_path();
+  for (int i = 0; i < kFoldersAbove && above.has_relative_path(); ++i) folders.push_back(above = above.parent_path());
+  return folders;
+}
+
+/// Where the transformer's weights may lie in a folder that is not a pipeline directory.
+struct TransformerFiles {
+  bool named_by_diffusers = false;  ///< diffusion_pytorch_model or model, in shards or not
+  std::vector<fs::path> others;     ///< weights that are not a known autoencoder, text or image encoder
+};
+
+TransformerFiles transformer_files(const fs::path& folder) {
+  TransformerFiles found;
+  for (const fs::path& path : entries(folder)) {
+    const std::string name = path.filename().string();
+    if (name.starts_with("diffusion_pytorch_model") || name.starts_with("model.safetensors"))
+      found.named_by_diffusers = true;
+    const bool other_part = name.starts_with("Wan2.") || name.starts_with("models_") || name.starts_with("model-0");
+    if (is_file(path) && is_weights(path) && !other_part) found.others.push_back(path);
+  }
+  return found;
+}
+
+bool is_wan_transformer(const TensorFile& ours) {
+  const at::Tensor* patch = ours.find("patch_embedding.weight");
+  return patch && patch->dim() == 5 && ours.find("condition_embedder.time_proj.weight");
+}
+
+Component transformer_part(const fs::path& folder) {
+  return {"transformer", "diffusers", "WanTransformer3DModel", folder, {}, {}};
+}
+
+/// Builds a layout part by part.
+struct Builder {
+  ModelLayout layout;
+  json defaults = json::object(), large_defaults = json::object();
+
+  explicit Builder(const fs::path& path)
+      : layout{"wan", {path, "WanPipeline", {json::object(), path.string()}, {}}, {}} {}
+
+  const Component* find(const std::string& name) const { return layout.model.find(name); }
+  void add(Component part) { layout.model.components.push_back(std::move(part)); }
+
+  /// A network in one file: its config is in its shapes. A damaged file counts as missing.
+  void add_network(const std::string& name, const std::string& class_name, const fs::path& file,
+                   JsonConfig (*config_of)(const TensorFile&)) {
+    try {
+      const std::string library = name == "vae" ? "diffusers" : "transformers";
+      const JsonConfig config = config_of(with_our_names(read_tensors(file), class_name));
+      add({name, library, class_name, file.parent_path(), {file}, config});
+    } catch (const Error& e) {
+      layout.missing.emplace_back(e.what());
+    }
+  }
+
+  /// Takes from a Wan release, or from a pipeline directory, the parts that are not there yet.
+  void take_parts(const fs::path& folder) {
+    if (is_file(folder / "model_index.json")) {
+      const ModelDir model = open_model_dir(folder);
+      for (const char* name : {"text_encoder", "tokenizer", "vae"})
+        if (const Component* part = model.find(name); part && !find(name)) add(*part);
+      return;
+    }
+    if (const auto file = first_file(folder, kTextNames); file && !find("text_encoder"))
+      add_network("text_encoder", "UMT5EncoderModel", *file, text_encoder_config_of);
+    if (is_file(folder / kTokenizerFolder / "spiece.model") && !find("tokenizer"))
+      add({"tokenizer", "transformers", "T5Tokenizer", folder / kTokenizerFolder, {}, {}});
+    if (const auto file = first_file(folder, kVaeNames); file && !find("vae"))
+      add_network("vae", "AutoencoderKLWan", *file, vae_config_of);
+  }
+
+  bool has_all_parts() const { return find("text_encoder") && find("tokenizer") && find("vae"); }
+
+  void list_missing_parts(const fs::path& folder) {
+    const auto say = [&](const std::string& part, const std::string& file) {
+      layout.missing.push_back("no " + part + ": want " + (folder / file).string());
+    };
+    if (!find("text_encoder") && !first_file(folder, kTextNames)) say("text encoder", kTextNames[0]);
+    if (!find("vae") && !first_file(folder, kVaeNames)) say("autoencoder", kVaeNames[0]);
+    if (find("tokenizer")) return;
+    say("tokenizer", std::string(kTokenizerFolder) + "/spiece.model");
+    if (is_file(folder / kTokenizerFolder / "tokenizer.json"))
+      layout.missing.back() += " (the tokenizer.json there is not read; google/umt5-xxl on the hub has spiece.model)";
+  }
+
+  ModelLayout finish(const std::string& scheduler_class, double flow_shift) {
+    const fs::path& path = layout.model.path;
+    const std::string where = path.string() + " (scheduler of this layout)";
+    add({"scheduler",
+         "diffusers",
+         scheduler_class,
+         path,
+         {},
+         wan_scheduler_config(scheduler_class, flow_shift, where)});
+    json index = {{"_class_name", "WanPipeline"},
+                  {"generation_defaults", defaults},
+                  {"generation_defaults_720p", large_defaults}};
+    for (const Component& part : layout.model.components) index[part.name] = {part.library, part.class_name};
+    layout.model.index = JsonConfig(index, path.string());
+    return std::move(layout);
+  }
+};
+
+/// Folders that may be a Wan release beside a checkpoint in `folder`, nearest first.
+std::vector<fs::path> release_candidates(const fs::path& folder, const MhlaSettings& settings) {
+  std::vector<fs::path> candidates{folder};
+  std::vector<fs::path> roots = with_folders_above(folder);
+  roots.emplace_back(".");
+  for (const fs::path& part : settings.parts)
+    for (const fs::path& root : roots) candidates.push_back((root / part).parent_path());
+  for (const fs::path& place : {folder, folder / "pretrained_models"})
+    for (const fs::path& path : entries(place))
+      if (is_folder(path)) candidates.push_back(path);
+  for (const fs::path& root : with_folders_above(folder))
+    for (const char* release : kReleases) {
+      candidates.push_back(root / release);
+      candidates.push_back(root / "pretrained_models" / release);
+    }
+  return candidates;
+}
+
+bool holds_parts(const fs::path& folder) {
+  return is_file(folder / "model_index.json") || first_file(folder, kVaeNames) || first_file(folder, kTextNames);
+}
+
+void take_parts_nearby(Builder& builder, const fs::path& folder, const MhlaSettings& settings) {
+  for (const fs::path& candidate : release_candidates(folder, settings))
+    if (!builder.has_all_parts() && holds_parts(candidate)) builder.take_parts(candidate);
+  const size_t damaged = builder.layout.missing.size();
+  builder.list_missing_parts(folder);
+  if (builder.layout.missing.size() > damaged)
+    builder.layout.missing.push_back("these parts may also lie in a folder of Wan's release, such as " +
+                                     (folder / kReleases[0]).string());
+}
+
+ModelLayout mhla_layout(Builder builder, Component transformer, const TensorFile& tensors) {
+  const fs::path folder = transformer.folder;
+  JsonConfig config = transformer_config_of(tensors);
+  const MhlaSettings settings = find_mhla_settings(tensors, config, with_folders_above(folder));
+  json complete = config.json();
+  complete["attention"] = settings.attention;
+  transformer.settings = JsonConfig(complete, tensors.where());
+  builder.layout.name = "wan-mhla";
+  builder.add(std::move(transformer));
+  // The project's inference program: DPM-Solver++ of order 2, 50 steps, guidance 3, 800x480.
+  builder.defaults = {{"width", 800}, {"height", 480},    {"frames", 81},
+                      {"steps", 50},  {"cfg_scale", 3.0}, {"flow_shift", 3.0}};
+  builder.defaults.update(settings.defaults);
+  take_parts_nearby(builder, folder, settings);
+  const json& shift = builder.defaults.at("flow_shift");
+  return builder.finish("DPMSolverMultistepScheduler", shift.is_number() ? shift.get<double>() : 3.0);
+}
+
+/// A transformer with softmax attention: the release's own folder, or one file.
+ModelLayout softmax_layout(Builder builder, Component transformer, const std::optional<TensorFile>& tensors) {
+  const fs::path folder = transformer.folder;
+  const fs::path own = folder / "config.json";
+  if (tensors) {
+    const JsonConfig config = is_file(own) ? JsonConfig::read(own) : JsonConfig(json::object(), own.string());
+    transformer.settings = config.has("dim") ? diffusers_transformer_config(config)
+                           : config.text("_class_name", "") == transformer.class_name ? config
+                                                                                      : transformer_config_of(*tensors);
+    builder.add(std::move(transformer));
+  }
+  take_parts_nearby(builder, folder, {});
+  builder.defaults = {{"flow_shift", 3.0}};  // Wan's README: 3.0 for 480p, 5.0 for 720p
+  builder.large_defaults = {{"flow_shift", 5.0}};
+  return builder.finish("UniPCMultistepScheduler", 3.0);
+}
+
+void refuse_other_wans(const fs::path& folder) {
+  for (const char* name : {"low_noise_model", "high_noise_model", "Wan2.2_VAE.pth"}) {
+    std::error_code ignored;
+    if (fs::exists(folder / name, ignored))
+      throw Error(folder.string() + " holds " + name + ": it is Wan 2.2, which is not supported; want Wan 2.1");
+  }
+  if (!is_file(folder / "config.json")) return;
+  const JsonConfig config = JsonConfig::read(folder / "config.json");
+  if (config.has("model_type") && config.has("dim")) diffusers_transformer_config(config);
+}
+
+bool is_release_folder(const fs::path& folder) {
+  if (first_file(folder, kVaeNames) || first_file(folder, kTextNames)) return true;
+  if (!is_file(folder / "config.json")) return false;
+  const JsonConfig config = JsonConfig::read(folder / "config.json");
+  return config.has("model_type") && config.has("dim") && config.has("num_heads");
+}
+
+std::optional<ModelLayout> recognize_file(const fs::path& path) {
+  if (!is_weights(path)) return std::nullopt;
+  const TensorFile tensors = with_our_names(read_tensors(path), "WanTransformer3DModel");
+  if (!is_wan_transformer(tensors)) return std::nullopt;
+  Component transformer = transformer_part(path.has_parent_path() ? path.parent_path() : fs::path("."));
+  transformer.files = {path};
+  return has_mhla_layers(tensors) ? mhla_layout(Builder(path), transformer, tensors)
+                                  : softmax_layout(Builder(path), transformer, tensors);
+}
+
+std::optional<ModelLayout> recognize_folder(const fs::path& folder) {
+  if (is_file(folder / "model_index.json")) return std::nullopt;
+  const bool release = is_release_folder(folder);
+  if (release) refuse_other_wans(folder);
+  const TransformerFiles files = transformer_files(folder);
+  Component transformer = transformer_part(folder);
+  if (!files.named_by_diffusers && files.others.size() == 1) transformer.files = files.others;
+  Builder builder(folder);
+  std::optional<TensorFile> tensors;
+  try {
+    if (files.named_by_diffusers || !transformer.files.empty())
+      tensors = with_our_names(read_weights(transformer), transformer.class_name);
+  } catch (const Error& e) {
+    if (!release) throw;
+    builder.layout.missing.emplace_back(e.what());
+  }
+  if (tensors && !is_wan_transformer(*tensors)) tensors.reset();
+  if (!release && !tensors) return std::nullopt;
+  const bool ours = tensors && !release && is_file(folder / "config.json") &&
+                    JsonConfig::read(folder / "config.json").has("_class_name");
+  if (ours) return std::nullopt;  // one component of a pipeline directory
+  if (tensors && has_mhla_layers(*tensors)) return mhla_layout(std::move(builder), std::move(transformer), *tensors);
+  if (!tensors && builder.layout.missing.empty())
+    builder.layout.missing.push_back(
+        "no transformer: want " + (folder / "diffusion_pytorch_model.safetensors").string() +
+        (files.others.size() > 1 ? "; the folder holds several other weights: name one" : ""));
+  return softmax_layout(std::move(builder), std::move(transformer), tensors);
+}
+
+}  // namespace
+
+std::optional<ModelLayout> recognize_wan_layout(const fs::path& path) {
+  return is_folder(path) ? recognize_folder(path) : is_file(path) ? recognize_file(path) : std::nullopt;
+}
+
+}  // namespace tessera

@@ -1,0 +1,108 @@
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+#include <cstring>
+
+#include "kernels/bfloat16_bits.h"
+
+// Sixteen lanes through the compiler's vector extension, for kernels that are compiled once for each instruction set
+// and chosen at run time, because the program itself is built for any x86-64. Include in kernel .cpp files only.
+#pragma GCC diagnostic ignored "-Wpsabi"
+#define TESSERA_INLINE [[gnu::always_inline]] inline
+#define TESSERA_UNROLL _Pragma("GCC unroll 16")
+// For functions written in AVX-512's own intrinsics.
+#define TESSERA_FLOAT_CODE [[gnu::target("avx512f,avx512bw,avx512dq,avx512vl,fma")]]
+#define TESSERA_BFLOAT16_CODE [[gnu::target("avx512f,avx512bw,avx512dq,avx512vl,fma,avx512bf16")]]
+
+namespace tessera {
+
+namespace simd {
+
+constexpr int64_t kLanes = 16;
+using Floats = float __attribute__((vector_size(4 * kLanes)));
+using Words = uint32_t __attribute__((vector_size(4 * kLanes)));
+using Ints = int32_t __attribute__((vector_size(4 * kLanes)));
+using Halves = uint16_t __attribute__((vector_size(2 * kLanes)));
+
+/// The first `count` values from memory, zeros beyond; `count` may exceed kLanes.
+TESSERA_INLINE Floats load(const float* from, int64_t count) {
+  Floats out{};
+  if (count >= kLanes)
+    std::memcpy(&out, from, sizeof(out));
+  else
+    std::memcpy(&out, from, static_cast<size_t>(count) * sizeof(float));
+  return out;
+}
+
+TESSERA_INLINE Floats load(const Bfloat16Bits* from, int64_t count) {
+  Halves halves{};
+  if (count >= kLanes)
+    std::memcpy(&halves, from, sizeof(halves));
+  else
+    std::memcpy(&halves, from, static_cast<size_t>(count) * sizeof(uint16_t));
+  return reinterpret_cast<Floats>(__builtin_convertvector(halves, Words) << 16);
+}
+
+TESSERA_INLINE void store(Floats value, float* to, int64_t count) {
+  if (count >= kLanes)
+    std::memcpy(to, &value, sizeof(value));
+  else
+    std::memcpy(to, &value, static_cast<size_t>(count) * sizeof(float));
+}
+
+/// Rounds to nearest even. A NaN whose payload would vanish stays a NaN.
+TESSERA_INLINE void store(Floats value, Bfloat16Bits* to, int64_t count) {
+  const Words bits = reinterpret_cast<Words>(value);
+  const Words rounded = (bits + 0x7fff + ((bits >> 16) & 1)) >> 16;
+  const Words is_number = reinterpret_cast<Words>(value == value);
+  const Halves halves = __builtin_convertvector((rounded & is_number) | (0x7fc0 & ~is_number), Halves);
+  if (count >= kLanes)
+    std::memcpy(to, &halves, sizeof(halves));
+  else
+    std::memcpy(to, &halves, static_cast<size_t>(count) * sizeof(uint16_t));
+}
+
+TESSERA_INLINE float sum(Floats value) {
+  float parts[kLanes];
+  std::memcpy(parts, &value, sizeof(parts));
+  for (int64_t width = kLanes / 2; width > 0; width /= 2)
+    for (int64_t i = 0; i < width; ++i) parts[i] += parts[i + width];
+  return parts[0];
+}
+
+/// Neighboring lanes exchanged: 1, 0, 3, 2, ...
+TESSERA_INLINE Floats swap_pairs(Floats value) {
+  return __builtin_shuffle(value, Ints{1, 0, 3, 2, 5, 4, 7, 6, 9, 8, 11, 10, 13, 12, 15, 14});
+}
+
+/// 1 / (1 + exp(-x)), exp by the classical reduction to |r| <= ln 2 / 2 and a polynomial of degree 6 (error 1e-7).
+TESSERA_INLINE Floats sigmoid(Floats x) {
+  Floats t = -x;
+  t = t < -87.0f ? Floats{} - 87.0f : t;
+  t = t > 87.0f ? Floats{} + 87.0f : t;
+  constexpr float kRound = 12582912.0f;  // 1.5 * 2^23: adding it rounds to a whole number
+  const Floats whole = (t * 1.44269504f + kRound) - kRound;
+  const Floats r = (t - whole * 0.693359375f) + whole * 2.12194440e-4f;
+  Floats p = r * (1.0f / 720) + 1.0f / 120;
+  p = p * r + 1.0f / 24;
+  p = p * r + 1.0f / 6;
+  p = p * r + 0.5f;
+  p = p * r + 1.0f;
+  p = p * r + 1.0f;
+  const Floats power = reinterpret_cast<Floats>((__builtin_convertvector(whole, Ints) + 127) << 23);
+  return 1.0f / (1.0f + p * power);
+}
+
+#if defined(__x86_64__)
+inline bool has_avx2() {
+  return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+}
+inline bool has_avx512() {
+  return has_avx2() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+         __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
+}
+#endif
+
+}  // namespace simd
+}  // namespace tessera

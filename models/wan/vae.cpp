@@ -1,0 +1,300 @@
+#include "models/wan/vae.h"
+
+#include <ATen/ATen.h>
+
+#include <algorithm>
+#include <cmath>
+
+namespace tessera {
+namespace {
+
+const std::vector<double> kWan21Mean{-0.7571, -0.7089, -0.9113, 0.1075,  -0.1745, 0.9653,  -0.1517, 1.5508,
+                                     0.4134,  -0.0715, 0.5517,  -0.3632, -0.1922, -0.9497, 0.2503,  -0.2921};
+const std::vector<double> kWan21Std{2.8184, 1.4541, 2.3275, 2.6558, 1.2196, 1.7708, 2.6052, 2.0743,
+                                    3.2687, 2.1526, 2.8652, 1.5579, 1.6382, 1.1253, 2.8251, 1.9160};
+
+void require(const JsonConfig& json, const std::string& key, bool good, const std::string& problem) {
+  if (!good) json.fail(key, problem);
+}
+
+std::vector<double> latent_statistics(const JsonConfig& json, const std::string& key, int64_t z_dim,
+                                      const std::vector<double>& wan21, double otherwise) {
+  if (!json.has(key)) return z_dim == 16 ? wan21 : std::vector<double>(static_cast<size_t>(z_dim), otherwise);
+  std::vector<double> values = json.numbers(key);
+  require(json, key, static_cast<int64_t>(values.size()) == z_dim,
+          "must hold z_dim = " + std::to_string(z_dim) + " numbers");
+  return values;
+}
+
+void check_channels(const WanVaeConfig& config, const JsonConfig& json) {
+  const int64_t patch = config.patch_size * config.patch_size;
+  require(json, "base_dim", config.base_dim >= 1, "must be at least 1");
+  require(json, "decoder_base_dim", config.decoder_base_dim >= 1, "must be at least 1");
+  require(json, "z_dim", config.z_dim >= 1, "must be at least 1");
+  require(json, "patch_size", config.patch_size >= 1, "must be at least 1");
+  require(json, "num_res_blocks", config.num_res_blocks >= 1, "must be at least 1");
+  require(json, "in_channels", config.in_channels >= patch && config.in_channels % patch == 0,
+          "must be a multiple of patch_size squared = " + std::to_string(patch));
+  require(json, "out_channels", config.out_channels == config.in_channels,
+          "must equal in_channels = " + std::to_string(config.in_channels));
+}
+
+}  // namespace
+
+WanVaeConfig WanVaeConfig::from_json(const JsonConfig& json) {
+  WanVaeConfig config;
+  require(json, "is_residual", !json.boolean("is_residual", false),
+          "must be false: the residual autoencoder of Wan 2.2 is not supported");
+  config.base_dim = json.integer("base_dim", config.base_dim);
+  config.decoder_base_dim = json.integer("decoder_base_dim", config.base_dim);
+  config.z_dim = json.integer("z_dim", config.z_dim);
+  config.dim_mult = json.integers("dim_mult", config.dim_mult);
+  config.num_res_blocks = json.integer("num_res_blocks", config.num_res_blocks);
+  if (json.has("attn_scales")) config.attn_scales = json.numbers("attn_scales");
+  config.temperal_downsample = json.booleans("temperal_downsample", config.temperal_downsample);
+  config.in_channels = json.integer("in_channels", config.in_channels);
+  config.out_channels = json.integer("out_channels", config.out_channels);
+  config.patch_size = json.integer("patch_size", config.patch_size);
+  check_channels(config, json);
+  const auto positive = [](int64_t value) { return value >= 1; };
+  require(json, "dim_mult",
+          !config.dim_mult.empty() && std::all_of(config.dim_mult.begin(), config.dim_mult.end(), positive),
+          "must hold positive whole numbers");
+  require(json, "temperal_downsample", config.temperal_downsample.size() + 1 == config.dim_mult.size(),
+          "must hold one value fewer than dim_mult, " + std::to_string(config.dim_mult.size() - 1));
+  config.latents_mean = latent_statistics(json, "latents_mean", config.z_dim, kWan21Mean, 0.0);
+  config.latents_std = latent_statistics(json, "latents_std", config.z_dim, kWan21Std, 1.0);
+  require(json, "latents_std",
+          std::all_of(config.latents_std.begin(), config.latents_std.end(), [](double s) { return s > 0; }),
+          "must hold positive numbers");
+  return config;
+}
+
+int64_t WanVaeConfig::spatial_stride() const {
+  return patch_size << (dim_mult.size() - 1);
+}
+
+int64_t WanVaeConfig::temporal_stride() const {
+  return int64_t{1} << std::count(temperal_downsample.begin(), temperal_downsample.end(), true);
+}
+
+namespace {
+
+/// The first `z` rows of [2 z, C, 3, 3, 3] get a deviation that gives means of deviation 2; the rows of the
+/// log-variance are zero.
+Init moment_rows(int64_t channels, int64_t z) {
+  // A SiLU of unit normals has mean square 0.36.
+  Init init = Init::normal(2.0 / std::sqrt(0.36 * 9.0 * static_cast<double>(channels)));
+  init.adjust = [z](at::Tensor& weight) {
+    weight.slice(2, 0, 2).zero_();
+    weight.slice(0, z).zero_();
+  };
+  return init;
+}
+
+Init identity(int64_t channels) {
+  return Init::of([channels] { return at::eye(channels).view({channels, channels, 1, 1, 1}); });
+}
+
+void mid_params(ParamList& out, const std::string& prefix, WanResidualBlock& first, WanFrameAttention& attention,
+                WanResidualBlock& last) {
+  first.params(out, prefix + "resnets.0.");
+  attention.params(out, prefix + "attentions.0.");
+  last.params(out, prefix + "resnets.1.");
+}
+
+}  // namespace
+
+WanVaeEncoder::WanVaeEncoder(const WanVaeConfig& config)
+    : mid_in(config.base_dim * config.dim_mult.back(), config.base_dim * config.dim_mult.back()),
+      mid_out(mid_in),
+      mid_attention(mid_in.in) {
+  int64_t width = config.base_dim;
+  double scale = 1.0;
+  for (size_t level = 0; level < config.dim_mult.size(); ++level) {
+    const int64_t out = config.base_dim * config.dim_mult[level];
+    for (int64_t i = 0; i < config.num_res_blocks; ++i) {
+      down_blocks.emplace_back(WanResidualBlock(width, out));
+      width = out;
+      if (std::find(config.attn_scales.begin(), config.attn_scales.end(), scale) != config.attn_scales.end())
+        down_blocks.emplace_back(WanFrameAttention(width));
+    }
+    if (level + 1 == config.dim_mult.size()) continue;
+    down_blocks.emplace_back(WanDownsample(width, config.temperal_downsample[level]));
+    scale /= 2;
+  }
+}
+
+void WanVaeEncoder::params(ParamList& out, const std::string& prefix, const WanVaeConfig& config) {
+  const int64_t width = mid_in.in;
+  conv_in.params(out, prefix + "conv_in.", config.in_channels, config.base_dim, 3, 3, 1.0);
+  for (size_t i = 0; i < down_blocks.size(); ++i)
+    std::visit([&](auto& layer) { layer.params(out, prefix + "down_blocks." + std::to_string(i) + "."); },
+               down_blocks[i]);
+  mid_params(out, prefix + "mid_block.", mid_in, mid_attention, mid_out);
+  norm_out.params(out, prefix + "norm_out.", width, 4);
+  conv_out.params(out, prefix + "conv_out.", width, 2 * config.z_dim, 3, 3, moment_rows(width, config.z_dim));
+}
+
+at::Tensor WanVaeEncoder::operator()(const at::Tensor& x, CausalCache* cache) const {
+  at::Tensor h = conv_in(x, cache);
+  for (const Layer& layer : down_blocks) h = std::visit([&](const auto& l) { return l(h, cache); }, layer);
+  h = mid_out(mid_attention(mid_in(h, cache), cache), cache);
+  return conv_out(norm_out.silu(h), cache);
+}
+
+WanVaeDecoder::WanVaeDecoder(const WanVaeConfig& config)
+    : mid_in(config.decoder_base_dim * config.dim_mult.back(), config.decoder_base_dim * config.dim_mult.back()),
+      mid_out(mid_in),
+      mid_attention(mid_in.in) {
+  int64_t width = mid_in.in;
+  const size_t levels = config.dim_mult.size();
+  for (size_t level = 0; level < levels; ++level) {
+    const int64_t out = config.decoder_base_dim * config.dim_mult[levels - 1 - level];
+    UpBlock block;
+    for (int64_t i = 0; i <= config.num_res_blocks; ++i) {
+      block.resnets.emplace_back(width, out);
+      width = out;
+    }
+    if (level + 1 < levels) {
+      block.upsamplers.emplace_back(width, config.temperal_downsample[levels - 2 - level]);
+      width /= 2;
+    }
+    up_blocks.push_back(std::move(block));
+  }
+}
+
+void WanVaeDecoder::params(ParamList& out, const std::string& prefix, const WanVaeConfig& config) {
+  conv_in.params(out, prefix + "conv_in.", config.z_dim, mid_in.in, 3, 3, 1.0);
+  mid_params(out, prefix + "mid_block.", mid_in, mid_attention, mid_out);
+  for (size_t i = 0; i < up_blocks.size(); ++i) {
+    const std::string block = prefix + "up_blocks." + std::to_string(i) + ".";
+    for (size_t j = 0; j < up_blocks[i].resnets.size(); ++j)
+      up_blocks[i].resnets[j].params(out, block + "resnets." + std::to_string(j) + ".");
+    for (WanUpsample& upsampler : up_blocks[i].upsamplers) upsampler.params(out, block + "upsamplers.0.");
+  }
+  const int64_t width = up_blocks.back().resnets.back().out;
+  norm_out.params(out, prefix + "norm_out.", width, 4);
+  conv_out.params(out, prefix + "conv_out.", width, config.out_channels, 3, 3, 1.0);
+}
+
+at::Tensor WanVaeDecoder::operator()(const at::Tensor& x, CausalCache* cache) const {
+  return enlarge(middle(x, cache), cache);
+}
+
+at::Tensor WanVaeDecoder::middle(const at::Tensor& x, CausalCache* cache) const {
+  const at::Tensor h = conv_in(x, cache);
+  return mid_out(mid_attention(mid_in(h, cache), cache), cache);
+}
+
+at::Tensor WanVaeDecoder::enlarge(const at::Tensor& x, CausalCache* cache) const {
+  at::Tensor h = x;
+  for (const UpBlock& block : up_blocks) {
+    for (const WanResidualBlock& resnet : block.resnets) h = resnet(h, cache);
+    for (const WanUpsample& upsampler : block.upsamplers) h = upsampler(h, cache);
+  }
+  return conv_out(norm_out.silu(h), cache);
+}
+
+WanVae::WanVae(WanVaeConfig config) : config_(std::move(config)), encoder_(config_), decoder_(config_) {}
+
+void WanVae::params(ParamList& out, const std::string& prefix) {
+  const int64_t z = config_.z_dim;
+  encoder_.params(out, prefix + "encoder.", config_);
+  quant_conv_.params(out, prefix + "quant_conv.", 2 * z, 2 * z, 5, identity(2 * z), Init::of([z] {
+                       return at::cat({at::zeros({z}), at::full({z}, -6.0)});
+                     }));
+  post_quant_conv_.params(out, prefix + "post_quant_conv.", z, z, 5, identity(z));
+  decoder_.params(out, prefix + "decoder.", config_);
+}
+
+namespace {
+
+/// [B, C, T, H, W] -> [B, T, H / p, W / p, C p p]; channels ordered (color, column in the patch, row in the patch).
+at::Tensor unshuffle(const at::Tensor& frames, int64_t p) {
+  const at::Tensor split = frames.unflatten(4, {-1, p}).unflatten(3, {-1, p});  // [B, C, T, h, p, w, p]
+  return split.permute({0, 2, 3, 5, 1, 6, 4}).flatten(4).contiguous();
+}
+
+/// The inverse of unshuffle.
+at::Tensor shuffle(const at::Tensor& x, int64_t p) {
+  const at::Tensor split = x.unflatten(4, {-1, p, p});  // [B, T, h, w, C, column, row]
+  return split.permute({0, 4, 1, 2, 6, 3, 5}).flatten(5).flatten(3, 4).contiguous();
+}
+
+}  // namespace
+
+at::Tensor WanVae::moments(const at::Tensor& frames, CausalCache* cache) const {
+  return quant_conv_(encoder_(unshuffle(frames, config_.patch_size), cache));
+}
+
+at::Tensor WanVae::pixels(const at::Tensor& latents, CausalCache* cache) const {
+  return frames_of(decoder_(decoder_input(latents), cache));
+}
+
+at::Tensor WanVae::decoder_input(const at::Tensor& latents) const {
+  return post_quant_conv_(latents.permute({0, 2, 3, 4, 1}).contiguous());  // [B, T, h, w, z]
+}
+
+at::Tensor WanVae::frames_of(const at::Tensor& features) const {
+  return shuffle(features, config_.patch_size);
+}
+
+namespace {
+
+void check_frames(const at::Tensor& frames, const WanVaeConfig& config) {
+  const int64_t space = config.spatial_stride(), time = config.temporal_stride();
+  TORCH_CHECK(frames.dim() == 5 && frames.size(1) == config.image_channels() && frames.size(2) >= 1 &&
+                  (frames.size(2) - 1) % time == 0 && frames.size(3) % space == 0 && frames.size(4) % space == 0,
+              "WanVae: want frames [B, ", config.image_channels(), ", 1 + k ", time, ", multiple of ", space,
+              ", multiple of ", space, "], got ", frames.sizes());
+}
+
+void check_latents(const at::Tensor& latents, const WanVaeConfig& config) {
+  TORCH_CHECK(latents.dim() == 5 && latents.size(1) == config.z_dim && latents.size(2) >= 1,
+              "WanVae: want latents [B, ", config.z_dim, ", T, H, W], got ", latents.sizes());
+}
+
+/// [B, t, h, w, 2 z] -> two of [B, z, t, h, w].
+WanMoments split_moments(const at::Tensor& moments) {
+  const auto halves = moments.permute({0, 4, 1, 2, 3}).chunk(2, 1);
+  return {halves[0].contiguous(), halves[1].contiguous()};
+}
+
+}  // namespace
+
+WanMoments WanVae::encode(const at::Tensor& frames) const {
+  check_frames(frames, config_);
+  return split_moments(moments(frames, nullptr));
+}
+
+WanMoments WanVae::encode_chunks(const at::Tensor& frames) const {
+  check_frames(frames, config_);
+  CausalCache cache;
+  std::vector<at::Tensor> parts;
+  for (int64_t begin = 0; begin < frames.size(2); begin += begin == 0 ? 1 : config_.temporal_stride()) {
+    cache.begin_chunk();
+    parts.push_back(moments(frames.slice(2, begin, begin == 0 ? 1 : begin + config_.temporal_stride()), &cache));
+  }
+  return split_moments(at::cat(parts, 1));
+}
+
+at::Tensor WanVae::decode(const at::Tensor& latents) const {
+  return decode_unclamped(latents).clamp(-1, 1);
+}
+
+at::Tensor WanVae::decode_unclamped(const at::Tensor& latents) const {
+  check_latents(latents, config_);
+  return pixels(latents, nullptr);
+}
+
+void WanVae::decode_chunks(const at::Tensor& latents, const FrameSink& sink) const {
+  check_latents(latents, config_);
+  CausalCache cache;
+  for (int64_t t = 0; t < latents.size(2); ++t) {
+    cache.begin_chunk();
+    sink(pixels(latents.slice(2, t, t + 1), &cache).clamp(-1, 1));
+  }
+}
+
+}  // namespace tessera

@@ -1,0 +1,99 @@
+#include <ATen/ATen.h>
+
+#include "models/tiles.h"
+#include "models/wan/vae.h"
+
+// What tiles bound. A frame decoded whole holds, above the latents' resolution, activations and cached frames of about
+// 18 kB a pixel (float32, 96 channels). Tiles hold that of one tile, because each tile decodes the whole clip before
+// the next one begins; what grows with the picture and the clip is what they add up to and what they all read: 12 bytes
+// a pixel and frame for the frames, 24 a pixel and latent frame for the features at the latents' resolution. A clip of
+// more than kMostFramesAtOnce frames would need more for that than for cached frames: its tiles take turns, latent
+// frame by latent frame, and keep their caches, so memory stops growing with its length.
+namespace tessera {
+namespace {
+
+constexpr int64_t kMostFramesAtOnce = 400;
+/// Latent pixels: those next to a tile's border, which see zeros in place of the neighbor, are thrown away, then tiles
+/// change over linearly.
+constexpr int64_t kMargin = 4, kRamp = 4, kOverlap = 2 * kMargin + kRamp;
+
+struct VaeTile {
+  TileSpan row, column;  ///< latent pixels
+  at::Tensor window;     ///< [H, W] pixels
+  CausalCache cache = {};
+};
+
+std::vector<VaeTile> make_tiles(int64_t height, int64_t width, int64_t cells, int64_t stride,
+                                const at::TensorOptions& options) {
+  const auto window = [&](const TileSpan& span, int64_t length) {
+    return tile_window({span.begin * stride, span.length * stride}, length * stride, kRamp * stride, options,
+                       kMargin * stride);
+  };
+  std::vector<VaeTile> tiles;
+  for (const TileSpan& row : tile_spans(height, cells, kOverlap))
+    for (const TileSpan& column : tile_spans(width, cells, kOverlap))
+      tiles.push_back({row, column, at::outer(window(row, height), window(column, width))});
+  return tiles;
+}
+
+/// The part of x that a tile covers, rows in axis `axis` and columns in the next.
+at::Tensor part_of(const at::Tensor& x, const VaeTile& tile, int64_t axis, int64_t scale) {
+  return x.narrow(axis, tile.row.begin * scale, tile.row.length * scale)
+      .narrow(axis + 1, tile.column.begin * scale, tile.column.length * scale);
+}
+
+}  // namespace
+
+int64_t whole_decode_bytes(const WanVaeConfig& config, int64_t frames, int64_t height, int64_t width) {
+  // An image is one frame where a clip's chunks are four, and caches one frame where clips cache two.
+  const int64_t a_pixel_and_channel = frames == 1 ? 60 : 190;
+  const int64_t patch = config.patch_size * config.patch_size;
+  return a_pixel_and_channel * config.decoder_base_dim * (height * width / patch);
+}
+
+void WanVae::decode_tiles(const at::Tensor& latents, int64_t tile, const FrameSink& sink,
+                          const std::function<void()>& pause) const {
+  const int64_t stride = config_.spatial_stride(), cells = tile / stride, group = config_.temporal_stride();
+  TORCH_CHECK(cells >= kSmallestTile, "WanVae: tiles of ", tile, " pixels are too small, want at least ",
+              kSmallestTile * stride);
+  TORCH_CHECK(latents.dim() == 5 && latents.size(1) == config_.z_dim, "WanVae: want latents [B, ", config_.z_dim,
+              ", T, H, W], got ", latents.sizes());
+  const int64_t T = latents.size(2), h = latents.size(3), w = latents.size(4);
+  if (h <= cells && w <= cells) return decode_chunks(latents, sink);
+  const auto options = latents.options().dtype(at::kFloat);
+  std::vector<VaeTile> tiles = make_tiles(h, w, cells, stride, options);
+  at::Tensor weight = at::zeros({h * stride, w * stride}, options);
+  for (const VaeTile& t : tiles) part_of(weight, t, 0, stride).add_(t.window);
+
+  const bool at_once = 1 + (T - 1) * group <= kMostFramesAtOnce;
+  CausalCache whole;
+  for (int64_t begin = 0, end = 0; begin < T; begin = end) {
+    end = at_once ? T : begin + 1;
+    std::vector<at::Tensor> middles;
+    for (int64_t t = begin; t < end; ++t) {
+      whole.begin_chunk();
+      middles.push_back(decoder_.middle(decoder_input(latents.slice(2, t, t + 1)), &whole));
+    }
+    const int64_t frames = (end - begin) * group - (begin == 0 ? group - 1 : 0);
+    at::Tensor sum = at::zeros({latents.size(0), config_.image_channels(), frames, h * stride, w * stride}, options);
+    for (VaeTile& t : tiles) {
+      int64_t done = 0;
+      for (const at::Tensor& middle : middles) {
+        if (pause) pause();
+        t.cache.begin_chunk();
+        const at::Tensor made = frames_of(decoder_.enlarge(part_of(middle, t, 2, 1).contiguous(), &t.cache));
+        part_of(sum.narrow(2, done, made.size(2)), t, 3, stride).add_(made.to(at::kFloat) * t.window);
+        done += made.size(2);
+      }
+      if (at_once) t.cache = CausalCache();
+    }
+    sum.div_(weight).clamp_(-1, 1);
+    for (int64_t done = 0; done < frames;) {
+      const int64_t next = begin == 0 && done == 0 ? 1 : group;
+      sink(sum.narrow(2, done, next));
+      done += next;
+    }
+  }
+}
+
+}  // namespace tessera
