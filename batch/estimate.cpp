@@ -6,6 +6,7 @@
 #include "batch/batch.h"
 #include "batch/outputs.h"
 #include "core/disk_space.h"
+#include "pipelines/output.h"
 
 namespace tessera {
 

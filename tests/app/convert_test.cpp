@@ -8,6 +8,8 @@
 #include "checkpoints/dit/model.h"
 #include "checkpoints/wan/model.h"
 #include "core/json_config.h"
+#include "pipelines/families/dit/sampling.h"
+#include "pipelines/recipe.h"
 #include "tests/support/fixture.h"
 #include "tests/support/process.h"
 
