@@ -1,15 +1,17 @@
 # make demo and make test do all set-up on a fresh machine; everything else builds on them.
 BUILD := build/release
 JOBS ?= $(shell nproc)
+PREFIX ?= /usr/local
+FUZZ_SECONDS ?= 600
 
-.PHONY: demo test build setup bench format format-check asan fuzz clean
+.PHONY: demo test build setup install package bench format format-check asan tsan fuzz clean
 .DEFAULT_GOAL := build
 
 setup:
 	@scripts/setup >/dev/null
 
 $(BUILD)/build.ninja: | setup
-	cmake --preset release -DTESSERA_LIBTORCH="$$(scripts/setup)"
+	cmake --preset release
 
 build: setup $(BUILD)/build.ninja
 	cmake --build $(BUILD) -j $(JOBS)
@@ -22,21 +24,33 @@ demo: setup $(BUILD)/build.ninja
 	cmake --build $(BUILD) -j $(JOBS) --target tessera
 	scripts/demo
 
+install: build
+	cmake --install $(BUILD) --prefix $(PREFIX)
+
+# A .tar.gz and a .deb in build/release/packages.
+package: build
+	cpack --config $(BUILD)/CPackConfig.cmake
+
 bench: build
 	scripts/bench
 	bench/fid
 
+# Every folder under AddressSanitizer and UBSan.
 asan: setup
-	cmake --preset asan -DTESSERA_LIBTORCH="$$(scripts/setup)"
-	cmake --build build/asan -j $(JOBS) --target core_test weights_test media_test $(FUZZERS)
-	ASAN_OPTIONS=detect_leaks=0 ctest --test-dir build/asan --output-on-failure -L asan -j $(JOBS)
+	cmake --preset asan
+	cmake --build --preset asan -j $(JOBS)
+	ctest --preset asan -j $(JOBS)
+
+# What has threads of its own under ThreadSanitizer: queue, output thread, decoders, the Inception network.
+tsan: setup
+	cmake --preset tsan
+	cmake --build --preset tsan -j $(JOBS)
+	ctest --preset tsan -j $(JOBS)
 
 # Needs clang; FUZZ_SECONDS for each target.
-FUZZERS := fuzz_safetensors fuzz_torch_archive fuzz_npz fuzz_json fuzz_tokenizer
-FUZZ_SECONDS ?= 600
 fuzz: setup
-	cmake --preset fuzz -DTESSERA_LIBTORCH="$$(scripts/setup)"
-	cmake --build build/fuzz -j $(JOBS) --target $(FUZZERS)
+	cmake --preset fuzz
+	cmake --build --preset fuzz -j $(JOBS)
 	scripts/fuzz $(FUZZ_SECONDS)
 
 format:

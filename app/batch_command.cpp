@@ -1,7 +1,5 @@
-#include <c10/core/impl/VirtualGuardImpl.h>
 #include <unistd.h>
 
-#include <algorithm>
 #include <iostream>
 #include <optional>
 #include <set>
@@ -9,11 +7,13 @@
 #include "app/command_line.h"
 #include "app/commands.h"
 #include "app/help.h"
-#include "app/live_fid.h"
+#include "app/score_options.h"
+#include "app/score_report.h"
 #include "batch/batch.h"
 #include "batch/gallery.h"
-#include "batch/ranks.h"
-#include "batch/workers.h"
+#include "batch/live_scores.h"
+#include "batch/prompt_file.h"
+#include "batch/request.h"
 #include "core/cancel.h"
 #include "core/device.h"
 #include "core/error.h"
@@ -25,23 +25,19 @@ namespace {
 
 struct CommandOptions {
   Job job;  // checks the flags; what was given goes through batch_flags
-  std::string prompts, format;
-  BatchOptions batch;
-  std::string folder;
+  BatchRequest request;
+  std::string prompts, folder, shard;
   bool dry_run = false, schema = false, gallery = true;
-  int workers = 1;
-  std::string shard;
-  SharedBatch shared;
-  LiveFidOptions fid;
+  LiveFidRequest fid;
 };
 
-/// Options of generate that mean something else, or nothing, for a whole file.
+/// Options of generate that mean something else, or nothing, for a prompt file.
 const std::set<std::string>& left_out() {
   static const std::set<std::string> names = {"prompt", "output", "latents"};
   return names;
 }
 
-/// The job options that stand on the command line.
+/// The job options given on the command line.
 std::vector<std::pair<const JobOption*, std::string>> batch_flags(const CLI::App& command) {
   std::vector<std::pair<const JobOption*, std::string>> given;
   for (const JobOption& option : job_options()) {
@@ -53,7 +49,7 @@ std::vector<std::pair<const JobOption*, std::string>> batch_flags(const CLI::App
 }
 
 std::string megabytes(int64_t bytes) {
-  return std::to_string((bytes + 999999) / 1000000) + " MB";
+  return std::to_string(bytes / 1000000 + (bytes % 1000000 > 0)) + " MB";
 }
 
 void print_plan(const BatchPlan& plan, const BatchEstimate& estimate, bool json) {
@@ -85,10 +81,10 @@ std::string speaker(const Ranks& ranks) {
   return ranks.size > 1 ? "rank " + std::to_string(ranks.rank) + ": " : "";
 }
 
-/// Several processes may share a terminal: a line is written at once, over a progress bar that stands there.
+/// Several processes may share a terminal: a line is written in one piece, over any progress bar.
 void say(const std::string& text, const CommandOptions& options) {
-  const std::string who = speaker(options.shared.ranks);
-  const bool over_a_bar = (!who.empty() || options.workers > 1) && isatty(STDERR_FILENO);
+  const std::string who = speaker(options.request.shared.ranks);
+  const bool over_a_bar = (!who.empty() || options.request.workers > 1) && isatty(STDERR_FILENO);
   std::cerr << (over_a_bar ? "\r\033[K" : "") + ("tessera: " + who + text + "\n") << std::flush;
 }
 
@@ -97,7 +93,7 @@ void print_finished(const ManifestEntry& entry, const CommandOptions& options) {
     say(entry.id + " failed: " + entry.error, options);
     return;
   }
-  const std::string path = (options.batch.folder / entry.output).string();
+  const std::string path = (options.request.options.folder / entry.output).string();
   if (options.job.json)
     std::cout << nlohmann::ordered_json{{"id", entry.id},
                                         {"output", path},
@@ -113,91 +109,91 @@ void print_finished(const ManifestEntry& entry, const CommandOptions& options) {
     std::cout << path << std::endl;
 }
 
-/// Whether this process is one of those that render the same batch.
-bool is_one_of_several(const Ranks& ranks) {
-  return ranks.size > 1 || ranks.launcher == "tessera";
-}
-
-/// Whether another process speaks for the whole run.
-bool is_member(const Ranks& ranks) {
-  return ranks.rank > 0 || ranks.launcher == "tessera";
-}
-
-/// Processes of one machine spread over its GPUs unless one is named.
-Job with_own_device(Job job, const Ranks& ranks) {
-  if (ranks.local_rank == 0 || (job.device != "cuda" && job.device != "auto")) return job;
-  const at::Device device = open_device(job.device);
-  if (device.is_cuda()) {
-    const int count = c10::impl::VirtualGuardImpl(at::kCUDA).deviceCount();
-    job.device = "cuda:" + std::to_string(ranks.local_rank % std::max(1, count));
-  }
-  return job;
-}
-
-BatchSummary render_alone_or_together(const BatchPlan& plan, Renderer& renderer, const CommandOptions& options,
-                                      const BatchListener& listener) {
-  if (is_one_of_several(options.shared.ranks))
-    return run_batch_rank(plan, renderer, options.batch, options.shared, listener);
-  if (options.workers > 1)
-    return run_batch_workers(plan, options.batch, options.workers, options.shared.lease, listener);
-  return run_batch(plan, renderer, options.batch, listener);
-}
-
-/// The page of the folder. What was rendered is not lost with it, so a page that cannot be written is only told.
+/// Writes the page of the folder. A page that cannot be written is reported and fails nothing: the outputs are there.
 void make_gallery(const CommandOptions& options) {
   if (!options.gallery) return;
   try {
-    say(write_gallery(options.batch.folder).path.string() + " shows the outputs", options);
+    say(write_gallery(options.request.options.folder).path.string() + " shows the outputs", options);
   } catch (const Error& error) {
-    if (static_cast<int>(error.code()) >= 128) throw;
-    say(std::string("no gallery: ") + error.what() + "; tessera gallery makes it again", options);
+    if (error.is_cancellation()) throw;
+    say(std::string("no gallery: ") + error.what() + "; write it later with tessera gallery", options);
   }
 }
 
 /// The score of all that the folder holds of this plan.
 void report_fid(const LiveFid& fid, const BatchPlan& plan, const CommandOptions& options) {
   const auto note = [&](const std::string& text) { say(text, options); };
-  if (options.batch.shard) {
+  const BatchOptions& batch = options.request.options;
+  if (batch.shard) {
     note("the features of this part are kept; run again with --resume and without --shard for the FID of the whole");
     return;
   }
-  const FeatureStatistics statistics = fid.collect(plan, options.batch.folder, note);
+  const FeatureStatistics statistics = collect_features(fid, plan, batch.folder, note);
   if (statistics.count() < 2)
     note("no FID: it needs at least 2 pictures, and " + std::to_string(statistics.count()) + " are done");
   else
-    fid.report(statistics);
+    print_score(fid.score(statistics), options.job.json);
 }
 
-void render(const BatchPlan& plan, Renderer& renderer, const CommandOptions& options, const LiveFid* fid) {
+void render(OpenedBatch& batch, const CommandOptions& options, const LiveFid* fid) {
+  const BatchRequest& request = options.request;
+  const std::filesystem::path& folder = request.options.folder;
+  const bool leads = request.shared.ranks.leads();
   BatchSummary so_far;
-  BatchListener listener = {[&](const std::string& text) { say(text, options); },
-                            [&](const ManifestEntry& entry, const BatchSummary& summary) {
-                              so_far = summary;
-                              print_finished(entry, options);
-                            }};
+  BatchListener listener = {.note = [&](const std::string& text) { say(text, options); },
+                            .finished =
+                                [&](const ManifestEntry& entry, const BatchSummary& summary) {
+                                  so_far = summary;
+                                  print_finished(entry, options);
+                                }};
   if (fid)
     listener.tap = [&](const BatchJob& job, std::unique_ptr<FrameWriter> writer) {
-      return fid->tap(job, options.batch.folder, std::move(writer));
+      return tap_job(*fid, job, folder, std::move(writer));
     };
   try {
-    so_far = render_alone_or_together(plan, renderer, options, listener);
+    so_far = render_batch(batch, request, listener);
   } catch (const Error& error) {
-    if (error.code() == ExitCode::kPartlyDone && !is_member(options.shared.ranks)) make_gallery(options);
-    if (static_cast<int>(error.code()) < 128 || options.workers > 1 || is_member(options.shared.ranks)) throw;
+    if (error.code() == ExitCode::kPartlyDone && leads) make_gallery(options);
+    if (!error.is_cancellation() || request.workers > 1 || !leads) throw;
     throw Error("stopped by a signal; " + std::to_string(so_far.done + so_far.skipped) + " of " +
-                    std::to_string(plan.jobs.size()) + " outputs are done; go on with --resume",
+                    std::to_string(batch.plan.jobs.size()) + " outputs are done; continue with --resume",
                 error.code());
   }
-  if (is_member(options.shared.ranks)) return;
+  if (!leads) return;
   make_gallery(options);
   say(std::to_string(so_far.done) + " rendered, " + std::to_string(so_far.skipped) + " done already, " +
           std::to_string(so_far.failed) + " failed",
       options);
-  if (fid) report_fid(*fid, plan, options);
+  if (fid) report_fid(*fid, batch.plan, options);
   if (so_far.failed > 0)
     throw Error(std::to_string(so_far.failed) + " of " + std::to_string(so_far.total) + " jobs failed; see " +
-                    (options.batch.folder / "manifest.jsonl").string() + ", try again with --resume",
+                    manifest_path(folder).string() + ", try again with --resume",
                 ExitCode::kPartlyDone);
+}
+
+/// Fills in what the flags mean together. Throws Error for those that contradict each other.
+void read_request(CommandOptions& options, const CLI::App& command) {
+  BatchRequest& request = options.request;
+  if (options.prompts.empty()) throw Error("batch needs a prompt file: tessera batch prompts.json -o out");
+  if (options.folder.empty()) throw Error("batch needs a folder for its outputs: -o DIR");
+  if (request.options.resume && request.options.overwrite)
+    throw Error("--resume and --overwrite contradict each other; choose one");
+  request.prompts = options.prompts;
+  request.flags = batch_flags(command);
+  request.options.folder = options.folder;
+  const Variables variables = environment_variables();
+  const Ranks& ranks = request.shared.ranks = find_ranks(variables);
+  if (request.workers > 1 && ranks.size > 1 && ranks.launcher != "tessera")
+    throw Error("--workers starts processes of its own, and " + ranks.launcher + " has started " +
+                std::to_string(ranks.size) + "; choose one of the two");
+  if (!options.shard.empty()) {
+    request.options.shard = parse_shard(options.shard, variables);
+    if (request.workers > 1 || ranks.several())
+      throw Error(
+          "--shard is for processes that know nothing of each other; leave it out with --workers, torchrun, "
+          "mpirun or srun, whose ranks share the work anyway");
+  }
+  request.options.progress = stderr_progress_style(options.job.quiet || !ranks.leads());
 }
 
 void run(CommandOptions& options, const CLI::App& command) {
@@ -205,41 +201,19 @@ void run(CommandOptions& options, const CLI::App& command) {
     std::cout << prompt_schema().dump(2) << std::endl;
     return;
   }
-  if (options.prompts.empty()) throw Error("batch needs a prompt file: tessera batch prompts.json -o out");
-  if (options.folder.empty()) throw Error("batch needs a folder for its outputs: -o DIR");
-  if (options.batch.resume && options.batch.overwrite) throw Error("--resume and --overwrite exclude each other");
-  options.batch.folder = options.folder;
-  options.shared.ranks = find_ranks(environment_variables());
-  const Ranks& ranks = options.shared.ranks;
-  if (options.workers > 1 && ranks.size > 1 && ranks.launcher != "tessera")
-    throw Error("--workers starts processes of its own, and " + ranks.launcher + " has started " +
-                std::to_string(ranks.size) + "; choose one of the two");
-  if (!options.shard.empty()) {
-    options.batch.shard = parse_shard(options.shard, environment_variables());
-    if (options.workers > 1 || is_one_of_several(ranks))
-      throw Error(
-          "--shard is for processes that know nothing of each other; leave it out with --workers, torchrun, "
-          "mpirun or srun, whose ranks share the work by themselves");
-  }
-  if (options.dry_run && is_member(ranks)) return;
-  options.batch.progress = stderr_progress_style(options.job.quiet || is_member(ranks));
-  const PromptFile prompts = read_prompt_file(options.prompts, batch_flags(command));
-  const std::unique_ptr<Renderer> renderer = open_renderer(with_own_device(prompts.jobs.front().job, ranks));
-  renderer->check_weights();
-  BatchPlan plan = plan_batch(prompts, *renderer, options.prompts, options.batch.folder, options.format,
-                              model_hash(renderer->folder()));
-  if (options.batch.shard) plan = shard_of(plan, *options.batch.shard);
-  if (options.batch.batch_size > 1) group_by_shape(plan, *renderer);
-  if (!is_member(ranks))
-    for (const std::string& note : plan.notes) say(note, options);
+  read_request(options, command);
+  const bool leads = options.request.shared.ranks.leads();
+  if (options.dry_run && !leads) return;
+  OpenedBatch batch = open_batch(options.request);
+  if (leads)
+    for (const std::string& note : batch.plan.notes) say(note, options);
   std::optional<LiveFid> fid;
-  options.fid.json = options.job.json;
   if (!options.fid.reference.empty())
-    fid.emplace(options.fid, open_device(with_own_device(prompts.jobs.front().job, ranks).device));
+    fid.emplace(options.fid, open_device(batch.device), stderr_listener(options.job.quiet));
   if (options.dry_run)
-    print_plan(plan, estimate_batch(plan, *renderer, options.batch), options.job.json);
+    print_plan(batch.plan, estimate_batch(batch.plan, *batch.renderer, options.request.options), options.job.json);
   else
-    render(plan, *renderer, options, fid ? &*fid : nullptr);
+    render(batch, options, fid ? &*fid : nullptr);
 }
 
 void add_batch_options(CLI::App& command, CommandOptions& options) {
@@ -247,11 +221,11 @@ void add_batch_options(CLI::App& command, CommandOptions& options) {
       ->group("What to render");
   add_job_options(command, options.job, left_out());
   add_live_fid_options(command, options.fid);
-  command.add_option("-o,--output", options.folder, "Folder for outputs and manifest.jsonl; made when missing")
+  command.add_option("-o,--output", options.folder, "Folder for outputs and manifest.jsonl; created when missing")
       ->type_name("DIR")
       ->group("Output");
   command
-      .add_option("--format", options.format,
+      .add_option("--format", options.request.format,
                   "mp4, webm, gif, ... for videos, png for pictures, frames for a folder of frames; without it mp4, or "
                   "png for one frame")
       ->type_name("NAME")
@@ -259,18 +233,20 @@ void add_batch_options(CLI::App& command, CommandOptions& options) {
   command
       .add_flag(
           option_names("", {"no-gallery"}), [&options](int64_t) { options.gallery = false; },
-          "Leave out index.html, the page that shows the outputs")
+          "Do not write index.html, the page that shows the outputs")
       ->group("Output");
-  command.add_flag("--resume", options.batch.resume, "Go on with an earlier run: skip what is done, redo what changed")
+  command
+      .add_flag("--resume", options.request.options.resume,
+                "Continue an earlier run: skip what is done, redo what changed")
       ->group("Running");
-  command.add_flag("--overwrite", options.batch.overwrite, "Begin anew over an earlier run")->group("Running");
-  command.add_option("--max-failures", options.batch.max_failures, "Stop after N failed jobs; 0 never stops")
+  command.add_flag("--overwrite", options.request.options.overwrite, "Replace an earlier run")->group("Running");
+  command.add_option("--max-failures", options.request.options.max_failures, "Stop after N failed jobs; 0: never")
       ->type_name("N")
       ->check(CLI::NonNegativeNumber)
       ->default_str("0")
       ->group("Running");
   command
-      .add_option("--batch-size", options.batch.batch_size,
+      .add_option("--batch-size", options.request.options.batch_size,
                   "Denoise up to N outputs of one size and length together, with the same results; worth it for small "
                   "pictures and on a GPU. Halved when memory runs out")
       ->type_name("N")
@@ -278,34 +254,36 @@ void add_batch_options(CLI::App& command, CommandOptions& options) {
       ->default_str("1")
       ->group("Running");
   command
-      .add_flag("--deterministic", options.batch.deterministic,
-                "Send each output through the network by itself whatever --batch-size says: bytes are then equal on "
-                "machines where they otherwise are not (docs/batch.md)")
+      .add_flag(
+          "--deterministic", options.request.options.deterministic,
+          "Send each output through the network by itself whatever --batch-size says, for machines where the bytes "
+          "would otherwise depend on it (docs/batch.md)")
       ->group("Running");
   command
       .add_flag("--dry-run", options.dry_run, "Check everything, print the plan and a time estimate, render nothing")
       ->group("Running");
   command
-      .add_option("--workers", options.workers,
-                  "Render with N processes on this machine, which share its cores; ranks that torchrun, mpirun or srun "
-                  "start share the work by themselves (docs/batch.md)")
+      .add_option("--workers", options.request.workers,
+                  "Render with N processes on this machine, which share its cores; ranks started by torchrun, "
+                  "mpirun or srun share the work without it (docs/batch.md)")
       ->type_name("N")
       ->check(CLI::Range(1, 1024))
       ->default_str("1")
       ->group("Running");
   command
-      .add_option("--shard", options.shard,
-                  "Render part I of N (0/4 to 3/4) of the file; processes with the other parts may write to the same "
-                  "folder at any time. \"array\" takes the task of a Slurm array")
+      .add_option(
+          "--shard", options.shard,
+          "Render part I of N (0/4 to 3/4) of the file; the other parts may be rendered into the same folder at any "
+          "time. \"array\" takes I and N from a Slurm array")
       ->type_name("I/N")
       ->group("Running");
   command
       .add_option_function<double>(
           "--lease",
           [&options](double seconds) {
-            options.shared.lease = std::chrono::milliseconds(static_cast<int64_t>(seconds * 1000));
+            options.request.shared.lease = std::chrono::milliseconds(static_cast<int64_t>(seconds * 1000));
           },
-          "With several processes: one that gives no sign of life for so long has its jobs done by the others")
+          "With several processes: the jobs of one that misses heartbeats for this long go to the others")
       ->type_name("SECONDS")
       ->check(CLI::Range(0.1, 86400.0))
       ->default_str("60")
@@ -321,10 +299,10 @@ void add_batch_command(CLI::App& root) {
   add_batch_options(*command, *options);
   put_help_last(*command, "Running");
   command->footer(
-      "When it ends it writes index.html into the folder, a page that shows the outputs.\n"
-      "Options win over the file's \"defaults\" and give way to what a prompt says itself. Paths (or JSON) go to\n"
-      "stdout. Exit codes: 0 all done, 1 failed, 2 wrong use or a mistake in the file, 3 some jobs failed,\n"
-      "130 stopped by Ctrl-C.\n"
+      "At the end it writes index.html into the folder, a page that shows the outputs.\n"
+      "Options override the file's \"defaults\"; a prompt's own settings override both. Paths (or JSON) go to stdout.\n"
+      "Exit codes: 0 all done, 1 failed, 2 wrong usage or a mistake in the file, 3 some jobs failed, 130 stopped by\n"
+      "Ctrl-C.\n"
       "\n"
       "Examples\n"
       "  tessera batch prompts.json -o out\n"
@@ -335,7 +313,7 @@ void add_batch_command(CLI::App& root) {
     try {
       run(*options, *command);
     } catch (const Error& error) {
-      throw Error(speaker(options->shared.ranks) + error.what(), error.code());
+      throw Error(speaker(options->request.shared.ranks) + error.what(), error.code());
     }
   });
 }

@@ -6,7 +6,7 @@
 #include "app/commands.h"
 #include "app/help.h"
 #include "core/error.h"
-#include "media/image_io.h"
+#include "media/picture.h"
 #include "pipelines/classifier.h"
 
 namespace tessera {
@@ -39,7 +39,7 @@ void print(const std::string& image, const std::vector<ClassScore>& scores) {
 void classify(const ClassifyOptions& options) {
   const Classifier classifier(options.model);
   for (const std::string& image : options.images) {
-    const auto scores = classifier.classify(read_image(image).pixels, options.top);
+    const auto scores = classifier.classify(read_picture(image), options.top);
     if (options.json)
       std::cout << to_json(image, scores).dump(-1, ' ', false, nlohmann::json::error_handler_t::replace) << "\n";
     else

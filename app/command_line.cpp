@@ -78,6 +78,10 @@ void add_job_options(CLI::App& command, Job& job, const std::set<std::string>& w
     if (!without.count(option.name)) set_from(job, option, command);
 }
 
+void print_note(const std::string& text) {
+  std::cerr << "tessera: " + text + "\n" << std::flush;
+}
+
 void run_command_line(CLI::App& root, int argc, const char* const* argv) {
   try {
     root.parse(argc, argv);

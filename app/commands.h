@@ -6,7 +6,7 @@ class App;
 
 namespace tessera {
 
-/// Each registers one command; its callback does the work and throws Error when it cannot.
+/// Each registers one command, whose callback does the work and throws Error on failure.
 void add_generate_command(CLI::App& root);
 void add_info_command(CLI::App& root);
 void add_convert_command(CLI::App& root);

@@ -5,16 +5,17 @@
 #include "app/help.h"
 #include "checkpoints/convert.h"
 #include "core/cancel.h"
+#include "core/dtype.h"
+#include "pipelines/families/families.h"
 
 namespace tessera {
 namespace {
 
-std::optional<at::ScalarType> dtype_named(const std::string& name) {
+/// nullopt keeps each tensor's own.
+std::optional<at::ScalarType> stored_dtype(const std::string& name) {
   if (name == "keep") return std::nullopt;
-  if (name == "fp32") return at::kFloat;
-  if (name == "fp16") return at::kHalf;
-  if (name == "bf16") return at::kBFloat16;
-  throw Error("--dtype " + name + ": no such precision" + suggestion(name, {"keep", "fp32", "bf16", "fp16"}));
+  if (const auto dtype = find_dtype(name)) return dtype;
+  throw Error("--dtype: unknown value \"" + name + "\"" + suggestion(name, dtype_choices("keep")));
 }
 
 }  // namespace
@@ -27,55 +28,55 @@ void add_convert_command(CLI::App& root) {
   };
   auto options = std::make_shared<Options>();
   ConvertRequest& request = options->request;
-  CLI::App* command = root.add_subcommand("convert", "Write any model that tessera opens in diffusers' layout");
+  CLI::App* command = root.add_subcommand("convert", "Convert any model that tessera opens to diffusers' layout");
   command
       ->add_option("IN", request.input,
                    "Model to read: a folder or checkpoint of Wan 2.1, Wan-MHLA, DiT, DiT-MHLA, or diffusers; or one "
                    "network: a component's folder, or a file of an autoencoder, a text encoder or a classifier")
       ->required()
       ->group("What to convert");
-  command->add_option("OUT", request.output, "Folder to make; it must not exist")->required()->group("Output");
+  command->add_option("OUT", request.output, "Folder to create; it must not exist")->required()->group("Output");
   command->add_option("--dtype", options->dtype, "Precision of the weights: keep, fp32, bf16 or fp16")
       ->type_name("NAME")
       ->default_str("keep")
       ->group("Output");
-  command->add_option("--vae", request.dit.vae, "Autoencoder for a DiT checkpoint, which comes without: folder or file")
+  command->add_option("--vae", request.options.vae, "Autoencoder for a DiT checkpoint, which has none: folder or file")
       ->type_name("PATH")
       ->group("What to convert");
   command
-      ->add_option(option_names("", {"block-size"}), request.dit.block_size,
-                   "Tokens in an MHLA block, for DiT-MHLA checkpoints that do not say")
+      ->add_option(option_names("", {"block-size"}), request.options.block_size,
+                   "Tokens in an MHLA block, for DiT-MHLA checkpoints that do not store it")
       ->type_name("N")
       ->group("What to convert");
   command
       ->add_option("--heads", request.classifier.heads,
-                   "Attention heads of an MHLA classifier of none of DeiT's widths")
+                   "Attention heads of an MHLA classifier whose width is none of DeiT's")
       ->type_name("N")
       ->check(CLI::Range(1, 1024))
       ->group("What to convert");
   command
       ->add_option(option_names("", {"focusing-factor"}), request.classifier.power,
-                   "Power of a FLatten classifier's map; 3 unless said otherwise")
+                   "Focusing factor of a FLatten classifier; default: 3")
       ->type_name("X")
       ->check(CLI::Range(0.1, 64.0))
       ->group("What to convert");
-  command->add_flag("--incomplete", request.incomplete, "Write the parts that are there although others are missing")
+  command->add_flag("--incomplete", request.incomplete, "Write the parts that exist even if others are missing")
       ->group("Output");
   command->add_flag("-q,--quiet", options->quiet, "No progress on stderr")->group("Output");
   put_help_last(*command, "Output");
   command->footer(
-      "Every weight is read back and compared before the folder gets its name; a failed run leaves nothing.\n\n"
+      "Every weight is read back and compared before the folder gets its name; a failed run leaves nothing behind.\n\n"
       "Examples\n"
       "  tessera convert Wan2.1-T2V-1.3B wan-1.3b --dtype bf16\n"
       "  tessera convert DiT-XL-2-256x256.pt dit-xl --vae sd-vae-ft-mse\n"
       "  tessera convert model_best.pth.tar deit --dtype fp16");
   command->callback([options] {
     install_signal_handlers();
-    options->request.dtype = dtype_named(options->dtype);
+    options->request.dtype = stored_dtype(options->dtype);
     const auto tell = [&](const std::string& line) {
       if (!options->quiet) std::cerr << "tessera: " << line << std::endl;
     };
-    convert_model(options->request, tell);
+    convert_model(options->request, families(), tell);
     std::cout << options->request.output.string() << std::endl;
   });
 }

@@ -5,7 +5,7 @@
 #include "app/help.h"
 #include "core/cancel.h"
 #include "core/job.h"
-#include "pipelines/decode.h"
+#include "pipelines/generate.h"
 
 namespace tessera {
 
@@ -15,15 +15,15 @@ void add_decode_command(CLI::App& root) {
     bool quiet = false;
   };
   auto options = std::make_shared<Options>();
-  CLI::App* command = root.add_subcommand("decode", "Make the frames of latents that generate or batch kept");
-  command->add_option("LATENTS", options->request.latents, "The file that was kept (.safetensors)")
+  CLI::App* command = root.add_subcommand("decode", "Decode latents that generate or batch kept");
+  command->add_option("LATENTS", options->request.latents, "Kept latents (.safetensors)")
       ->required()
       ->group("What to decode");
   command->add_option("-o,--output", options->request.output, "x.png, x.mp4, or dir/frame_%04d.png for every frame")
       ->required()
       ->type_name("FILE")
       ->group("Output");
-  command->add_option("-m,--model", options->request.model, "Model directory; without it the recipe's")
+  command->add_option("-m,--model", options->request.model, "Model; default: the recipe's")
       ->type_name("DIR")
       ->group("Model and machine");
   command->add_option("--vae-tile", options->request.vae_tile, find_job_option("vae-tile").help)

@@ -16,8 +16,8 @@ void add_gallery_command(CLI::App& root) {
       ->group("What to show");
   put_help_last(*command, "What to show");
   command->footer(
-      "Writes DIR/index.html: one page that needs no network, with thumbnails, videos that play under the mouse,\n"
-      "filters, and the command that makes each output again. tessera batch writes it too when it ends.\n"
+      "Writes DIR/index.html: one page that needs no network, with thumbnails, videos that play on hover,\n"
+      "filters, and the command that reproduces each output. tessera batch writes it too when it ends.\n"
       "\n"
       "Examples\n"
       "  tessera gallery out");
@@ -25,7 +25,7 @@ void add_gallery_command(CLI::App& root) {
     install_signal_handlers();
     const GallerySummary made = write_gallery(*folder);
     if (made.unreadable > 0)
-      std::cerr << "tessera: " << made.unreadable << " lines of manifest.jsonl cannot be read; passed over"
+      std::cerr << "tessera: " << made.unreadable << " lines of manifest.jsonl cannot be read and are ignored"
                 << std::endl;
     if (made.without_picture > 0)
       std::cerr << "tessera: " << made.without_picture << " outputs cannot be decoded; shown without a picture"

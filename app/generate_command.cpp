@@ -4,7 +4,8 @@
 #include "app/command_line.h"
 #include "app/commands.h"
 #include "app/help.h"
-#include "app/live_fid.h"
+#include "app/score_options.h"
+#include "app/score_report.h"
 #include "core/cancel.h"
 #include "core/device.h"
 #include "core/error.h"
@@ -18,12 +19,8 @@ namespace {
 struct GenerateOptions {
   Job job;
   std::string bare_prompt, from_file;
-  LiveFidOptions fid;
+  LiveFidRequest fid;
 };
-
-void print_note(const std::string& text) {
-  std::cerr << "tessera: " << text << std::endl;
-}
 
 /// Would `output` (empty: the name made from the seed) replace the file that it is made from?
 void refuse_to_replace(const std::string& source, const Job& job) {
@@ -33,7 +30,7 @@ void refuse_to_replace(const std::string& source, const Job& job) {
     names = {"tessera_" + std::to_string(job.seed) + ".mp4", "tessera_" + std::to_string(job.seed) + ".png"};
   for (const std::string& name : names)
     if (std::filesystem::equivalent(name, source, failed))
-      throw Error(name + " would be written over the file that it is made from; give another name with -o");
+      throw Error(name + " would overwrite the file it is made from; choose another name with -o");
 }
 
 /// The job of an output's recipe, with what else is on the command line over it.
@@ -47,16 +44,17 @@ Job job_from_file(const GenerateOptions& options, const CLI::App& command) {
     if (given(option.name)) set_job_option(job, option, command.get_option("--" + option.name)->results().back());
   if (!job.model.empty() && !std::filesystem::exists(job.model))
     throw Error(options.from_file + " was made with the model " + job.model +
-                ", which is not here; give it with --model");
+                ", which is not here; pass it with --model");
   refuse_to_replace(options.from_file, job);
-  for (const std::string& note : remake_notes(recipe, job)) print_note(note);
+  for (const std::string& note : reproduction_notes(recipe, job)) print_note(note);
   return job;
 }
 
 Job job_of(const GenerateOptions& options, const CLI::App& command) {
   Job job = options.from_file.empty() ? options.job : job_from_file(options, command);
   if (options.bare_prompt.empty()) return job;
-  if (!options.job.prompt.empty()) throw Error("the prompt is given twice, bare and with --prompt; give it once");
+  if (!options.job.prompt.empty())
+    throw Error("the prompt is given twice, as an argument and with --prompt; give it once");
   job.prompt = options.bare_prompt;
   return job;
 }
@@ -66,15 +64,8 @@ nlohmann::ordered_json result_json(const GeneratedOutput& output) {
           {"files", output.files},
           {"seconds",
            {{"text", output.text_seconds}, {"denoise", output.denoise_seconds}, {"decode", output.decode_seconds}}},
-          {"step_cache",
-           {{"calls", output.step_cache.calls},
-            {"reused", output.step_cache.reused},
-            {"mean_change", output.step_cache.mean_change},
-            {"largest_change", output.step_cache.largest_change}}},
-          {"normalizers",
-           {{"values", output.normalizers.values},
-            {"near_zero", output.normalizers.near_zero},
-            {"negative", output.normalizers.negative}}},
+          {"step_cache", to_json(output.step_cache)},
+          {"normalizers", to_json(output.normalizers)},
           {"job", output.recipe["job"]}};
 }
 
@@ -87,21 +78,21 @@ void print_result(const GeneratedOutput& output, bool json) {
   std::cout.flush();
 }
 
-void run_generate(const Job& job, LiveFidOptions fid_options) {
-  GenerateListener listener{stderr_progress_style(job.quiet), print_note,
-                            [&](const GeneratedOutput& output) { print_result(output, job.json); }};
-  if (fid_options.reference.empty()) {
-    generate(job, listener);
+void run_generate(const Job& job, const LiveFidRequest& fid_request) {
+  GenerateCallbacks callbacks{.progress = stderr_progress_style(job.quiet),
+                              .note = print_note,
+                              .done = [&](const GeneratedOutput& output) { print_result(output, job.json); }};
+  if (fid_request.reference.empty()) {
+    generate(job, callbacks);
     return;
   }
-  fid_options.json = job.json;
-  const LiveFid fid(fid_options, open_device(job.device));
+  const LiveFid fid(fid_request, open_device(job.device), stderr_listener(job.quiet));
   FeatureStatistics statistics(fid.dims());
-  listener.tap = [&](std::unique_ptr<FrameWriter> writer) {
+  callbacks.tap = [&](std::unique_ptr<FrameWriter> writer) {
     return fid.tap(std::move(writer), [&](const at::Tensor& features) { statistics.add(features); });
   };
-  generate(job, listener);
-  fid.report(statistics);
+  generate(job, callbacks);
+  print_score(fid.score(statistics), job.json);
 }
 
 }  // namespace
@@ -111,18 +102,17 @@ void add_generate_command(CLI::App& root) {
   CLI::App* command = root.add_subcommand("generate", "Make an image or a video from a sentence");
   command->add_option("PROMPT", options->bare_prompt, "What to show, in quotes")->group("What to render");
   command
-      ->add_option(
-          option_names("", {"from-file"}), options->from_file,
-          "Make an output again from what it carries: a PNG, a video, or latents that were kept. Other options "
-          "win over its recipe")
+      ->add_option(option_names("", {"from-file"}), options->from_file,
+                   "Reproduce an output from the recipe it carries: a PNG, a video, or kept latents. Other options "
+                   "override the recipe")
       ->type_name("FILE")
       ->group("What to render");
   add_job_options(*command, options->job);
   add_live_fid_options(*command, options->fid);
   put_help_last(*command, "Output");
   command->footer(
-      "\"model default\" is what the model says of itself: see tessera info. Paths (or JSON) go to stdout,\n"
-      "everything else to stderr. Exit codes: 0 done, 1 failed, 2 wrong use or bad input, 4 bad pixels,\n"
+      "\"model default\": the model decides, see tessera info. Paths (or JSON) go to stdout,\n"
+      "everything else to stderr. Exit codes: 0 done, 1 failed, 2 wrong usage or bad input, 4 bad pixels,\n"
       "130 stopped by Ctrl-C.\n"
       "\n"
       "Examples\n"

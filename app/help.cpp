@@ -18,7 +18,7 @@ std::string entry(const std::string& left, const std::string& text) {
   return line + wrap_text(text, kWidth - kColumn, kColumn) + "\n";
 }
 
-/// "N" of "N:INT in [1 - 8]": what CLI11 appends for a check is for its own layout; descriptions say the range.
+/// "N" of "N:INT in [1 - 8]": without what CLI11 appends for a check; descriptions give the range.
 std::string placeholder(const CLI::Option& option) {
   std::string name = option.get_type_name();
   for (const char* check : {":INT in ", ":UINT in ", ":FLOAT in ", ":NONNEGATIVE", ":POSITIVE", ":{"})

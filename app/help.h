@@ -7,8 +7,8 @@
 
 namespace tessera {
 
-/// The text of `--help` for one command: what it does, how it is called, its options by group with the defaults, its
-/// commands, and its footer (examples). Hidden aliases are left out: an option shows its first long name alone.
+/// The text of `--help` for one command: description, usage, options by group with their defaults, subcommands, and
+/// footer (examples). Aliases are hidden: an option shows only its first long name.
 class HelpFormatter : public CLI::FormatterBase {
  public:
   std::string make_help(const CLI::App* command, std::string name, CLI::AppFormatMode mode) const override;
@@ -17,7 +17,7 @@ class HelpFormatter : public CLI::FormatterBase {
 /// Puts -h/--help at the end of the options that `command` has so far, under the heading `group`.
 void put_help_last(CLI::App& command, const std::string& group);
 
-/// `text` broken at spaces so that no line is longer than `width`; later lines start with `indent` spaces.
+/// `text` wrapped at spaces so that no line is longer than `width`; later lines start with `indent` spaces.
 std::string wrap_text(const std::string& text, size_t width, size_t indent);
 
 }  // namespace tessera

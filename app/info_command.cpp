@@ -5,22 +5,23 @@
 #include "app/help.h"
 #include "checkpoints/bundled_model.h"
 #include "checkpoints/file_info.h"
+#include "checkpoints/model_info.h"
 #include "core/error.h"
-#include "pipelines/model_info.h"
+#include "pipelines/families/families.h"
 
 namespace tessera {
 namespace {
 
 struct InfoOptions {
   std::string model;
-  DitOptions dit;
+  ModelOptions layout;
   bool json = false;
   bool tensors = false;
 };
 
 void show(const InfoOptions& options) {
   const std::string path = options.model.empty() ? find_bundled_model().string() : options.model;
-  const auto model = read_model_info(path, options.dit);
+  const auto model = read_model_info(path, families(), options.layout);
   if (!model) {
     const FileInfo file = read_file_info(path);
     std::cout << (options.json ? to_json(file).dump(2) + "\n" : to_text(file, options.tensors));
@@ -35,25 +36,26 @@ void show(const InfoOptions& options) {
 
 void add_info_command(CLI::App& root) {
   auto options = std::make_shared<InfoOptions>();
-  CLI::App* command = root.add_subcommand("info", "Show what a model or a file of weights holds, and what is missing");
+  CLI::App* command =
+      root.add_subcommand("info", "Show what a model or a file of weights contains, and what is missing");
   command
       ->add_option("MODEL", options->model,
                    "Folder or checkpoint of a model in any layout, or any .safetensors, .pt, .pth, .bin or .npz; "
-                   "without it the bundled model")
+                   "default: the bundled model")
       ->group("What to show");
-  command->add_option("--vae", options->dit.vae, "Autoencoder of a DiT checkpoint, which comes without: folder or file")
+  command->add_option("--vae", options->layout.vae, "Autoencoder for a DiT checkpoint, which has none: folder or file")
       ->type_name("PATH")
       ->group("What to show");
   command
-      ->add_option("--block-size,--block_size", options->dit.block_size,
-                   "Tokens in an MHLA block, for DiT-MHLA checkpoints that do not say")
+      ->add_option("--block-size,--block_size", options->layout.block_size,
+                   "Tokens in an MHLA block, for DiT-MHLA checkpoints that do not store it")
       ->type_name("N")
       ->group("What to show");
   command->add_flag("--tensors", options->tensors, "List every tensor of a file")->group("Output");
   command->add_flag("--json", options->json, "Print JSON")->group("Output");
   put_help_last(*command, "Output");
   command->footer(
-      "Only headers are read, whatever the size of the weights.\n\n"
+      "Only headers are read, however large the weights are.\n\n"
       "Examples\n"
       "  tessera info Wan2.1-T2V-1.3B\n"
       "  tessera info DiT-XL-2-256x256.pt --tensors");

@@ -8,6 +8,7 @@
 #include "app/help.h"
 #include "app/train_command.h"
 #include "core/error.h"
+#include "core/version.h"
 
 namespace {
 
@@ -20,10 +21,10 @@ int report(const std::string& message, ExitCode code) {
 }
 
 int run(int argc, char** argv) {
-  CLI::App root("tessera makes images and videos from sentences, with diffusion transformers in linear time.",
+  CLI::App root("tessera generates images and videos from text with linear-attention diffusion transformers.",
                 "tessera");
   root.formatter(std::make_shared<tessera::HelpFormatter>());
-  root.set_version_flag("--version", "tessera " TESSERA_VERSION, "Print the version");
+  root.set_version_flag("--version", "tessera " + tessera::program_version(), "Print the version");
   tessera::put_help_last(root, "Options");
   root.require_subcommand(0, 1);
   tessera::add_generate_command(root);
@@ -55,7 +56,7 @@ int run(int argc, char** argv) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  // MKL's products then have the same bits whatever the number of threads, at no cost that could be measured.
+  // MKL's results then have the same bits for any number of threads, at no measurable cost.
   setenv("MKL_CBWR", "AUTO,STRICT", 0);
   try {
     return run(argc, argv);

@@ -3,6 +3,7 @@
 #include "app/command_line.h"
 #include "app/commands.h"
 #include "app/help.h"
+#include "core/text.h"
 #include "samplers/registry.h"
 
 namespace tessera {
@@ -13,24 +14,18 @@ struct SamplersOptions {
   bool json = false;
 };
 
-std::vector<std::string> families(const Families& of) {
+std::vector<std::string> names_of(const ModelSupport& support) {
   std::vector<std::string> out;
-  if (of.flow) out.push_back("flow");
-  if (of.diffusion) out.push_back("diffusion");
-  return out;
-}
-
-std::string joined(const std::vector<std::string>& words) {
-  std::string out;
-  for (const auto& word : words) out += (out.empty() ? "" : ", ") + word;
+  if (support.flow) out.push_back("flow");
+  if (support.diffusion) out.push_back("diffusion");
   return out;
 }
 
 nlohmann::ordered_json to_json(const SamplerInfo& info) {
   return {{"name", info.name},
           {"aliases", info.aliases},
-          {"models", families(info.models)},
-          {"karras_and_exponential", families(info.curves)},
+          {"models", names_of(info.models)},
+          {"karras_and_exponential", names_of(info.curves)},
           {"stochastic", info.stochastic},
           {"calls_per_step", info.calls_per_step},
           {"defaults", info.defaults},
@@ -43,17 +38,17 @@ std::string padded(std::string text, size_t width) {
 }
 
 std::string to_row(const SamplerInfo& info) {
-  return "  " + padded(info.name, 14) + padded(joined(families(info.models)), 17) + info.advice + "\n";
+  return "  " + padded(info.name, 14) + padded(joined(names_of(info.models)), 17) + info.advice + "\n";
 }
 
 std::string to_text(const SamplerInfo& info) {
   const auto line = [](const std::string& label, const std::string& text) {
     return "  " + padded(label, 14) + (text.empty() ? "none" : text) + "\n";
   };
-  return info.name + ": " + info.advice + "\n" + line("models", joined(families(info.models))) +
+  return info.name + ": " + info.advice + "\n" + line("models", joined(names_of(info.models))) +
          line("schedulers",
               "plain" + std::string(info.curves.flow || info.curves.diffusion
-                                        ? "; karras and exponential with " + joined(families(info.curves)) + " models"
+                                        ? "; karras and exponential with " + joined(names_of(info.curves)) + " models"
                                         : "")) +
          line("calls a step", std::to_string(info.calls_per_step)) +
          line("fresh noise", info.stochastic ? "at every step" : "no") + line("defaults", info.defaults) +

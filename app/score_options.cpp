@@ -1,32 +1,47 @@
 #include "app/score_options.h"
 
 #include "app/command_line.h"
-#include "core/atomic_file.h"
-#include "core/error.h"
 
 namespace tessera {
 
-void check_score_options(const ScoreOptions& options, bool kept_is_statistics) {
-  if (options.reference.empty() && options.save_stats.empty())
-    throw Error("want two sets to compare, or one and --save-stats FILE to keep its statistics");
-  if (options.save_stats.empty()) return;
-  if (kept_is_statistics)
-    throw Error("--save-stats keeps the statistics of " +
-                (options.reference.empty() ? options.generated : options.reference) +
-                ", which is a statistics file already");
-  if (!options.save_stats.ends_with(".npz"))
-    throw Error("--save-stats wants a name ending in .npz, got " + options.save_stats);
-  check_writable(options.save_stats);
-}
-
-void add_score_output_options(CLI::App& command, ScoreOptions& options) {
+void add_score_output_options(CLI::App& command, ScoreRequest& request, ScoreOutput& output) {
   command
-      .add_option(option_names("", {"save-stats"}), options.save_stats,
+      .add_option(option_names("", {"save-stats"}), request.save_stats,
                   "Keep the statistics of REFERENCE (of the only set, when there is one) for later runs")
       ->type_name("FILE.npz")
       ->group("Output");
-  command.add_flag("--json", options.json, "One JSON object on stdout")->group("Output");
-  command.add_flag("-q,--quiet", options.quiet, "No progress on stderr")->group("Output");
+  command.add_flag("--json", output.json, "One JSON object on stdout")->group("Output");
+  command.add_flag("-q,--quiet", output.quiet, "No progress on stderr")->group("Output");
+}
+
+void add_live_fid_options(CLI::App& command, LiveFidRequest& request) {
+  const std::string group = "Scoring while rendering";
+  CLI::Option* reference =
+      command
+          .add_option(option_names("", {"fid-reference"}), request.reference,
+                      "Print the FID of all rendered pictures and frames to these statistics (see tessera fid)")
+          ->type_name("FILE.npz")
+          ->group(group);
+  CLI::Option* weights = command
+                             .add_option(option_names("", {"fid-weights"}), request.weights,
+                                         "The FID Inception's file; without it from the cache")
+                             ->type_name("FILE")
+                             ->needs(reference)
+                             ->group(group);
+  command
+      .add_option(option_names("", {"fid-extractor"}), request.extractor,
+                  "A TorchScript program in Inception's place, which this runs; the score is then no FID")
+      ->type_name("FILE")
+      ->needs(reference)
+      ->excludes(weights)
+      ->group(group);
+  command
+      .add_option(option_names("", {"fid-protocol"}), request.protocol,
+                  "How pictures are resized: pytorch-fid, torch-fidelity or clean")
+      ->type_name("NAME")
+      ->needs(reference)
+      ->capture_default_str()
+      ->group(group);
 }
 
 }  // namespace tessera

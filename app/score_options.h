@@ -1,6 +1,7 @@
 #pragma once
 
-#include <string>
+#include "metrics/live_fid.h"
+#include "metrics/score_request.h"
 
 namespace CLI {
 class App;
@@ -8,18 +9,15 @@ class App;
 
 namespace tessera {
 
-/// What the commands that score two sets have in common.
-struct ScoreOptions {
-  std::string generated, reference;  ///< reference may be empty: only save_stats then
-  std::string save_stats;
+/// How a command that scores two sets prints.
+struct ScoreOutput {
   bool json = false, quiet = false;
 };
 
-/// Throws Error when there is neither a second set nor a file for statistics, and for a file that cannot be written.
-/// `kept_is_statistics`: the set whose statistics would be kept is a statistics file itself.
-void check_score_options(const ScoreOptions& options, bool kept_is_statistics);
+/// --save-stats, --json and --quiet of the commands that score two sets.
+void add_score_output_options(CLI::App& command, ScoreRequest& request, ScoreOutput& output);
 
-/// --save-stats, --json and --quiet.
-void add_score_output_options(CLI::App& command, ScoreOptions& options);
+/// --fid-reference and what goes with it, of the commands that render.
+void add_live_fid_options(CLI::App& command, LiveFidRequest& request);
 
 }  // namespace tessera

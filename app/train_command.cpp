@@ -40,8 +40,9 @@ void run_evaluation(const EvaluateOptions& options) {
   };
   const auto part = [&](const char* title, Split split, bool video, int64_t count) {
     if (count < 1) return;
-    const Score score = evaluate(reader, make, {split, video, count, video ? 8 : 32},
-                                 options.list ? print_scene : std::function<void(const Scene&, const Observation&)>());
+    const Score score =
+        evaluate(reader, make, {.split = split, .video = video, .count = count, .batch = video ? 8 : 32},
+                 options.list ? print_scene : std::function<void(const Scene&, const Observation&)>());
     std::printf("%s: %s\n", title, score.text().c_str());
     std::fflush(stdout);
   };
@@ -62,20 +63,23 @@ void run_evaluation(const EvaluateOptions& options) {
 
 void add_evaluate(CLI::App& train) {
   auto options = std::make_shared<EvaluateOptions>();
-  CLI::App* evaluate =
-      train.add_subcommand("evaluate", "Measure by rules how well a model of `train denoiser` follows its prompts");
+  CLI::App* evaluate = train.add_subcommand(
+      "evaluate", "Measure how well a model of `train denoiser` follows its prompts, by fixed rules");
   evaluate->add_option("--model", options->model, "Model directory")->required();
-  evaluate->add_option("--prompts", options->prompts, "Clips of training combinations")->capture_default_str();
-  evaluate->add_option("--held-out", options->held_out, "Clips of held-out combinations")->capture_default_str();
-  evaluate->add_option("--stills", options->stills, "Pictures")->capture_default_str();
+  evaluate->add_option("--prompts", options->prompts, "Number of clips of combinations seen in training")
+      ->capture_default_str();
+  evaluate->add_option("--held-out", options->held_out, "Number of clips of held-out combinations")
+      ->capture_default_str();
+  evaluate->add_option("--stills", options->stills, "Number of pictures")->capture_default_str();
   evaluate
       ->add_option("--reconstructed", options->reconstructed,
-                   "Rendered clips that only pass the autoencoder: the most that the denoiser can reach")
+                   "Number of rendered clips that only pass through the autoencoder: an upper bound for the denoiser")
       ->capture_default_str();
   evaluate->add_option("--steps", options->sampling.steps, "Sampler steps (Euler)")->capture_default_str();
-  evaluate->add_option("--cfg-scale", options->sampling.guidance, "Guidance")->capture_default_str();
+  evaluate->add_option("--cfg-scale", options->sampling.guidance, "Classifier-free guidance scale")
+      ->capture_default_str();
   evaluate->add_option("--flow-shift", options->sampling.flow_shift, "Timestep shift")->capture_default_str();
-  evaluate->add_flag("--list", options->list, "Print every scene: prompt | what was seen");
+  evaluate->add_flag("--list", options->list, "Print every scene: its prompt | what was recognized");
   evaluate->callback([options] {
     keep_freed_memory();
     run_evaluation(*options);
@@ -85,12 +89,12 @@ void add_evaluate(CLI::App& train) {
 }  // namespace
 
 void add_train_command(CLI::App& root) {
-  CLI::App* train = root.add_subcommand("train", "Train the parts of a small model of your own, and measure it");
+  CLI::App* train = root.add_subcommand("train", "Train a small model of your own and evaluate it");
   train->require_subcommand(1);
 
   auto config = std::make_shared<std::string>();
   CLI::App* vae =
-      train->add_subcommand("vae", "Train the video autoencoder; goes on from its checkpoint when there is one");
+      train->add_subcommand("vae", "Train the video autoencoder; resumes from its checkpoint if there is one");
   vae->add_option("--config", *config, "JSON file; see training/configs/vae.json")->required();
   vae->callback([config] {
     keep_freed_memory();
@@ -98,7 +102,7 @@ void add_train_command(CLI::App& root) {
   });
 
   CLI::App* denoiser = train->add_subcommand(
-      "denoiser", "Train the denoiser and its text encoder; goes on from its checkpoint when there is one");
+      "denoiser", "Train the denoiser and its text encoder; resumes from its checkpoint if there is one");
   denoiser->add_option("--config", *config, "JSON file; see training/configs/denoiser.json")->required();
   denoiser->callback([config] {
     keep_freed_memory();

@@ -21,14 +21,14 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr int64_t kManifestRoom = 65536;
-constexpr int64_t kTrimEvery = 16;                       // jobs
-constexpr int kMostDeaths = 2;                           // processes that may die over a job before it is given up
+constexpr int64_t kTrimEvery = 16;  // jobs
+constexpr int kMostDeaths = 2;      // processes that may die while rendering a job before it is failed
 constexpr int64_t kMostFrameBytes = int64_t{256} << 20;  // decoded and not yet written
-constexpr int64_t kJobBytes = kMostFrameBytes / 8;       // a decoded job counts as so much: it has a file open
+constexpr int64_t kJobBytes = kMostFrameBytes / 8;       // what a decoded job counts for at least: it keeps a file open
 
 using JobPointer = std::shared_ptr<StartedJob>;
 
-/// A batch on its way. The calling thread denoises and decodes; the output thread writes and records.
+/// A running batch. The calling thread denoises and decodes; the output thread writes and records.
 class Batch {
  public:
   Batch(WorkSource& source, const BatchSummary& before, Renderer& renderer, const BatchOptions& options,
@@ -66,11 +66,11 @@ class Batch {
       auto jobs = source_.next(count, /*wait=*/false);
       if (!jobs.empty()) return jobs;
     }
-    output_.finish();  // others may wait for what is still to be recorded here
+    output_.finish();  // other processes may wait for what this one has yet to record
     return source_.next(count, /*wait=*/true);
   }
 
-  /// Encodes what the renderer is told of these jobs together with that of the next ones.
+  /// Encodes the prompts of these jobs together with those of the jobs that come next.
   void prepare(const std::vector<const BatchJob*>& jobs) {
     const auto is_prepared = [&](const BatchJob* job) { return prepared_.count(job) > 0; };
     if (std::all_of(jobs.begin(), jobs.end(), is_prepared)) return;
@@ -142,7 +142,7 @@ class Batch {
       if (job->latents.defined()) decode(job);
   }
 
-  /// Whatever can be known to fail fails here, before the sampling.
+  /// Whatever can fail early fails here, before the sampling.
   void begin(StartedJob& job) {
     int deaths = 0;
     {
@@ -150,7 +150,7 @@ class Batch {
       deaths = source_.deaths(job.job);
     }
     if (deaths >= kMostDeaths)
-      throw Error(std::to_string(deaths) + " processes died while they rendered this; it was not tried again",
+      throw Error(std::to_string(deaths) + " processes died while rendering this job; it was not tried again",
                   ExitCode::kFailed);
     job.writer = open_output(job.job.job, 0);
     if (listener_.tap) job.writer = listener_.tap(job.job, std::move(job.writer));
@@ -161,7 +161,7 @@ class Batch {
   void denoise(const std::vector<JobPointer>& jobs) {
     if (jobs.empty()) return;
     const Stopwatch watch;
-    std::vector<SampleResult> results;
+    std::vector<DenoiseResult> results;
     const auto failure = failure_of([&] { results = sample(jobs); });
     if (failure && jobs.size() > 1) {
       const auto middle = jobs.begin() + static_cast<std::ptrdiff_t>(jobs.size() / 2);
@@ -176,21 +176,25 @@ class Batch {
     }
   }
 
-  std::vector<SampleResult> sample(const std::vector<JobPointer>& jobs) {
-    std::vector<const Job*> asked;
-    for (const JobPointer& job : jobs) asked.push_back(&job->job.job);
+  std::vector<DenoiseResult> sample(const std::vector<JobPointer>& jobs) {
+    std::vector<DenoiseRequest> asked;
+    for (const JobPointer& job : jobs) asked.push_back({.job = &job->job.job});
     const auto most = static_cast<size_t>(options_.deterministic ? 1 : options_.batch_size);
-    TogetherLimit& limit =
-        limits_.try_emplace(renderer_.shape(*asked.front()), TogetherLimit{most, listener_.note}).first->second;
-    Progress progress(label(jobs.size()) + "denoising", renderer_.calls(*asked.front()), options_.progress);
+    BatchLimit& limit =
+        limits_.try_emplace(renderer_.shape(*asked.front().job), BatchLimit{most, listener_.note}).first->second;
+    Progress progress(label(jobs.size()) + "denoising", renderer_.calls(*asked.front().job), options_.progress);
     return renderer_.denoise(asked, limit, progress);
   }
 
-  void take(StartedJob& job, const SampleResult& result) {
+  void take(StartedJob& job, const DenoiseResult& result) {
     if (result.failure) std::rethrow_exception(result.failure);
     if (job.job.job.step_cache) listener_.note(job.job.id + ": " + step_cache_text(result.step_cache));
-    if (*job.job.job.frames > 1) job.kept.save(result.sample);
-    job.latents = result.sample;
+    if (const std::string text = normalizer_text(result.normalizers); !text.empty())
+      listener_.note(job.job.id + ": " + text);
+    job.entry.step_cache = result.step_cache;
+    job.entry.normalizers = result.normalizers;
+    if (*job.job.job.frames > 1) job.kept.save(result.latents);
+    job.latents = result.latents;
   }
 
   void decode(const JobPointer& job) {
@@ -198,9 +202,9 @@ class Batch {
     const auto failure = failure_of([&] {
       QueuedWriter writer(job, output_);
       Progress progress(label() + "decoding", *job->job.job.frames, options_.progress);
-      const std::string problem = renderer_.decode(job->job.job, job->latents, writer, progress);
-      if (!problem.empty())
-        throw Error("the frames of " + job->job.name + " are " + problem +
+      const FrameProblem problem = renderer_.decode(job->job.job, job->latents, writer, progress);
+      if (problem != FrameProblem::kNone)
+        throw Error("the frames of " + job->job.name + " are " + problem_text(problem) +
                         "; try --dtype fp32, another seed or a lower --cfg-scale",
                     ExitCode::kBadPixels);
     });
@@ -250,7 +254,7 @@ class Batch {
   const BatchListener& listener_;
   std::set<const BatchJob*> prepared_;
   double prepare_seconds_ = 0;
-  std::map<std::string, TogetherLimit> limits_;  // by shape; memory may have set them lower
+  std::map<std::string, BatchLimit> limits_;  // by shape; memory may have set them lower
   int64_t begun_ = 0, recorded_ = 0;
   Stopwatch watch_;
   std::mutex mutex_;  // of the source, the summary and the listener's finished()

@@ -18,11 +18,11 @@ namespace tessera {
 
 struct BatchOptions {
   std::filesystem::path folder;
-  bool resume = false;         ///< go on where the manifest ends
-  bool overwrite = false;      ///< begin anew over what an earlier run left
+  bool resume = false;         ///< skip the jobs that the manifest has as done
+  bool overwrite = false;      ///< replace what an earlier run left
   int64_t max_failures = 0;    ///< stop after so many failed jobs; 0: never
   int64_t batch_size = 1;      ///< jobs of one shape that are denoised together
-  bool deterministic = false;  ///< every job goes through the network by itself all the same
+  bool deterministic = false;  ///< every job goes through the network by itself, whatever batch_size says
   ProgressStyle progress = ProgressStyle::kNone;
   /// The plan is this part of a larger one (see shard_of); other processes do the rest in the same folder at any time.
   /// Each has a record of its own, manifest.rankI.jsonl, and the last one to end merges them.
@@ -33,10 +33,10 @@ struct BatchSummary {
   int64_t total = 0, done = 0, skipped = 0, failed = 0;
 };
 
-/// Whom to tell while a batch runs.
+/// Callbacks of a running batch.
 struct BatchListener {
   std::function<void(const std::string&)> note;  ///< a line for the user
-  /// After each job, with what the manifest says of it. May be called from another thread, one call at a time.
+  /// After each job, with its manifest entry. May be called from another thread, one call at a time.
   std::function<void(const ManifestEntry&, const BatchSummary&)> finished;
   /// May wrap the writer of a job's output to see its frames; what it throws fails the job. Unset: none.
   std::function<std::unique_ptr<FrameWriter>(const BatchJob&, std::unique_ptr<FrameWriter>)> tap = {};
@@ -49,14 +49,15 @@ struct BatchListener {
 /// SHA-256.
 /// - The latents of a video are saved in `latents/` before it is decoded, and removed once it is recorded as done; a
 ///   job whose saved latents have its hash is decoded from them.
-/// - A job that fails is recorded and the others go on; see BatchSummary::failed.
+/// - A job that fails is recorded and the others continue; see BatchSummary::failed.
 /// Throws Error: another program works in the folder, or it holds an earlier batch and neither resume nor overwrite
-/// was asked for (2); a stop by signal (130 or 143); the disk has no room for the next output or the manifest cannot be
+/// was asked for (2); a signal (130 or 143); the disk has no room for the next output or the manifest cannot be
 /// written (1).
 BatchSummary run_batch(const BatchPlan& plan, Renderer& renderer, const BatchOptions& options,
                        const BatchListener& listener);
 
-/// The rendering part of run_batch: what `source` hands out, recorded there. `before` is the summary to begin with.
+/// The rendering part of run_batch: renders what `source` hands out and records it there. `before` is the initial
+/// summary.
 BatchSummary render_jobs(WorkSource& source, const BatchSummary& before, Renderer& renderer,
                          const BatchOptions& options, const BatchListener& listener);
 

@@ -33,7 +33,7 @@ FolderLock::FolderLock(const fs::path& folder, Kind kind) {
   if (descriptor_ < 0) throw write_error(file, errno);
   const auto take = [&] { return flock(descriptor_, (kind == Kind::kSole ? LOCK_EX : LOCK_SH) | LOCK_NB) == 0; };
   bool taken = take();
-  // Another part that ends holds the folder alone while it merges the records.
+  // A shard that ends holds the lock alone while it merges the records.
   for (int i = 0; !taken && kind == Kind::kShared && i < kAttempts; ++i) {
     std::this_thread::sleep_for(kWait);
     taken = take();
@@ -44,7 +44,7 @@ FolderLock::FolderLock(const fs::path& folder, Kind kind) {
     if (error_number != EWOULDBLOCK) throw write_error(file, error_number);
     std::string owner;
     std::getline(std::ifstream(file), owner);
-    throw Error("another tessera (process " + (owner.empty() ? "unknown" : owner) + ") works in the folder " +
+    throw Error("another tessera (process " + (owner.empty() ? "unknown" : owner) + ") is using the folder " +
                 folder.string() + "; wait for it or choose another --output");
   }
   const std::string owner = std::to_string(getpid()) + "\n";
@@ -67,10 +67,10 @@ FolderLock::~FolderLock() {
 void remove_unfinished_files(const fs::path& folder) {
   static const std::regex unfinished(R"(\..*\.[0-9]+(-[0-9]+)?\.part)");
   std::vector<fs::path> found;
-  for (const auto& entry : fs::recursive_directory_iterator(folder))
-    if (entry.is_regular_file() && std::regex_match(entry.path().filename().string(), unfinished))
-      found.push_back(entry.path());
   std::error_code ignored;
+  for (const auto& entry : fs::recursive_directory_iterator(folder, fs::directory_options::skip_permission_denied))
+    if (entry.is_regular_file(ignored) && std::regex_match(entry.path().filename().string(), unfinished))
+      found.push_back(entry.path());
   for (const fs::path& file : found) fs::remove(file, ignored);
 }
 

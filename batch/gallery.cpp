@@ -1,5 +1,7 @@
 #include "batch/gallery.h"
 
+#include <openssl/evp.h>
+
 #include <algorithm>
 #include <cmath>
 #include <fstream>
@@ -11,12 +13,12 @@
 #include "batch/gallery_html.h"
 #include "batch/manifest.h"
 #include "batch/prompt_file.h"
-#include "batch/remake_command.h"
+#include "batch/reproduce_command.h"
 #include "core/atomic_file.h"
 #include "core/cancel.h"
 #include "core/error.h"
 #include "media/frame_writer.h"
-#include "media/image_io.h"
+#include "media/picture.h"
 #include "media/thumbnail.h"
 #include "media/video_reader.h"
 
@@ -39,21 +41,18 @@ struct Record {
 
 /// Adds the lines of one record.
 void read_record(const fs::path& path, Record& record, std::map<std::string, size_t>& places) {
-  std::ifstream in(path, std::ios::binary);
-  for (std::string line; std::getline(in, line);) {
-    json entry = json::parse(line, nullptr, false);
-    const bool good = entry.is_object() && entry.value("id", json()).is_string() &&
-                      entry.value("status", json()).is_string() && entry.value("output", json()).is_string();
-    if (!good) {
+  for_each_manifest_line(path, [&](ManifestLine line) {
+    json& entry = line.entry;
+    if (entry.is_null() || !entry.value("status", json()).is_string() || !entry.value("output", json()).is_string()) {
       record.unreadable += 1;
-      continue;
+      return;
     }
     const auto [place, fresh] = places.try_emplace(entry["id"], record.entries.size());
     if (fresh)
       record.entries.push_back(std::move(entry));
     else
       record.entries[place->second] = std::move(entry);
-  }
+  });
 }
 
 /// The folder's record, and what several processes have not merged into it yet.
@@ -71,15 +70,11 @@ Record read_records(const fs::path& folder) {
 }
 
 std::string base64(std::string_view bytes) {
-  constexpr const char* kLetters = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-  std::string out;
-  out.reserve((bytes.size() + 2) / 3 * 4);
-  for (size_t at = 0; at < bytes.size(); at += 3) {
-    uint32_t group = 0;
-    for (size_t i = 0; i < 3; ++i)
-      group = group << 8 | (at + i < bytes.size() ? static_cast<unsigned char>(bytes[at + i]) : 0u);
-    for (size_t i = 0; i < 4; ++i) out += at + i > bytes.size() ? '=' : kLetters[group >> (18 - 6 * i) & 63];
-  }
+  std::string out((bytes.size() + 2) / 3 * 4 + 1, '\0');  // and a NUL
+  const int length =
+      EVP_EncodeBlock(reinterpret_cast<unsigned char*>(out.data()),
+                      reinterpret_cast<const unsigned char*>(bytes.data()), static_cast<int>(bytes.size()));
+  out.resize(static_cast<size_t>(length));
   return out;
 }
 
@@ -101,7 +96,7 @@ std::string script_json(const ordered_json& value) {
   return out;
 }
 
-/// Thumbnails of the page that is there already, by the SHA-256 of the output.
+/// Thumbnails of the existing page, by the SHA-256 of their output.
 std::map<std::string, std::string> earlier_thumbnails(const fs::path& page) {
   std::map<std::string, std::string> found;
   std::ifstream in(page, std::ios::binary);
@@ -143,8 +138,8 @@ std::string kind_of(const std::string& name) {
 
 /// [H, W, 3] uint8 of the output's first frame.
 at::Tensor first_frame(const fs::path& path, const std::string& kind) {
-  if (kind == "image") return read_image(path).pixels;
-  if (kind == "frames") return read_image(frame_path(path, 0)).pixels;
+  if (kind == "image") return read_picture(path);
+  if (kind == "frames") return read_picture(frame_path(path, 0));
   return read_video(path, 1).frames[0];
 }
 
@@ -169,7 +164,11 @@ class Gallery {
     std::string html(gallery_html());
     html.replace(html.find(kDataMark), kDataMark.size(), script_json(data));
     write_file_atomically(page_, html);
-    return {page_, static_cast<int64_t>(record_.entries.size()), failed_, without_picture_, record_.unreadable};
+    return {.path = page_,
+            .outputs = static_cast<int64_t>(record_.entries.size()),
+            .failed = failed_,
+            .without_picture = without_picture_,
+            .unreadable = record_.unreadable};
   }
 
  private:
@@ -216,7 +215,7 @@ class Gallery {
       job["error"] = "the record names an output outside of this folder";
       return;
     }
-    if (recipe.is_object() && !recipe.empty()) job["command"] = remake_command(recipe, own_name(*name));
+    if (recipe.is_object() && !recipe.empty()) job["command"] = reproduce_command(recipe, own_name(*name));
     if (job["status"] != "done") return;
     job["file"] = *name;
     job["kind"] = kind_of(*name);
@@ -253,7 +252,7 @@ class Gallery {
     if (job.contains("thumb")) used_ += job["thumb"].get_ref<const std::string&>().size() / 4 * 3;
   }
 
-  /// "sampler: unipc" and so on: what every recipe says alike.
+  /// "sampler: unipc" and so on: the settings that all recipes share.
   std::string shared_text() const {
     json shared;
     for (const json& entry : record_.entries) {

@@ -10,13 +10,14 @@ struct GallerySummary {
   std::filesystem::path path;       ///< the page
   int64_t outputs = 0, failed = 0;  ///< jobs of the record, and those among them without a good output
   int64_t without_picture = 0;      ///< finished outputs that cannot be decoded here
-  int64_t unreadable = 0;           ///< lines of the record that were passed over
+  int64_t unreadable = 0;           ///< lines of the record that cannot be read
 };
 
 /// Writes FOLDER/index.html, atomically: one page with everything in it but the outputs themselves, made from the
 /// folder's manifest.jsonl and the records of single processes beside it. Thumbnails are JPEGs of 12 kB at most and 16
-/// MB together; outputs beyond that are shown by their own files. Pictures that an earlier page has of the same bytes
-/// are taken from it. Throws Error: no record in the folder (2), a failed write (1), a stop by signal (130 or 143).
+/// MB together; outputs beyond that are shown by their own files. Thumbnails are reused
+/// from an earlier page where the output has not changed. Throws Error: no record in the folder (2), a failed write
+/// (1), a signal (130 or 143).
 GallerySummary write_gallery(const std::filesystem::path& folder);
 
 }  // namespace tessera

@@ -4,11 +4,8 @@
 #include <sys/file.h>
 #include <unistd.h>
 
-#include <algorithm>
 #include <cerrno>
-#include <fstream>
 #include <memory>
-#include <regex>
 #include <thread>
 #include <unordered_set>
 
@@ -18,7 +15,7 @@
 namespace tessera {
 namespace {
 
-nlohmann::ordered_json to_json(const ManifestEntry& entry) {
+nlohmann::ordered_json line_of(const ManifestEntry& entry) {
   nlohmann::ordered_json line = {
       {"id", entry.id},
       {"status", entry.status},
@@ -27,6 +24,8 @@ nlohmann::ordered_json to_json(const ManifestEntry& entry) {
       {"sha256", entry.sha256},
       {"seconds", {{"text", entry.text_seconds}, {"denoise", entry.denoise_seconds}, {"decode", entry.decode_seconds}}},
       {"recipe", entry.recipe}};
+  if (entry.step_cache.reused > 0) line["step_cache"] = to_json(entry.step_cache);
+  if (entry.normalizers.near_zero > 0) line["normalizers"] = to_json(entry.normalizers);
   if (!entry.latents.empty()) line["latents"] = entry.latents;
   if (!entry.error.empty()) line["error"] = entry.error;
   return line;
@@ -56,13 +55,6 @@ bool lock(int descriptor, std::chrono::milliseconds patience) {
   return true;
 }
 
-std::vector<std::string> whole_lines(const std::filesystem::path& path) {
-  std::ifstream in(path, std::ios::binary);
-  std::vector<std::string> lines;
-  for (std::string line; std::getline(in, line) && !in.eof();) lines.push_back(line);
-  return lines;
-}
-
 }  // namespace
 
 Manifest::Manifest(const std::filesystem::path& path, Access access) : path_(path) {
@@ -86,20 +78,19 @@ Manifest::~Manifest() {
 }
 
 void Manifest::read() {
-  std::ifstream in(path_, std::ios::binary);
-  for (std::string line; std::getline(in, line);) {
-    if (in.eof()) {
+  for_each_manifest_line(path_, [this](const ManifestLine& line) {
+    if (!line.complete) {
       repaired_ = true;
-      break;
+      return;
     }
-    whole_ += static_cast<off_t>(line.size()) + 1;
+    whole_ += static_cast<off_t>(line.text.size()) + 1;
     remember(line);
-  }
+  });
 }
 
-void Manifest::remember(const std::string& line) {
+void Manifest::remember(const ManifestLine& line) {
   try {
-    ManifestEntry entry = from_json(nlohmann::json::parse(line));
+    ManifestEntry entry = from_json(line.entry);
     entries_.insert_or_assign(entry.id, std::move(entry));
   } catch (const nlohmann::json::exception&) {
     ++unreadable_;
@@ -123,7 +114,7 @@ void Manifest::write(const std::string& lines) {
 }
 
 void Manifest::append(const ManifestEntry& entry) {
-  write(to_json(entry).dump(-1, ' ', false, nlohmann::json::error_handler_t::replace) + "\n");
+  write(line_of(entry).dump(-1, ' ', false, nlohmann::json::error_handler_t::replace) + "\n");
   ManifestEntry kept = entry;
   kept.recipe = nullptr;
   entries_.insert_or_assign(kept.id, std::move(kept));
@@ -134,14 +125,14 @@ bool Manifest::merge(const std::filesystem::path& shard, std::chrono::millisecon
   if (other < 0) throw write_error(shard, errno);
   const std::unique_ptr<const int, void (*)(const int*)> closing(&other, [](const int* held) { close(*held); });
   if (!lock(other, patience)) return false;
-  const std::vector<std::string> mine = whole_lines(path_);
-  const std::unordered_set<std::string> here(mine.begin(), mine.end());
+  std::unordered_set<std::string> here;
+  for_each_manifest_line(path_, [&](ManifestLine line) { here.insert(std::move(line.text)); });
   std::string missing;
-  for (const std::string& line : whole_lines(shard)) {
-    if (here.count(line)) continue;
-    missing += line + "\n";
+  for_each_manifest_line(shard, [&](const ManifestLine& line) {
+    if (!line.complete || here.count(line.text)) return;
+    missing += line.text + "\n";
     remember(line);
-  }
+  });
   write(missing);
   std::filesystem::remove(shard);
   return true;
@@ -150,24 +141,6 @@ bool Manifest::merge(const std::filesystem::path& shard, std::chrono::millisecon
 const ManifestEntry* Manifest::find(const std::string& id) const {
   const auto found = entries_.find(id);
   return found == entries_.end() ? nullptr : &found->second;
-}
-
-std::filesystem::path manifest_path(const std::filesystem::path& folder) {
-  return folder / "manifest.jsonl";
-}
-
-std::filesystem::path shard_path(const std::filesystem::path& folder, int rank) {
-  return folder / ("manifest.rank" + std::to_string(rank) + ".jsonl");
-}
-
-std::vector<std::filesystem::path> find_shards(const std::filesystem::path& folder) {
-  static const std::regex name(R"(manifest\.rank[0-9]+\.jsonl)");
-  std::vector<std::filesystem::path> found;
-  for (const auto& entry : std::filesystem::directory_iterator(folder))
-    if (entry.is_regular_file() && std::regex_match(entry.path().filename().string(), name))
-      found.push_back(entry.path());
-  std::sort(found.begin(), found.end());
-  return found;
 }
 
 }  // namespace tessera

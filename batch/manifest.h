@@ -8,11 +8,13 @@
 #include <map>
 #include <nlohmann/json.hpp>
 #include <string>
-#include <vector>
+
+#include "core/manifest_lines.h"
+#include "pipelines/renderer.h"
 
 namespace tessera {
 
-/// What became of one job, as a line of manifest.jsonl says it.
+/// The outcome of one job: a line of manifest.jsonl.
 struct ManifestEntry {
   std::string id;
   std::string status;             ///< "done", "failed" or "bad_pixels"
@@ -23,19 +25,21 @@ struct ManifestEntry {
   std::string error;              ///< "" when done
   nlohmann::ordered_json recipe;  ///< empty for entries read back
   double text_seconds = 0, denoise_seconds = 0, decode_seconds = 0;
+  StepCacheReport step_cache;    ///< in the line when calls were skipped
+  NormalizerReport normalizers;  ///< in the line when the guard acted
 };
 
 /// The record of a batch: one JSON object a line, each flushed to the disk before the next job begins.
 class Manifest {
  public:
   enum class Access {
-    kRead,  ///< of a file that exists and that another process may be writing: it is left as it is
-    kWrite  ///< by this process alone, which keeps others from writing it
+    kRead,  ///< leaves the file as it is; another process may be writing it
+    kWrite  ///< creates the file when it is missing and locks out other writers
   };
 
-  /// Opens `path` (kWrite creates it) and reads what it holds. A last line without its end (the program was killed
-  /// while writing it) is cut off, or only passed over by kRead; other lines that cannot be read are kept but count for
-  /// nothing. Throws Error when the file cannot be opened, read or written, or another process writes it.
+  /// Opens `path` and reads what it holds. A last line without its end (the program was killed
+  /// while writing it) is cut off (kRead only skips it); other lines that cannot be read are kept and ignored. Throws
+  /// Error when the file cannot be opened, read or written, or another process writes it.
   explicit Manifest(const std::filesystem::path& path, Access access = Access::kWrite);
   ~Manifest();
   Manifest(const Manifest&) = delete;
@@ -47,7 +51,7 @@ class Manifest {
   const ManifestEntry* find(const std::string& id) const;
   bool empty() const { return entries_.empty(); }
   /// Appends the lines of another record that are not here yet, and removes that file. False, and nothing is done,
-  /// when another process still writes it after `patience`. Killed in between, it can be done again.
+  /// when another process still writes it after `patience`. Safe to repeat after a kill.
   bool merge(const std::filesystem::path& shard, std::chrono::milliseconds patience);
   /// Lines that could not be read, and whether a torn one was cut off: for a message.
   int64_t unreadable() const { return unreadable_; }
@@ -56,7 +60,7 @@ class Manifest {
  private:
   void read();
   void write(const std::string& lines);
-  void remember(const std::string& line);
+  void remember(const ManifestLine& line);
 
   std::filesystem::path path_;
   int descriptor_ = -1;
@@ -65,11 +69,5 @@ class Manifest {
   int64_t unreadable_ = 0;
   bool repaired_ = false;
 };
-
-/// The record of a folder, and that of one rank among several, which rank 0 merges into it in the end.
-std::filesystem::path manifest_path(const std::filesystem::path& folder);
-std::filesystem::path shard_path(const std::filesystem::path& folder, int rank);
-/// The ranks' records in a folder, sorted.
-std::vector<std::filesystem::path> find_shards(const std::filesystem::path& folder);
 
 }  // namespace tessera

@@ -10,18 +10,18 @@
 
 namespace tessera {
 
-/// A second thread that does pieces of work in the order in which they come, at most a number of bytes behind.
-/// It computes with one core, so that the thread that hands work over keeps the others.
+/// A second thread that works off a queue in order; the queue holds a limited number of bytes.
+/// It computes on one core and leaves the others to the thread that posts.
 class OutputThread {
  public:
   explicit OutputThread(int64_t most_bytes);
-  /// Does what was handed over, unless a piece has thrown.
+  /// Finishes what was posted, unless a piece has thrown.
   ~OutputThread();
   OutputThread(const OutputThread&) = delete;
   OutputThread& operator=(const OutputThread&) = delete;
 
-  /// Hands over work that keeps `bytes` in memory until it is done; waits while that is more than the limit, unless
-  /// nothing else waits. What an earlier piece has thrown is thrown here; later pieces are dropped.
+  /// Posts work that holds `bytes` of memory until it is done; waits while the queue would exceed the limit, unless it
+  /// is empty. Throws what an earlier piece has thrown; the pieces after that one are dropped.
   void post(std::function<void()> work, int64_t bytes);
   /// Waits until everything is done. Throws what a piece has thrown.
   void finish();

@@ -25,7 +25,7 @@ bool is_done(const BatchJob& job, const Manifest& manifest) {
 }
 
 void refuse_earlier_work(const BatchPlan& plan, const fs::path& folder, const Manifest& manifest) {
-  const std::string advice = "; go on with --resume, begin anew with --overwrite, or choose another --output";
+  const std::string advice = "; continue with --resume, replace it with --overwrite, or choose another --output";
   if (!manifest.empty())
     throw Error("the folder " + folder.string() + " holds an earlier batch (manifest.jsonl)" + advice);
   std::error_code failed;

@@ -5,6 +5,7 @@
 
 #include "core/error.h"
 #include "core/sha256.h"
+#include "core/version.h"
 #include "media/frame_writer.h"
 
 namespace tessera {
@@ -27,9 +28,13 @@ std::string asked_name(const PromptJob& prompt, const std::string& format) {
 
 BatchJob complete(const PromptJob& prompt, const Renderer& renderer, const fs::path& folder, const std::string& format,
                   const std::string& model_hash, std::vector<std::string>& notes) {
-  BatchJob made{prompt.id, prompt.job, asked_name(prompt, format), ""};
+  BatchJob made{.id = prompt.id, .job = prompt.job, .name = asked_name(prompt, format), .hash = ""};
   made.job.output = made.name;
-  made.job = renderer.complete(made.job, notes);
+  const at::Tensor latents = made.job.latents.empty() ? at::Tensor() : renderer.read_latents(made.job.latents);
+  made.job = renderer.resolve(made.job, latents, notes);
+  if (renderer.single_outputs(made.job).size() != 1)
+    throw Error("class " + *prompt.job.class_label + ": an entry makes one picture; write one for each class, or use " +
+                "\"grid\": {\"class\": [...]}");
   if (made.name.empty()) made.name = prompt.id + (*made.job.frames == 1 ? ".png" : ".mp4");
   made.job.output = (folder / made.name).string();
   made.hash = job_hash(made.job, made.name, model_hash);
@@ -46,30 +51,11 @@ BatchPlan shard_of(const BatchPlan& plan, const Shard& shard) {
   return part;
 }
 
-std::string model_hash(const fs::path& folder) {
-  if (fs::is_regular_file(folder)) {
-    Sha256 hash;
-    hash.update_file(folder);
-    return hash.hex();
-  }
-  std::vector<fs::path> files;
-  for (const auto& entry : fs::recursive_directory_iterator(folder, fs::directory_options::follow_directory_symlink))
-    if (entry.is_regular_file() && entry.path().filename().string()[0] != '.')
-      files.push_back(fs::relative(entry.path(), folder));
-  std::sort(files.begin(), files.end());
-  Sha256 hash;
-  for (const fs::path& file : files) {
-    hash.update(file.string() + " " + std::to_string(fs::file_size(folder / file)) + "\n");
-    hash.update_file(folder / file);
-  }
-  return hash.hex();
-}
-
 std::string job_hash(const Job& job, const std::string& name, const std::string& model_hash) {
   nlohmann::ordered_json recipe = recipe_json(job);
   recipe.erase("model");
   nlohmann::ordered_json whole = {
-      {"recipe", recipe}, {"output", name}, {"model", model_hash}, {"version", TESSERA_VERSION}};
+      {"recipe", recipe}, {"output", name}, {"model", model_hash}, {"version", program_version()}};
   if (!job.latents.empty()) {
     Sha256 noise;
     const std::string file = fs::exists(job.latents) ? job.latents : job.latents.substr(0, job.latents.rfind(':'));
@@ -90,7 +76,7 @@ BatchPlan plan_batch(const PromptFile& prompts, const Renderer& renderer, const 
     try {
       BatchJob job = complete(prompt, renderer, folder, format, model_hash, plan.notes);
       const auto [owner, fresh] = owners.try_emplace(in_lower_case(job.name), job.id);
-      if (!fresh) throw Error("the output " + job.name + " is that of \"" + owner->second + "\" too");
+      if (!fresh) throw Error("the output " + job.name + " is also that of \"" + owner->second + "\"");
       plan.jobs.push_back(std::move(job));
     } catch (const Error& e) {
       mistakes.add(prompt.line, e.what());

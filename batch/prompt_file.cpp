@@ -148,7 +148,7 @@ class Expansion {
                            "\"seed\" plus \"count\" exceeds the largest seed " + std::to_string(kLargestSeed));
     for (int64_t i = 0; i < job.count; ++i) {
       const std::string end = suffix + (job.count > 1 ? "_" + std::to_string(i) : "");
-      PromptJob made{entry.line, name + end, job};
+      PromptJob made{.line = entry.line, .id = name + end, .job = job};
       made.job.count = 1;
       made.job.seed = first + i;
       made.job.output = with_suffix(job.output, end);

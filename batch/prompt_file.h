@@ -28,7 +28,7 @@ struct PromptFile {
 constexpr int64_t kLargestPromptFile = 64 << 20;
 
 /// Reads and checks a whole prompt file; `flags` (option, value: as given to the program) win over the file's defaults
-/// and give way to what a prompt says itself. A seed that nobody gives, or -1, comes from the SHA-256 of the id, so
+/// and give way to what a prompt says itself. A seed that is missing, or -1, comes from the SHA-256 of the id, so
 /// that a file means the same pixels every time. Throws one Error with every mistake and its line: syntax, unknown keys
 /// (with the nearest), values out of range, ids that are used twice, differ in case alone, climb out of the output
 /// folder or are too long. `largest` is replaced in tests.

@@ -3,10 +3,9 @@
 #include <algorithm>
 #include <map>
 
-#include "batch/located_json.h"
-#include "batch/located_yaml.h"
 #include "batch/prompt_settings.h"
 #include "core/error.h"
+#include "core/located_yaml.h"
 
 namespace tessera {
 namespace {
@@ -61,7 +60,7 @@ class FormatReader {
     if (root.find("version") || root.find("defaults"))
       return mistakes_.add(root.line, "the list \"prompts\" is missing");
     const bool all_text =
-        std::all_of(root.values.begin(), root.values.end(), [](const auto& v) { return v.is_string(); });
+        std::all_of(root.values.begin(), root.values.end(), [](const auto& v) { return v.is_text(); });
     if (root.find("prompt") || root.find("prompt_en") || !all_text) return item(root);
     for (size_t i = 0; i < root.keys.size(); ++i) named(root.keys[i], root.values[i]);
   }
@@ -71,8 +70,8 @@ class FormatReader {
     const size_t before = mistakes_.size();
     PromptEntry entry;
     entry.line = value.line;
-    if (value.is_string()) {
-      reader_.set(entry.own, "prompt", value.scalar.get<std::string>(), value.line);
+    if (value.is_text()) {
+      reader_.set(entry.own, "prompt", value.text(), value.line);
     } else if (value.is_object()) {
       reader_.set_all(entry.own, value, &entry);
     } else {
@@ -164,8 +163,8 @@ class FormatReader {
     if (!setup.is_object()) return mistakes_.add(setup.line, "\"generator\" wants an object, got " + setup.shown());
     for (size_t i = 0; i < setup.keys.size(); ++i) {
       const LocatedJson& value = setup.values[i];
-      if (setup.keys[i] == "model_path" && value.is_string())
-        reader_.set(source_.defaults, "model", value.scalar.get<std::string>(), value.line, true);
+      if (setup.keys[i] == "model_path" && value.is_text())
+        reader_.set(source_.defaults, "model", value.text(), value.line, true);
       else
         reader_.ignore("generator." + setup.keys[i]);
     }
@@ -173,8 +172,8 @@ class FormatReader {
 
   void request_member(const std::string& key, const LocatedJson& value) {
     if (key == "prompt" || value.is_null()) return;
-    if (key == "negative_prompt" && value.is_string())
-      reader_.set(source_.defaults, key, value.scalar.get<std::string>(), value.line, true);
+    if (key == "negative_prompt" && value.is_text())
+      reader_.set(source_.defaults, key, value.text(), value.line, true);
     else if (key == "sampling" && value.is_object())
       reader_.set_all(source_.defaults, value, nullptr, true);
     else if (key == "inputs" && value.is_object())
@@ -199,7 +198,7 @@ class FormatReader {
     PromptEntry entry;
     entry.line = value.line;
     entry.id = key;
-    const std::string prompt = value.scalar.get<std::string>();
+    const std::string prompt = value.text();
     if (prompt.find("<image>") != std::string::npos)
       return mistakes_.add(value.line, "\"" + key + "\": making videos from images (<image>) is not supported");
     reader_.set(entry.own, "prompt", prompt, value.line);
@@ -251,14 +250,20 @@ class FormatReader {
         reader_.set(entry.own, name, words[i + 1], entry.line);
     }
     for (const std::string& count : counts) reader_.set(entry.own, "count", count, entry.line);
-    multiply_counts(entry.own);
+    multiply_counts(entry);
   }
 
-  static void multiply_counts(PromptSettings& own) {
+  void multiply_counts(PromptEntry& entry) {
+    const auto most = static_cast<int64_t>(find_job_option("count").high);
     int64_t product = 1;
-    for (const PromptSetting& setting : own.settings)
-      if (setting.option->name == "count") product *= std::stoll(setting.value);
-    for (PromptSetting& setting : own.settings)
+    for (const PromptSetting& setting : entry.own.settings) {
+      if (setting.option->name != "count") continue;
+      product *= std::stoll(setting.value);  // of two numbers up to `most`
+      if (product > most)
+        return mistakes_.add(entry.line, "\"n_iter\" times \"batch_size\" is more than " + std::to_string(most) +
+                                             ", the most outputs of one prompt; split the line");
+    }
+    for (PromptSetting& setting : entry.own.settings)
       if (setting.option->name == "count") setting.value = std::to_string(product);
   }
 
@@ -335,8 +340,8 @@ PromptSource read_prompt_source(std::string_view text, const std::string& extens
   const auto parse = [&](std::string_view part, int64_t line, auto&& use) {
     try {
       use(yaml ? parse_located_yaml(part) : parse_located_json(part, line));
-    } catch (const JsonSyntaxError& error) {
-      mistakes.add(error.line, (yaml ? "not valid YAML: " : "not valid JSON: ") + error.text);
+    } catch (const SyntaxError& error) {
+      mistakes.add(error.line, (yaml ? "not valid YAML: " : "not valid JSON: ") + error.problem);
     }
   };
   if (yaml)

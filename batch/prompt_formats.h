@@ -25,7 +25,7 @@ struct PromptAxis {
   int64_t line;
 };
 
-/// What one place in a prompt file says.
+/// The settings of one entry of a prompt file, or of its defaults.
 struct PromptSettings {
   std::vector<PromptSetting> settings;
   std::vector<PromptAxis> axes;
@@ -45,7 +45,7 @@ class Mistakes {
     if (!full()) found_.emplace_back(line, std::move(text));
   }
   size_t size() const { return found_.size(); }
-  /// Reading on is no use: nothing more is taken.
+  /// No further mistakes are kept, so there is no point in reading on.
   bool full() const { return found_.size() >= kMostKept; }
   /// Throws one Error with every mistake in the order of the file (the first 100, and how many more).
   void throw_if_any(const std::filesystem::path& path) const;

@@ -5,6 +5,7 @@
 #include <set>
 
 #include "core/error.h"
+#include "core/text.h"
 #include "samplers/registry.h"
 
 namespace tessera {
@@ -76,10 +77,6 @@ const JobOption* find_option(const std::string& key) {
   }
 }
 
-std::string text_of(const nlohmann::json& scalar) {
-  return scalar.is_string() ? scalar.get<std::string>() : scalar.dump();
-}
-
 }  // namespace
 
 bool allowed_in_prompt_file(const JobOption& option, bool in_defaults) {
@@ -132,14 +129,14 @@ std::optional<std::string> SettingReader::value_of(const JobOption& option, cons
   const bool pair = value.is_array() && std::holds_alternative<SizeField>(option.field) && value.values.size() == 2;
   std::string text;
   if (pair && value.values[0].scalar.is_number() && value.values[1].scalar.is_number()) {
-    text = value.values[0].scalar.dump() + "x" + value.values[1].scalar.dump();
+    text = value.values[0].text() + "x" + value.values[1].text();
   } else if (option.name == "sigmas" && value.is_array()) {
-    for (const LocatedJson& level : value.values) text += (text.empty() ? "" : ",") + level.shown();
+    text = joined(value.values, ",", [](const LocatedJson& level) { return level.shown(); });
   } else if (value.kind != LocatedJson::Kind::kScalar || value.is_null()) {
-    mistakes_.add(value.line, "\"" + key + "\" must be a string, a number or true or false, got " + value.shown());
+    mistakes_.add(value.line, "\"" + key + "\" must be a string, a number, true or false, got " + value.shown());
     return {};
   } else {
-    text = text_of(value.scalar);
+    text = value.text();
   }
   if (text.find('\0') != std::string::npos) {
     mistakes_.add(value.line, "\"" + key + "\" holds a NUL character");
@@ -161,7 +158,7 @@ void SettingReader::axis(PromptSettings& out, const std::string& key, const Loca
                                    (values.is_array() ? std::string("an empty one") : values.shown()));
     return;
   }
-  PromptAxis axis{option, {}, values.line};
+  PromptAxis axis{.option = option, .values = {}, .line = values.line};
   for (const LocatedJson& value : values.values)
     if (const auto text = value_of(*option, key, value)) axis.values.push_back(*text);
   if (axis.values.size() == values.values.size()) out.axes.push_back(std::move(axis));
@@ -184,7 +181,7 @@ void SettingReader::ignore(const std::string& key) {
 
 /// The server's name of a curve of noise levels; "default" leaves it to the model.
 void SettingReader::scheduler(PromptSettings& out, const LocatedJson& value) {
-  const std::string name = value.is_string() ? value.scalar.get<std::string>() : value.shown();
+  const std::string name = value.is_text() ? value.text() : value.shown();
   if (name == "default") return;
   try {
     find_sigma_curve(name);
@@ -270,8 +267,8 @@ void SettingReader::set_all(PromptSettings& out, const LocatedJson& object, Prom
       member(out, key, value, in_defaults);
     } else if (!entry) {
       mistakes_.add(value.line, "\"id\" belongs to one prompt, not to \"defaults\"");
-    } else if (value.is_string() || value.scalar.is_number_integer()) {
-      entry->id = text_of(value.scalar);
+    } else if (value.is_text() || value.scalar.is_number_integer()) {
+      entry->id = value.text();
     } else if (!value.is_null()) {
       mistakes_.add(value.line, "\"id\" wants text, got " + value.shown());
     }

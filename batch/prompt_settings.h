@@ -2,8 +2,8 @@
 
 #include <string>
 
-#include "batch/located_json.h"
 #include "batch/prompt_formats.h"
+#include "core/located_json.h"
 
 namespace tessera {
 

@@ -41,7 +41,7 @@ std::string new_run_id() {
   return std::to_string(getpid()) + "-" + std::to_string(random()) + std::to_string(random());
 }
 
-/// How long an answer of the store may take before it counts as gone; a busy machine is no dead one.
+/// How long the store may take to answer before it counts as lost: a busy machine is slow.
 std::chrono::milliseconds patience_of(const SharedBatch& shared) {
   return std::max(shared.lease, kLeastPatience);
 }
@@ -51,7 +51,7 @@ bool on_this_machine(const Ranks& ranks) {
          ranks.address == "localhost";
 }
 
-/// Where this machine may be reached, the likeliest first.
+/// Addresses that may reach this machine, the likeliest first.
 std::vector<std::string> own_addresses(const Ranks& ranks) {
   if (on_this_machine(ranks)) return {"127.0.0.1"};
   std::vector<std::string> addresses;
@@ -70,7 +70,7 @@ std::vector<std::string> own_addresses(const Ranks& ranks) {
   return addresses;
 }
 
-/// A bit for each job of the plan: whether it is left to do.
+/// A bit for each job of the plan: whether it is still to be done.
 std::string left_bits(const BatchPlan& plan, const std::vector<const BatchJob*>& left) {
   std::string bits((plan.jobs.size() + 7) / 8, '\0');
   for (const BatchJob* job : left) {
@@ -87,7 +87,7 @@ std::vector<const BatchJob*> left_jobs(const BatchPlan& plan, const std::string&
   return left;
 }
 
-/// The run that the file in the folder speaks of; nullptr when there is none, or none any more.
+/// The run that the file in the folder points to; nullptr when there is none, or it has ended.
 std::unique_ptr<SharedStore> connect_to_run(const fs::path& folder, std::chrono::milliseconds patience) {
   std::ifstream in(run_file(folder));
   try {
@@ -113,7 +113,8 @@ std::unique_ptr<SharedStore> find_run(const fs::path& folder, const SharedBatch&
     const auto waited = std::chrono::steady_clock::now() - start;
     if (waited > kJoinPatience)
       throw Error("rank " + std::to_string(shared.ranks.rank) + " found no run of rank 0 in the folder " +
-                      folder.string() + " within ten minutes; does rank 0 run, and do the machines share that folder?",
+                      folder.string() +
+                      " within ten minutes; check that rank 0 is running and that the machines share this folder",
                   ExitCode::kFailed);
     if (waited > kSayWaitingAfter && !std::exchange(said, true)) note("waiting for rank 0");
     std::this_thread::sleep_for(kPoll);
@@ -141,7 +142,7 @@ class QueueSource : public WorkSource {
   }
   Counts counts() override {
     const WorkQueue::Counts counts = read_counts(store_);
-    return {counts.done, counts.failed};
+    return {.done = counts.done, .failed = counts.failed};
   }
 
  private:
@@ -195,7 +196,7 @@ BatchSummary render_as_member(const BatchPlan& plan, Renderer& renderer, const B
   if (store->get("plan") != plan_hash(plan) || store->get("size") != std::to_string(shared.ranks.size))
     throw Error("rank " + std::to_string(shared.ranks.rank) + " does not belong to the run in " +
                 options.folder.string() +
-                ": its prompt file, options, model, number of ranks or version of tessera are not those of rank 0");
+                ": its prompt file, options, model, number of ranks or version of tessera differ from those of rank 0");
   const auto left = left_jobs(plan, *store->get("left"));
   BatchSummary before;
   before.total = static_cast<int64_t>(plan.jobs.size());
@@ -240,7 +241,7 @@ BatchHost::~BatchHost() {
 void BatchHost::merge(std::chrono::milliseconds patience) {
   for (const fs::path& shard : find_shards(folder_))
     if (!record_.manifest().merge(shard, patience) && patience.count() > 0)
-      note_(shard.filename().string() + " is still held by a process that gives no sign of life; --resume merges it");
+      note_(shard.filename().string() + " is still locked by a process that misses heartbeats; --resume merges it");
 }
 
 bool BatchHost::all_done() {
@@ -268,7 +269,7 @@ BatchSummary BatchHost::finish() {
     ++(entry->status == "done" ? whole.done : whole.failed);
     if (entry->status == "done") KeptLatents(folder_, *job).remove();
   }
-  // A process that died while it saved latents leaves the folder alone.
+  // A process that died while saving latents leaves the empty folder.
   std::error_code ignored;
   fs::remove(folder_ / "latents", ignored);
   return whole;
@@ -276,8 +277,7 @@ BatchSummary BatchHost::finish() {
 
 BatchSummary run_batch_rank(const BatchPlan& plan, Renderer& renderer, const BatchOptions& options,
                             const SharedBatch& shared, const BatchListener& listener) {
-  const bool hosts = shared.ranks.rank == 0 && shared.ranks.launcher != "tessera";
-  return (hosts ? render_as_host : render_as_member)(plan, renderer, options, shared, listener);
+  return (shared.ranks.leads() ? render_as_host : render_as_member)(plan, renderer, options, shared, listener);
 }
 
 }  // namespace tessera

@@ -15,18 +15,18 @@ namespace tessera {
 /// How several processes share a batch.
 struct SharedBatch {
   Ranks ranks;
-  /// A process that gives no sign of life for so long has its jobs handed out again.
+  /// The jobs of a process that misses heartbeats for this long go to others.
   std::chrono::milliseconds lease = std::chrono::seconds(60);
 };
 
 /// The one process of a run that holds the output folder and hosts the queue. The others find it through the file
-/// `.tessera.run` in that folder, which names its address and goes with it.
+/// `.tessera.run` in that folder, which holds its address and is removed with it.
 class BatchHost {
  public:
   /// Throws what BatchRecord throws, and Error when the port is taken. From then on other processes may join.
   BatchHost(const BatchPlan& plan, const BatchOptions& options, const SharedBatch& shared,
             const BatchRecord::Note& note);
-  /// Ends the run for everybody; what the others recorded and is free is merged.
+  /// Ends the run for everybody; records of the others that are not locked are merged.
   ~BatchHost();
   BatchHost(const BatchHost&) = delete;
   BatchHost& operator=(const BatchHost&) = delete;
@@ -37,10 +37,10 @@ class BatchHost {
   /// Whether every job is recorded, as done or as failed.
   bool all_done();
   /// Waits until all ranks have joined (at most the patience of the store) and have left or died, or until a signal:
-  /// a rank that comes late, or that ends its job after the run was stopped, still learns how the run ended.
+  /// a rank that joins late, or finishes its job after the run was stopped, still learns how the run ended.
   void wait_for_ranks();
   /// Once all others have left or died: removes what the dead left unfinished, merges their records into
-  /// manifest.jsonl and sums up what it says of the jobs.
+  /// manifest.jsonl and counts its entries.
   BatchSummary finish();
 
  private:
@@ -57,8 +57,8 @@ class BatchHost {
 /// all join a host that renders nothing). Rank 0 hosts, renders too, and returns the summary of the whole run; the
 /// others wait for it and return the counts so far. Each writes its own record, manifest.rankN.jsonl.
 /// Throws besides what run_batch throws: Error (usage) when this rank's plan is not that of rank 0; Error (failed) when
-/// rank 0 is not found within ten minutes; StoreLost when it ended early or gave no answer for five seconds or the
-/// lease, whichever is longer, after the job at hand was recorded.
+/// rank 0 is not found within ten minutes; StoreLost when it ended early or did not answer for five seconds or the
+/// lease, whichever is longer; the current job is recorded before.
 BatchSummary run_batch_rank(const BatchPlan& plan, Renderer& renderer, const BatchOptions& options,
                             const SharedBatch& shared, const BatchListener& listener);
 

@@ -24,7 +24,7 @@ void merge_shards(Manifest& manifest, const BatchOptions& options, const BatchRe
   const std::vector<fs::path> shards = find_shards(options.folder);
   for (const fs::path& shard : shards)
     if (!manifest.merge(shard, kShardPatience))
-      throw Error("a process of an earlier run still works in the folder " + options.folder.string() + " (it writes " +
+      throw Error("a process of an earlier run is still using the folder " + options.folder.string() + " (it writes " +
                   shard.filename().string() + "); wait for it to end");
   if (!shards.empty()) note("merged the records of " + std::to_string(shards.size()) + " ranks of an interrupted run");
 }
@@ -46,7 +46,7 @@ BatchRecord::BatchRecord(const BatchPlan& plan, const BatchOptions& options, con
     take_folder(plan, options, note);
   if (manifest_->repaired()) note("cut off the torn last line of the record");
   if (manifest_->unreadable() > 0)
-    note(std::to_string(manifest_->unreadable()) + " lines of the record cannot be read; passed over");
+    note(std::to_string(manifest_->unreadable()) + " lines of the record cannot be read and are ignored");
   find_left(plan, options);
   if (summary_.skipped > 0) note(std::to_string(summary_.skipped) + " jobs are done already");
 }
@@ -66,7 +66,7 @@ void BatchRecord::take_folder(const BatchPlan& plan, const BatchOptions& options
   if (!options.resume && !options.overwrite) {
     if (const auto shards = find_shards(folder_); !shards.empty())
       throw Error("the folder " + folder_.string() + " holds an earlier batch (" + shards.front().filename().string() +
-                  "); go on with --resume, begin anew with --overwrite, or choose another --output");
+                  "); continue with --resume, replace it with --overwrite, or choose another --output");
     refuse_earlier_work(plan, folder_, *manifest_);
   }
   merge_shards(*manifest_, options, note);

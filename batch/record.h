@@ -13,11 +13,11 @@
 
 namespace tessera {
 
-/// The file in which a run of several processes says where its queue is; see batch/ranks.h.
+/// The file that says where the queue of a run of several processes is; see batch/ranks.h.
 std::filesystem::path run_file(const std::filesystem::path& folder);
 
-/// The output folder in the hands of the process that answers for it: locked, cleared of unfinished files, its record
-/// read and repaired, the records that the processes of an interrupted run left merged into it. A process that does a
+/// The output folder, owned by one process: locked, cleared of unfinished files, its record read and repaired, the
+/// records that the processes of an interrupted run left merged into it. A process that does a
 /// shard of the batch (BatchOptions::shard) shares the folder and has a record of its own.
 class BatchRecord {
  public:

@@ -33,7 +33,7 @@ std::string text_of(const std::vector<uint8_t>& bytes) {
   return {bytes.begin(), bytes.end()};
 }
 
-/// c10d's own account of lost connections, with stacks, would bury the one line that matters.
+/// c10d logs lost connections with stack traces, which would bury the one line that matters.
 void quieten_c10d() {
   FLAGS_caffe2_log_level = c10::GLOG_FATAL;
 }
@@ -94,8 +94,8 @@ bool connects(const addrinfo& address) {
   return made;
 }
 
-/// Whether anybody listens: c10d itself would try again and again, and say so.
-bool somebody_listens(const std::string& host, uint16_t port) {
+/// Whether anything listens there: c10d itself would retry for long, and log it.
+bool something_listens(const std::string& host, uint16_t port) {
   addrinfo hints = {};
   hints.ai_socktype = SOCK_STREAM;
   addrinfo* found = nullptr;
@@ -110,24 +110,40 @@ bool somebody_listens(const std::string& host, uint16_t port) {
 
 /// What the thread works on. It outlives the SharedStore when a call never comes back.
 struct SharedStore::Table {
+  using Clock = std::chrono::steady_clock;
+  struct Heartbeat {
+    std::string key;
+    Milliseconds interval;
+    Clock::time_point next;
+  };
+
   explicit Table(c10::intrusive_ptr<c10d::TCPStore> opened) : store(std::move(opened)) {}
 
   void run() {
     std::unique_lock lock(mutex);
     while (!ended) {
-      if (tasks.empty() && wake.wait_for(lock, interval) == std::cv_status::timeout && !beat_key.empty() && !lost)
-        tasks.push_back([this] { store->add(beat_key, 1); });
-      while (!tasks.empty()) {
-        const auto task = std::move(tasks.front());
+      const auto now = Clock::now();
+      std::function<void()> task;
+      if (heartbeat && now >= heartbeat->next) {  // first: a busy member may always have calls waiting
+        heartbeat->next = now + heartbeat->interval;
+        if (!lost) task = [this, key = heartbeat->key] { store->add(key, 1); };
+      } else if (!tasks.empty()) {
+        task = std::move(tasks.front());
         tasks.pop_front();
-        lock.unlock();
-        try {
-          task();
-        } catch (const std::exception&) {
-          lost = true;
-        }
-        lock.lock();
+      } else if (heartbeat) {
+        wake.wait_until(lock, heartbeat->next);
+      } else {
+        wake.wait(lock);
       }
+      if (!task) continue;
+      lock.unlock();
+      try {
+        task();
+      } catch (const std::exception&) {
+        lost = true;
+      }
+      task = nullptr;
+      lock.lock();
     }
   }
 
@@ -143,8 +159,7 @@ struct SharedStore::Table {
   std::mutex mutex;
   std::condition_variable wake;
   std::deque<std::function<void()>> tasks;
-  std::string beat_key;
-  Milliseconds interval = std::chrono::hours(1);
+  std::optional<Heartbeat> heartbeat;
   bool ended = false;
   std::atomic<bool> lost = false;
   std::thread thread;
@@ -182,7 +197,7 @@ std::unique_ptr<SharedStore> SharedStore::host(uint16_t port, bool this_machine_
 
 std::unique_ptr<SharedStore> SharedStore::connect(const std::string& host, uint16_t port, Milliseconds patience) {
   quieten_c10d();
-  if (!somebody_listens(host, port)) return nullptr;
+  if (!something_listens(host, port)) return nullptr;
   c10d::TCPStoreOptions options;
   options.port = port;
   options.waitWorkers = false;
@@ -217,8 +232,8 @@ Result SharedStore::call(const std::function<Result(Table&)>& work) {
     table_->lost = true;
   }
   throw StoreLost(
-      "rank 0 cannot be reached any more: it has ended, or its machine or the network has failed; go on "
-      "with --resume",
+      "rank 0 cannot be reached any more: it has ended, or its machine or the network has failed; "
+      "continue with --resume",
       ExitCode::kFailed);
 }
 
@@ -274,8 +289,7 @@ void SharedStore::set_all(const std::vector<std::string>& keys, const std::strin
 void SharedStore::beat(const std::string& key, Milliseconds interval) {
   {
     const std::lock_guard lock(table_->mutex);
-    table_->beat_key = key;
-    table_->interval = interval;
+    table_->heartbeat = {.key = key, .interval = interval, .next = Table::Clock::now() + interval};
   }
   table_->wake.notify_one();
 }

@@ -19,10 +19,10 @@ class StoreLost : public Error {
 };
 
 /// A table of strings that processes on several machines share: c10d's TCPStore, which one of them hosts. It knows no
-/// passwords: whoever reaches the port can read and change it.
+/// passwords: anyone who reaches the port can read and change it.
 ///
-/// One thread of this object talks to the table, so that no call lasts longer than `patience`, whatever became of the
-/// other machine; it gives a sign of life in between. Every method throws StoreLost once the table is gone.
+/// One thread of this object talks to the table, so that no call lasts longer than `patience`, whatever happens to the
+/// other machine; it also sends the heartbeats. Every method throws StoreLost once the table is gone.
 class SharedStore {
  public:
   using Milliseconds = std::chrono::milliseconds;
@@ -30,9 +30,9 @@ class SharedStore {
   /// Hosts a table at `port` (0: any free one), reachable from this machine alone or from everywhere. Throws Error
   /// when the port is taken.
   static std::unique_ptr<SharedStore> host(uint16_t port, bool this_machine_only, Milliseconds patience);
-  /// Reaches the table at host:port; nullptr when nobody listens there or it is something else.
+  /// Reaches the table at host:port; nullptr when nothing listens there or it is not such a table.
   static std::unique_ptr<SharedStore> connect(const std::string& host, uint16_t port, Milliseconds patience);
-  /// A host ends the table for everybody.
+  /// The host takes the table with it.
   ~SharedStore();
   SharedStore(const SharedStore&) = delete;
   SharedStore& operator=(const SharedStore&) = delete;
@@ -51,7 +51,7 @@ class SharedStore {
   std::vector<std::string> get_all(const std::vector<std::string>& keys);
   void set_all(const std::vector<std::string>& keys, const std::string& value);
 
-  /// From now on adds 1 to `key` every `interval`.
+  /// From now on adds 1 to `key` every `interval`, however many calls are made in between.
   void beat(const std::string& key, Milliseconds interval);
 
  private:

@@ -11,7 +11,7 @@ std::optional<Failure> failure_of(const std::function<void()>& work) {
     work();
     return {};
   } catch (const Error& error) {
-    if (static_cast<int>(error.code()) >= 128) throw;
+    if (error.is_cancellation()) throw;
     return Failure{error.what(), error.code() == ExitCode::kBadPixels};
   } catch (const c10::Error& error) {
     return Failure{error.what_without_backtrace()};

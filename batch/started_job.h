@@ -16,23 +16,23 @@
 
 namespace tessera {
 
-/// What a failed job says of itself.
+/// Why a job failed.
 struct Failure {
   std::string text;
   bool bad_pixels = false;
 };
 
-/// Does work that belongs to one job: why it failed, if it did. Throws what is no failure of the job alone: a stop by
-/// signal.
+/// Does work that belongs to one job and returns why it failed, if it did. Cancellation is rethrown: it is not the
+/// job's failure.
 std::optional<Failure> failure_of(const std::function<void()>& work);
 
-/// A job of a batch from the moment it is begun to that of its record.
+/// A job of a batch from its start until it is recorded.
 struct StartedJob {
   StartedJob(const std::filesystem::path& folder, const BatchJob& batch_job);
 
   const BatchJob& job;
   KeptLatents kept;
-  ManifestEntry entry;  ///< what its record will say
+  ManifestEntry entry;  ///< its record to be
   std::unique_ptr<FrameWriter> writer;
   at::Tensor latents;
   double waited_seconds = 0;   ///< of the decoding thread, for frames to be written

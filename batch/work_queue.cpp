@@ -15,7 +15,7 @@ namespace {
 
 using Milliseconds = std::chrono::milliseconds;
 
-constexpr int64_t kLongestStretch = 256;  // jobs that one member leases at a time
+constexpr int64_t kLongestRange = 256;  // jobs that one member leases at a time
 constexpr auto kLeastWait = Milliseconds(10), kMostWait = Milliseconds(500), kSlowestBeat = Milliseconds(2000);
 constexpr int kBeatsInALease = 6, kLeastLooksInALease = 4;
 
@@ -59,9 +59,9 @@ JobState JobState::parse(const std::string& text) {
 bool Pulses::is_dead(int64_t member) {
   if (store_.has(key_of(member, "dead"))) return true;
   const int64_t beats = store_.add(key_of(member, "beats"), 0);
-  const auto now = std::chrono::steady_clock::now();
+  const auto now = clock_();
   Pulse& pulse = seen_[member];
-  if (beats != pulse.beats) pulse = {beats, now};
+  if (beats != pulse.beats) pulse = {.beats = beats, .looked = now};
   pulse.silent += std::min<std::chrono::steady_clock::duration>(now - pulse.looked, lease_ / kLeastLooksInALease);
   pulse.looked = now;
   return pulse.silent > lease_;
@@ -93,7 +93,7 @@ WorkQueue::~WorkQueue() {
     for (const auto& [job, state] : owned_)
       store_.swap(key_of(job), state.text(), JobState{'f', state.deaths, 0}.text());
     store_.set(key_of(member_, "left"), "");
-  } catch (const StoreLost&) {  // then there is nobody to give back to
+  } catch (const StoreLost&) {  // then there is no queue to return them to
   }
 }
 
@@ -106,10 +106,10 @@ bool WorkQueue::move(size_t job, const JobState& from, const JobState& to) {
   return true;
 }
 
-/// Leases the next stretch of jobs that nobody has drawn yet: long ones at first, single ones towards the end.
+/// Leases the next range of undrawn jobs: long ranges at first, single jobs towards the end.
 void WorkQueue::draw() {
   const int64_t left = jobs_ - store_.add("drawn", 0);
-  const int64_t wanted = std::clamp<int64_t>(left / (2 * size_), 1, kLongestStretch);
+  const int64_t wanted = std::clamp<int64_t>(left / (2 * size_), 1, kLongestRange);
   const int64_t end = left > 0 ? store_.add("drawn", wanted) : jobs_;
   for (int64_t job = end - wanted; left > 0 && job < std::min(end, jobs_); ++job)
     if (move(static_cast<size_t>(job), {}, {'l', 0, member_})) leased_.push_back(static_cast<size_t>(job));
@@ -133,7 +133,7 @@ std::map<size_t, JobState> WorkQueue::find_open() {
   return states;
 }
 
-/// Leases up to `count` jobs of others, their last ones first. True when that changed anything.
+/// Leases up to `count` jobs of other members, the last ones first. True when that changed anything.
 bool WorkQueue::take_over(size_t count) {
   const auto states = find_open();
   bool changed = false;
@@ -163,7 +163,7 @@ void WorkQueue::finish(size_t job, Outcome outcome) {
   store_.add(outcome == Outcome::kDone ? "done" : "failed", 1);
 }
 
-/// Starts the first of the leased jobs that follow one another and that nobody has taken meanwhile.
+/// Starts the first of the leased jobs that are consecutive and have not been taken over.
 std::vector<size_t> WorkQueue::start(size_t count) {
   std::vector<size_t> jobs;
   while (!leased_.empty() && jobs.size() < count && (jobs.empty() || leased_.front() == jobs.back() + 1)) {
@@ -210,7 +210,7 @@ bool WorkQueue::record(size_t job, Outcome outcome, const std::function<void()>&
 }
 
 Member read_member(SharedStore& store, int64_t number) {
-  Member member{number, -1, "?", 0};
+  Member member{.number = number, .rank = -1, .host = "?", .process = 0};
   const auto text = store.get(key_of(number, "self"));
   if (!text) return member;  // it died while it joined
   const nlohmann::json self = nlohmann::json::parse(*text);
@@ -250,7 +250,7 @@ bool all_have_left(SharedStore& store, Pulses& pulses) {
 }
 
 WorkQueue::Counts read_counts(SharedStore& store) {
-  return {store.add("done", 0), store.add("failed", 0)};
+  return {.done = store.add("done", 0), .failed = store.add("failed", 0)};
 }
 
 }  // namespace tessera

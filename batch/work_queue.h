@@ -22,12 +22,16 @@ struct Member {
   int64_t process = 0;
 };
 
-/// Tells members that died from those at work: a member that was reported dead, or whose count of beats has not moved
-/// for `lease` by the clock of whoever looks. A long gap between two looks counts for a part of the lease only: a
-/// machine that stood still, with whoever looks, says nothing of the member.
+/// Tells dead members from live ones: dead is a member that was reported dead, or whose count of heartbeats has not
+/// changed for `lease` by the observer's clock. A long gap between two looks counts for a quarter of the lease only:
+/// the observer may have been suspended together with the member.
 class Pulses {
  public:
-  Pulses(SharedStore& store, std::chrono::milliseconds lease) : store_(store), lease_(lease) {}
+  using Clock = std::function<std::chrono::steady_clock::time_point()>;
+
+  /// `clock` is replaced in tests.
+  Pulses(SharedStore& store, std::chrono::milliseconds lease, Clock clock = std::chrono::steady_clock::now)
+      : store_(store), lease_(lease), clock_(std::move(clock)) {}
   bool is_dead(int64_t member);
 
  private:
@@ -39,6 +43,7 @@ class Pulses {
 
   SharedStore& store_;
   std::chrono::milliseconds lease_;
+  Clock clock_;
   std::map<int64_t, Pulse> seen_;
 };
 
@@ -46,7 +51,7 @@ class Pulses {
 struct JobState {
   char phase = 'f';   ///< the first letter of free, leased, started, recording, done
   int deaths = 0;     ///< members that died after they had started it
-  int64_t owner = 0;  ///< a member; 0: nobody
+  int64_t owner = 0;  ///< a member; 0: none
 
   std::string text() const;
   static JobState parse(const std::string& text);
@@ -57,15 +62,15 @@ struct JobState {
 ///   free -> leased -> started -> recording -> done
 ///
 /// Every transition is one compare-and-swap that names the member, so a job has one owner at a time. Members draw
-/// stretches of free jobs; who finds none left takes over jobs that others leased and have not started. A member that
-/// gives no sign of life for `lease`, or that was reported dead, loses what it started too, unless its record says that
-/// it was finished. Before a job is recorded its owner claims the right to; one that was thought dead and comes back
-/// does not get it.
+/// ranges of free jobs; one that finds none left takes over jobs that others leased and have not started. A member that
+/// misses heartbeats for `lease`, or that was reported dead, loses the jobs that it started too, unless its record has
+/// them as finished. A member claims a job before it records it, so one that was taken for dead and comes back cannot
+/// record it twice.
 class WorkQueue {
  public:
   using Milliseconds = std::chrono::milliseconds;
   enum class Outcome { kDone, kFailed };
-  /// What the record of a dead member says of a job; nullopt: nothing.
+  /// The outcome of a job by the record of a dead member; nullopt: it has none.
   using Recorded = std::function<std::optional<Outcome>(const Member&, size_t job)>;
 
   struct Counts {
@@ -77,23 +82,23 @@ class WorkQueue {
   /// Whether every one of the jobs is done.
   static bool all_done(SharedStore& store, size_t jobs);
 
-  /// Joins as a new member and begins to give signs of life. `size` is the number of members to expect.
+  /// Joins as a new member and starts its heartbeats. `size` is the number of members to expect.
   WorkQueue(SharedStore& store, size_t jobs, int rank, int size, Milliseconds lease, Recorded recorded);
-  /// Gives back what was leased and not finished, and leaves.
+  /// Returns the jobs that were leased and not finished, and leaves.
   ~WorkQueue();
   WorkQueue(const WorkQueue&) = delete;
   WorkQueue& operator=(const WorkQueue&) = delete;
 
-  /// At most `count` jobs that follow one another, started: this member has them alone. None when all are done. Waits
-  /// while others work on the last ones, unless it is told not to: then there are none. Throws Error when the run was
-  /// stopped (see stop_run) or by signal; StoreLost.
+  /// At most `count` consecutive jobs, started: this member alone has them. None when all are done. While others work
+  /// on the last ones it waits for them, or without `wait` returns none. Throws Error when the run was stopped (see
+  /// stop_run) or by signal; StoreLost.
   std::vector<size_t> next(size_t count, bool wait = true);
-  /// The jobs that are leased besides: they are likely to come next.
+  /// The jobs that are leased and not started: they are likely to come next.
   const std::deque<size_t>& ahead() const { return leased_; }
   /// The members that died during this job, which next() has handed out.
   int deaths(size_t job) const;
-  /// Calls `write` to record a started job and marks it as done; false, and nothing is called, when another member has
-  /// it by now. Without the store `write` is called all the same, and StoreLost thrown then.
+  /// Calls `write` to record a started job and marks it as done. Returns false without calling it when another member
+  /// has taken the job over. When the store is lost, `write` is called first and StoreLost thrown after.
   bool record(size_t job, Outcome outcome, const std::function<void()>& write);
 
  private:
@@ -117,19 +122,19 @@ class WorkQueue {
   std::set<size_t> open_;  // not known to be done; filled when no free job is left to draw
 };
 
-/// Who has joined the run, by number.
+/// A member of the run by its number.
 Member read_member(SharedStore& store, int64_t number);
-/// Reports that a member has died, for its jobs to be handed out again at once.
+/// Reports that a member has died, so that its jobs go to others at once.
 void report_dead(SharedStore& store, int64_t member);
-/// The same by the number of a process of this machine; nothing happens when it had not joined.
+/// The same by the process id on this machine; does nothing for a process that has not joined.
 void report_dead_process(SharedStore& store, int64_t process);
-/// Asks all members to stop with `reason`; the first reason stays.
+/// Asks all members to stop with `reason`; the first reason is kept.
 void stop_run(SharedStore& store, const std::string& reason, ExitCode code);
 /// Throws the Error that stop_run asked for.
 void throw_if_stopped(SharedStore& store);
 /// Whether every member has left or died.
 bool all_have_left(SharedStore& store, Pulses& pulses);
-/// The counts of a queue, for one who is no member.
+/// The counts of the queue, for a process that is no member.
 WorkQueue::Counts read_counts(SharedStore& store);
 
 }  // namespace tessera

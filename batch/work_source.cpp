@@ -5,7 +5,7 @@
 namespace tessera {
 namespace {
 
-constexpr size_t kAhead = 255;  // with the one at hand, jobs whose prompts are encoded together
+constexpr size_t kAhead = 255;  // with the current one: jobs whose prompts are encoded together
 
 }  // namespace
 

@@ -8,12 +8,12 @@
 
 namespace tessera {
 
-/// Where a batch gets its jobs from and where it says what became of them. Each job is handed out to one process.
+/// Where a batch gets its jobs and records their outcomes. Each job is handed out to one process.
 class WorkSource {
  public:
   virtual ~WorkSource() = default;
   /// The next jobs, at most `count`; none when there is nothing left to do. With `wait` it may wait for other processes
-  /// (and for what this one has not recorded yet), without it there are none then. Throws Error when the run was
+  /// (and for what this one has not recorded yet); without, it returns none in that case. Throws Error when the run was
   /// stopped.
   virtual std::vector<const BatchJob*> next(size_t count, bool wait) = 0;
   /// Jobs that are likely to come next, so that their prompts can be encoded together with those of next().

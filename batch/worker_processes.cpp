@@ -33,8 +33,9 @@ int usable_cores() {
   return sched_getaffinity(0, sizeof cores, &cores) == 0 ? CPU_COUNT(&cores) : 1;
 }
 
-std::vector<std::string> environment_of(int worker, int count) {
+std::vector<std::string> environment_of(int worker, int count, const Variables& added) {
   Variables variables = environment_variables();
+  for (const auto& [name, value] : added) variables[name] = value;
   variables["TESSERA_WORKER"] = std::to_string(worker);
   variables["TESSERA_WORKERS"] = std::to_string(count);
   variables.try_emplace("OMP_NUM_THREADS", std::to_string(std::max(1, usable_cores() / count)));
@@ -50,7 +51,7 @@ std::vector<char*> pointers_to(std::vector<std::string>& lines) {
   return pointers;
 }
 
-/// What the new process does. Other threads may have held locks when it was made: system calls only.
+/// What the new process does. Other threads may have held locks at the fork: system calls only.
 [[noreturn]] void become(const char* program, char* const* arguments, char* const* environment, pid_t parent) {
   setpgid(0, 0);
   prctl(PR_SET_PDEATHSIG, SIGTERM);
@@ -62,13 +63,13 @@ std::vector<char*> pointers_to(std::vector<std::string>& lines) {
 
 }  // namespace
 
-WorkerProcesses::WorkerProcesses(int count) {
+WorkerProcesses::WorkerProcesses(int count, const Variables& variables) {
   std::vector<std::string> arguments = own_arguments();
   const std::vector<char*> argument_pointers = pointers_to(arguments);
   const std::string program = std::filesystem::read_symlink("/proc/self/exe").string();
   const pid_t self = getpid();
   for (int worker = 0; worker < count; ++worker) {
-    std::vector<std::string> environment = environment_of(worker, count);
+    std::vector<std::string> environment = environment_of(worker, count, variables);
     const std::vector<char*> environment_pointers = pointers_to(environment);
     const pid_t child = fork();
     if (child == 0) become(program.c_str(), argument_pointers.data(), environment_pointers.data(), self);
@@ -95,7 +96,7 @@ std::vector<WorkerProcesses::Ended> WorkerProcesses::ended() {
     int status = 0;
     if (running_[worker] == 0 || waitpid(running_[worker], &status, WNOHANG) != running_[worker]) continue;
     const int code = WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
-    found.push_back({static_cast<int>(worker), running_[worker], code});
+    found.push_back({.worker = static_cast<int>(worker), .process = running_[worker], .exit_code = code});
     running_[worker] = 0;
   }
   return found;

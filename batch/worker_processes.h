@@ -2,16 +2,17 @@
 
 #include <sys/types.h>
 
-#include <functional>
 #include <string>
 #include <vector>
+
+#include "core/ranks.h"
 
 namespace tessera {
 
 /// Processes of this program with this process's own command line, told by TESSERA_WORKER and TESSERA_WORKERS which of
 /// how many they are (see core/ranks.h). The cores this process may use are divided among them (OMP_NUM_THREADS, unless
-/// it is set). Keys pressed in the terminal reach this process alone, which passes the signals on; when it is killed
-/// the others are told to stop.
+/// it is set). Signals from the terminal reach this process alone, which forwards them; when it is killed, the
+/// others get SIGTERM.
 class WorkerProcesses {
  public:
   struct Ended {
@@ -20,8 +21,8 @@ class WorkerProcesses {
     int exit_code;  ///< 128 + signal when a signal ended it
   };
 
-  /// Starts `count` of them. Throws Error when the system allows no more.
-  explicit WorkerProcesses(int count);
+  /// Starts `count` of them with `variables` added to their environment. Throws Error when the system allows no more.
+  WorkerProcesses(int count, const Variables& variables);
   /// Kills those that still run.
   ~WorkerProcesses();
   WorkerProcesses(const WorkerProcesses&) = delete;

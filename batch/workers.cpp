@@ -13,7 +13,7 @@ namespace {
 
 constexpr auto kPoll = std::chrono::milliseconds(50);
 
-/// Sees to the workers until all have ended; returns the worst of their exit codes.
+/// Looks after the workers until all have ended; returns the worst of their exit codes.
 int watch(WorkerProcesses& workers, BatchHost& host, Progress& progress, const BatchListener& listener) {
   int worst = 0, passed_on = 0;
   int64_t shown = 0;
@@ -37,28 +37,28 @@ int watch(WorkerProcesses& workers, BatchHost& host, Progress& progress, const B
 
 }  // namespace
 
-BatchSummary run_batch_workers(const BatchPlan& plan, const BatchOptions& options, int count,
-                               std::chrono::milliseconds lease, const BatchListener& listener) {
+BatchSummary run_batch_workers(const BatchPlan& plan, const BatchOptions& options, const WorkerOptions& asked,
+                               const BatchListener& listener) {
   SharedBatch shared;
-  shared.lease = lease;
+  shared.lease = asked.lease;
   shared.ranks.launcher = "tessera";
-  shared.ranks.size = count;
+  shared.ranks.size = asked.count;
   BatchHost host(plan, options, shared, listener.note);
   if (host.left().empty()) return host.summary();
   int worst = 0;
   {
-    WorkerProcesses workers(count);
-    Progress progress(std::to_string(count) + " workers, jobs", static_cast<int64_t>(host.left().size()),
+    WorkerProcesses workers(asked.count, asked.variables);
+    Progress progress(std::to_string(asked.count) + " workers, jobs", static_cast<int64_t>(host.left().size()),
                       options.progress);
     worst = watch(workers, host, progress, listener);
   }
   if (canceled() != 0)
     throw Error("stopped by a signal; " + std::to_string(host.summary().skipped + read_counts(host.store()).done) +
-                    " of " + std::to_string(plan.jobs.size()) + " outputs are done; go on with --resume",
+                    " of " + std::to_string(plan.jobs.size()) + " outputs are done; continue with --resume",
                 static_cast<ExitCode>(128 + canceled()));
   if (host.all_done()) return host.finish();
   throw_if_stopped(host.store());
-  throw Error("all " + std::to_string(count) + " workers ended before the work was done; go on with --resume",
+  throw Error("all " + std::to_string(asked.count) + " workers ended before the work was done; continue with --resume",
               worst > 128 ? ExitCode::kFailed : static_cast<ExitCode>(std::max(worst, 1)));
 }
 

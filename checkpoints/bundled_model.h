@@ -4,8 +4,9 @@
 
 namespace tessera {
 
-/// The model used when none is named: the folder in TESSERA_MODEL, else weights/bundled of the source tree this program
-/// stands in (above its build folder), else of the one it was built from. Throws Error listing where it looked.
+/// The model used when none is given: the folder in TESSERA_MODEL, else share/tessera/bundled beside or up to two
+/// folders above the program or library that holds this code; an install and a build folder both have it there.
+/// Throws Error saying where it looked.
 std::filesystem::path find_bundled_model();
 
 }  // namespace tessera

@@ -4,6 +4,7 @@
 #include <charconv>
 
 #include "core/error.h"
+#include "core/text.h"
 
 namespace tessera {
 namespace {
@@ -36,7 +37,7 @@ int64_t class_number(const std::string& text, int64_t classes) {
   int64_t number = -1;
   const auto [end, failure] = std::from_chars(text.data(), text.data() + text.size(), number);
   if (failure != std::errc() || end != text.data() + text.size() || number < 0 || number >= classes)
-    throw Error("--class " + text.substr(0, 60) + ": this model has the classes 0 to " + std::to_string(classes - 1));
+    throw Error("--class " + text.substr(0, 60) + ": this model has classes 0 to " + std::to_string(classes - 1));
   return number;
 }
 
@@ -71,7 +72,7 @@ std::vector<int64_t> ClassNames::matches(const std::string& text) const {
       if (same(names.front())) usual.push_back(i);
       if (std::any_of(names.begin(), names.end(), same)) any.push_back(i);
     }
-    // "maillot" is all that one class is called and the usual name of another: both are meant.
+    // "maillot" is the only name of one class and the usual name of another: it means both.
     if (whole.size() == 1 && (usual.empty() || usual == whole)) return whole;
     for (const auto& found : {usual, any})
       if (!found.empty()) return found;
@@ -84,7 +85,7 @@ int64_t ClassNames::find(const std::string& text, int64_t classes) const {
   if (is_number(wanted)) return class_number(wanted, classes);
   if (lines_.empty())
     throw Error("--class \"" + wanted.substr(0, 60) +
-                "\": this model's classes have no names; give a number from 0 to " + std::to_string(classes - 1));
+                "\": the classes of this model have no names; want a number from 0 to " + std::to_string(classes - 1));
   const std::vector<int64_t> found = matches(wanted);
   if (found.size() == 1) return found.front();
   if (found.empty()) {
@@ -94,14 +95,13 @@ int64_t ClassNames::find(const std::string& text, int64_t classes) const {
         if (!name.empty()) known.push_back(lower(name));
     const std::string near = nearest_match(lower(wanted), known);
     throw Error("--class: no class is called \"" + wanted.substr(0, 60) + "\"" +
-                (near.empty() ? "; give a name of ImageNet's such as golden retriever, or a number from 0 to " +
+                (near.empty() ? "; want a name from ImageNet such as golden retriever, or a number from 0 to " +
                                     std::to_string(classes - 1)
                               : " (did you mean " + near + "?)"));
   }
-  std::string list;
-  for (const int64_t i : found)
-    list += (list.empty() ? "" : ", ") + std::to_string(i) + " (" + lines_[static_cast<size_t>(i)] + ")";
-  throw Error("--class: several classes are called \"" + wanted + "\": " + list + "; give the number");
+  const std::string list =
+      joined(found, ", ", [&](int64_t i) { return std::to_string(i) + " (" + lines_[static_cast<size_t>(i)] + ")"; });
+  throw Error("--class: several classes are called \"" + wanted + "\": " + list + "; use the number");
 }
 
 std::vector<int64_t> ClassNames::find_all(const std::string& text, int64_t classes) const {

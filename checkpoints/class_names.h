@@ -7,14 +7,14 @@
 
 namespace tessera {
 
-/// pipelines/imagenet_classes.txt, built into the program: line i is class i, its names joined by ", ".
+/// checkpoints/imagenet_classes.txt, built into the program: line i is class i, its names joined by ", ".
 std::string_view imagenet_class_lines();
 
-/// The names of a model's classes. A class has one or several names joined by ", ", the usual one first:
+/// The names of a model's classes. A class has one or more names joined by ", ", the usual one first:
 /// "great grey owl, great gray owl, Strix nebulosa".
 class ClassNames {
  public:
-  /// `lines[i]` holds the names of class i; "" for one without.
+  /// `lines[i]` holds the names of class i; "" for a class without a name.
   explicit ClassNames(std::vector<std::string> lines) : lines_(std::move(lines)) {}
   /// The 1,000 classes of ImageNet (ILSVRC 2012).
   static const ClassNames& imagenet();
@@ -24,12 +24,11 @@ class ClassNames {
   std::string name(int64_t i) const;
   const std::vector<std::string>& lines() const { return lines_; }
 
-  /// The class of a number from 0 to classes - 1 or of a name. A name is looked for as written and then without regard
-  /// to case; each time all names of a class together first, then its usual one, then any. Throws Error with the
-  /// nearest name when there is none, and with the numbers when several classes have it ("crane" is a bird and a
-  /// machine).
+  /// The class with that number, from 0 to classes - 1, or name. A name is matched as written and then ignoring case,
+  /// each time against all names of a class together, then its usual one, then any of them. Throws Error with the
+  /// nearest name when none matches, and with the numbers when several do ("crane" is a bird and a machine).
   int64_t find(const std::string& text, int64_t classes) const;
-  /// The classes of a list: names and numbers joined by commas. A text that is one class's names is that class.
+  /// The classes of a list of names and numbers joined by commas. Text that is all names of one class is that class.
   std::vector<int64_t> find_all(const std::string& text, int64_t classes) const;
 
  private:

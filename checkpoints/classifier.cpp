@@ -1,7 +1,6 @@
 #include "checkpoints/classifier.h"
 
-#include <cmath>
-
+#include "checkpoints/tensor_shapes.h"
 #include "core/device.h"
 #include "core/error.h"
 #include "core/paths.h"
@@ -17,43 +16,30 @@ namespace {
 constexpr const char *kMhlaClass = "MHLA_ViT", *kFocusedClass = "FocusedViT";
 constexpr int64_t kHeadDim = 64;  // of every DeiT
 
-int64_t root_of(int64_t square, const TensorFile& file, const std::string& what) {
-  const int64_t side = std::llround(std::sqrt(static_cast<double>(square)));
-  if (side * side != square)
-    throw Error(file.where() + ": " + what + " must be the square of a whole number, got " + std::to_string(square));
-  return side;
-}
-
-int64_t size_of(const TensorFile& file, const std::string& name, int64_t axis, int64_t dims) {
-  const at::Tensor& tensor = file.at(name);
-  if (tensor.dim() != dims)
-    throw Error(c10::str(file.where(), ": ", name, " must have ", dims, " axes, got ", tensor.sizes()));
-  return tensor.size(axis);
-}
-
 void read_mhla(const TensorFile& file, const ClassifierOptions& options, VitConfig& config) {
-  if (options.power) throw Error("--focusing-factor is for FLatten's classifiers; " + file.where() + " is MHLA's");
-  const int64_t blocks = size_of(file, "blocks.0.attn.block_attn.conv.weight", 0, 4);
+  if (options.power)
+    throw Error("--focusing-factor is for FLatten classifiers; " + file.where() + " is an MHLA classifier");
+  const int64_t blocks = shape_of(file, "blocks.0.attn.block_attn.conv.weight", 4)[0];
   config.attention = AttentionKind::kMhla;
-  config.block = config.grid / root_of(blocks, file, "the number of blocks");
-  config.kernel = size_of(file, "blocks.0.attn.lepe.weight", 3, 4);
-  config.image = config.grid * config.patch * 7 / 8;  // 224 of 256: the rest is a frame of zeros
+  config.block = config.grid / exact_root(blocks, file.where() + ": the number of blocks");
+  config.kernel = shape_of(file, "blocks.0.attn.lepe.weight", 4)[3];
+  config.image = config.grid * config.patch * 7 / 8;  // 224 of 256: the rest is a border of zeros
   const bool deit = config.channels == 192 || config.channels == 384 || config.channels == 768;
   if (!options.heads && !deit)
-    throw Error(file.where() + ": --heads must say the number of heads; a width of " + std::to_string(config.channels) +
-                " is none of DeiT's");
+    throw Error(file.where() + ": --heads must specify the number of heads; a width of " +
+                std::to_string(config.channels) + " is not one of DeiT's");
   config.heads = options.heads.value_or(config.channels / kHeadDim);
 }
 
 void read_focused(const TensorFile& file, const ClassifierOptions& options, VitConfig& config) {
-  const int64_t head_dim = size_of(file, "blocks.0.attn.dwc.weight", 0, 4);
+  const int64_t head_dim = shape_of(file, "blocks.0.attn.dwc.weight", 4)[0];
   config.attention = AttentionKind::kFocused;
-  config.kernel = size_of(file, "blocks.0.attn.dwc.weight", 3, 4);
+  config.kernel = shape_of(file, "blocks.0.attn.dwc.weight", 4)[3];
   config.image = config.grid * config.patch;
   config.power = options.power.value_or(config.power);
   config.heads = head_dim > 0 ? config.channels / head_dim : 0;
   if (options.heads && *options.heads != config.heads)
-    throw Error(file.where() + " has " + std::to_string(config.heads) + " heads, --heads says " +
+    throw Error(file.where() + " has " + std::to_string(config.heads) + " heads, but --heads says " +
                 std::to_string(*options.heads));
 }
 
@@ -74,9 +60,10 @@ TensorFile read_classifier(const std::filesystem::path& weights) {
                           : archive          ? read_torch_archive(weights, kClassifierKeys)
                                              : read_safetensors(weights);
   if (!has_vit_names(file))
-    throw Error(weights.string() +
-                ": not a classifier that is known: want patch_embed.proj.weight, pos_embed, "
-                "fc_norm.weight and head.weight of MHLA's or FLatten's DeiT");
+    throw Error(
+        weights.string() +
+        ": not a known classifier: want patch_embed.proj.weight, pos_embed, fc_norm.weight and head.weight of MHLA's "
+        "or FLatten's DeiT");
   return vit_tensors(file);
 }
 
@@ -89,18 +76,18 @@ nlohmann::json classifier_json(const ClassifierOptions& options) {
 
 VitConfig classifier_config(const TensorFile& file, const ClassifierOptions& options) {
   VitConfig config;
-  config.channels = size_of(file, "patch_embed.proj.weight", 0, 4);
-  config.patch = size_of(file, "patch_embed.proj.weight", 3, 4);
+  config.channels = shape_of(file, "patch_embed.proj.weight", 4)[0];
+  config.patch = shape_of(file, "patch_embed.proj.weight", 4)[3];
   config.depth = count_numbered(file, "blocks.");
-  config.classes = size_of(file, "head.weight", 0, 2);
-  config.hidden = size_of(file, "blocks.0.mlp.fc1.weight", 0, 2);
-  config.grid = root_of(size_of(file, "pos_embed", 1, 3), file, "the number of positions in pos_embed");
+  config.classes = shape_of(file, "head.weight", 2)[0];
+  config.hidden = shape_of(file, "blocks.0.mlp.fc1.weight", 2)[0];
+  config.grid = exact_root(shape_of(file, "pos_embed", 3)[1], file.where() + ": the number of positions in pos_embed");
   if (file.find("blocks.0.attn.dwc.weight"))
     read_focused(file, options, config);
   else
     read_mhla(file, options, config);
   if (config.heads < 1 || config.channels % config.heads != 0)
-    throw Error(file.where() + ": " + std::to_string(config.channels) + " channels do not divide into " +
+    throw Error(file.where() + ": " + std::to_string(config.channels) + " channels cannot be divided into " +
                 std::to_string(config.heads) + " heads");
   return config;
 }
@@ -109,7 +96,7 @@ ClassifierOptions with_own_config(ClassifierOptions options) {
   if (!is_folder(options.weights)) return options;
   const JsonConfig config = open_component(options.weights).config();
   const auto differs = [&](const char* key, const char* option) {
-    config.fail(key, std::string("differs from ") + option + "; leave that out");
+    config.fail(key, std::string("differs from ") + option + "; omit that option");
   };
   if (config.has("num_heads")) {
     const int64_t heads = config.integer("num_heads");

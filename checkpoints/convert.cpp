@@ -6,9 +6,6 @@
 #include <cstring>
 #include <fstream>
 
-#include "checkpoints/dit/model.h"
-#include "checkpoints/wan/layouts.h"
-#include "checkpoints/wan/model.h"
 #include "core/atomic_file.h"
 #include "core/cancel.h"
 #include "core/disk_space.h"
@@ -34,9 +31,10 @@ bool is_alone(const ModelLayout& layout) {
   return layout.name == "component";
 }
 
-/// The class of what is written; older diffusers had another name for DiT's.
-std::string written_class(const Component& part) {
-  return part.class_name == "Transformer2DModel" ? "DiTTransformer2DModel" : part.class_name;
+/// The class that is written: a denoiser's may have had another name in older versions of diffusers.
+std::string written_class(const Component& part, Families families) {
+  const Denoiser* denoiser = find_denoiser(part.class_name, families);
+  return denoiser ? denoiser->classes.front() : part.class_name;
 }
 
 /// A hidden folder beside the final one, which becomes it or goes.
@@ -45,9 +43,15 @@ class PartFolder {
   explicit PartFolder(const fs::path& target) : target_(target.has_filename() ? target : target.parent_path()) {
     std::error_code problem;
     if (fs::symlink_status(target_, problem).type() != fs::file_type::not_found)
-      throw Error(target_.string() + " exists already; name a folder that does not");
-    part_ = target_.parent_path() / ("." + target_.filename().string() + "." + std::to_string(::getpid()) + ".part");
-    fs::create_directory(part_, problem);
+      throw Error(target_.string() + " already exists; choose a folder that does not");
+    // A name in use is what a killed run of the same process id left: never mixed with this one.
+    const std::string stem = "." + target_.filename().string() + "." + std::to_string(::getpid());
+    problem.clear();
+    bool made = false;
+    for (int i = 0; !made && !problem; ++i) {
+      part_ = target_.parent_path() / (stem + (i > 0 ? "-" + std::to_string(i) : "") + ".part");
+      made = fs::create_directory(part_, problem);
+    }
     if (problem) throw write_error(part_, problem.value());
   }
   ~PartFolder() {
@@ -75,7 +79,7 @@ void compare(const std::string& name, const at::Tensor& source, const at::Tensor
   const at::Tensor got = written.contiguous();
   if (want.scalar_type() != got.scalar_type() || want.sizes() != got.sizes() ||
       (want.nbytes() > 0 && std::memcmp(want.const_data_ptr(), got.const_data_ptr(), want.nbytes()) != 0))
-    throw Error(where + ": tensor " + name + " does not read back as it was written; is the disk sound?",
+    throw Error(where + ": tensor " + name + " does not read back as it was written; the disk may be faulty",
                 ExitCode::kFailed);
   const bool overflowed = want.scalar_type() != source.scalar_type() && want.is_floating_point() &&
                           !at::isfinite(want).all().item<bool>() && at::isfinite(source).all().item<bool>();
@@ -85,10 +89,12 @@ void compare(const std::string& name, const at::Tensor& source, const at::Tensor
                 c10::toString(want.scalar_type()) + "; use --dtype bf16 or fp32");
 }
 
-void write_network(const Component& part, const fs::path& folder, const ConvertRequest& request) {
-  const TensorFile source = read_part(part);
-  const Component written{part.name, part.library, written_class(part), folder, {}, {}};
-  write_component(written, config_of(part, request.classifier), source.tensors(), {{"format", "pt"}}, request.dtype);
+void write_network(const Component& part, Families families, const fs::path& folder, const ConvertRequest& request) {
+  const TensorFile source = read_part(part, families);
+  const Component written{
+      .name = part.name, .library = part.library, .class_name = written_class(part, families), .folder = folder};
+  write_component(written, config_of(part, families, request.classifier), source.tensors(), {{"format", "pt"}},
+                  request.dtype);
   const TensorFile back = read_weights(written);
   if (back.names() != source.names())
     throw Error(back.where() + " does not read back with the names it was written with", ExitCode::kFailed);
@@ -131,11 +137,11 @@ json index_options(const ModelDir& model) {
 }
 
 /// What the written files will take, within a few per cent.
-int64_t expected_bytes(const std::vector<Component>& parts, std::optional<at::ScalarType> dtype) {
+int64_t expected_bytes(const std::vector<Component>& parts, Families families, std::optional<at::ScalarType> dtype) {
   int64_t bytes = 0;
   for (const Component& part : parts) {
     if (is_scheduler(part) || is_tokenizer(part)) continue;
-    const TensorFile file = read_part(part);
+    const TensorFile file = read_part(part, families);
     for (const auto& [name, tensor] : file.tensors())
       bytes += tensor.numel() * static_cast<int64_t>(dtype && tensor.is_floating_point() ? c10::elementSize(*dtype)
                                                                                          : tensor.element_size());
@@ -151,69 +157,53 @@ int64_t folder_bytes(const fs::path& folder) {
 }
 
 /// Opens what was written as any user will and binds the weights to the networks.
-void check_written(const ModelLayout& layout, const fs::path& folder) {
-  if (is_alone(layout)) return check_component(open_component(folder));
-  if (!layout.missing.empty()) return;
-  if (layout.model.class_name == "DiTPipeline") check_weights(open_dit_model(folder, {}));
-  if (layout.model.class_name == "WanPipeline") check_weights(open_wan_model(folder));
+void check_written(const ModelLayout& layout, const Family* family, Families families, const fs::path& folder) {
+  if (is_alone(layout)) return check_component(open_component(folder), families);
+  if (layout.missing.empty() && family) family->check(folder, {});
 }
 
-void check_options(const ModelLayout& layout, const ConvertRequest& request) {
+void check_options(const ModelLayout& layout, Families families, const ConvertRequest& request) {
   const ClassifierOptions& classifier = request.classifier;
   if ((classifier.heads || classifier.power) && !is_classifier_class(layout.model.class_name))
-    throw Error(request.input.string() +
-                " is not a classifier by itself: --heads and --focusing-factor are not for it");
-  if (is_alone(layout)) check_component(layout.model.components.front(), classifier);
+    throw Error(request.input.string() + " is not a classifier by itself: --heads and --focusing-factor do not apply");
+  if (is_alone(layout)) check_component(layout.model.components.front(), families, classifier);
 }
 
 /// Writes the part and makes it what was written.
-void write_part(Component& part, const fs::path& folder, const ConvertRequest& request) {
+void write_part(Component& part, Families families, const fs::path& folder, const ConvertRequest& request) {
   if (is_scheduler(part)) return write_scheduler(part, folder);
   if (is_tokenizer(part)) return copy_tokenizer(part, folder);
-  write_network(part, folder / part.name, request);
-  part.class_name = written_class(part);
+  write_network(part, families, folder / part.name, request);
+  part.class_name = written_class(part, families);
 }
 
 }  // namespace
 
-ModelLayout recognize_model(const fs::path& path, const DitOptions& options) {
-  if (auto dit = recognize_dit_layout(path, options)) return *std::move(dit);
-  if (!options.vae.empty() || options.block_size)
-    throw Error(path.string() + " is not a class-conditional model (DiT): --vae and --block-size are not for it");
-  if (auto wan = recognize_wan_layout(path)) return *std::move(wan);
-  if (auto component = recognize_component(path)) return *std::move(component);
-  if (is_file(path))
-    throw Error(
-        path.string() +
-        " is no network that is known by its tensors' names: want a transformer of Wan or DiT, an autoencoder of "
-        "Wan or Stable Diffusion, a UMT5 encoder, or MHLA's or FLatten's DeiT; tessera info --tensors lists them");
-  return {"diffusers", open_model_dir(path), {}};
-}
-
-ConvertResult convert_model(const ConvertRequest& request, const std::function<void(const std::string&)>& tell) {
-  const ModelLayout layout = recognize_model(request.input, request.dit);
+ConvertResult convert_model(const ConvertRequest& request, Families families,
+                            const std::function<void(const std::string&)>& tell) {
+  const auto [layout, family] = recognize_model(request.input, families, request.options);
   if (!request.incomplete || is_alone(layout))
     layout.require_complete(is_alone(layout) ? "" : "; --incomplete writes the parts that are there");
   for (const auto& note : layout.notes) tell("note: " + note);
   for (const auto& missing : layout.missing) tell("left out: " + missing);
-  check_options(layout, request);
+  check_options(layout, families, request);
   PartFolder folder(request.output);
-  check_free_space(folder.path(), expected_bytes(layout.model.components, request.dtype));
-  ConvertResult result{layout.name, {}, 0};
+  check_free_space(folder.path(), expected_bytes(layout.model.components, families, request.dtype));
+  ConvertResult result{.layout = layout.name, .parts = {}};
   std::vector<Component> written = layout.model.components;
   for (Component& part : written) {
     throw_if_canceled();
     tell("writing " + part.name + " (" + part.class_name + ")");
     if (is_alone(layout))
-      write_network(part, folder.path(), request);
+      write_network(part, families, folder.path(), request);
     else
-      write_part(part, folder.path(), request);
+      write_part(part, families, folder.path(), request);
     result.parts.push_back(part.name);
   }
   if (!is_alone(layout))
     write_model_index(folder.path(), layout.model.class_name, written, index_options(layout.model));
   tell("checking what was written");
-  check_written(layout, folder.path());
+  check_written(layout, family, families, folder.path());
   result.bytes = folder_bytes(folder.path());
   folder.commit();
   return result;

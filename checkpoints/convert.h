@@ -9,20 +9,15 @@
 #include <vector>
 
 #include "checkpoints/component.h"
-#include "checkpoints/dit/layout.h"
-#include "checkpoints/model_layout.h"
+#include "checkpoints/family.h"
 
 namespace tessera {
-
-/// Any layout that this program knows: text to video, class-conditional, or one network by itself. Throws Error when
-/// the path is no model, or when `options` say something of a model that is not class-conditional.
-ModelLayout recognize_model(const std::filesystem::path& path, const DitOptions& options = {});
 
 struct ConvertRequest {
   std::filesystem::path input;
   std::filesystem::path output;         ///< a folder that does not exist yet
   std::optional<at::ScalarType> dtype;  ///< of floating-point weights; absent: as they are stored
-  DitOptions dit;
+  ModelOptions options;
   ClassifierOptions classifier;  ///< heads and power, for a classifier alone
   bool incomplete = false;       ///< write the parts that are there although the model lacks others
 };
@@ -37,8 +32,10 @@ struct ConvertResult {
 /// diffusers would), scheduler and tokenizer. One network by itself becomes a folder of config.json and weights, as
 /// such a directory has one for each part. Every part is read back and compared with its source bit for bit before
 /// the folder gets its name; until then, and after an error, there is only a hidden `.NAME.PID.part` beside it, which
-/// an error removes. `tell` gets a line for each part and note. Throws Error when the model lacks parts, the folder
-/// exists, the disk has no room, or a weight does not fit the dtype (naming it).
-ConvertResult convert_model(const ConvertRequest& request, const std::function<void(const std::string&)>& tell);
+/// an error removes and which is never one that an earlier run left. `tell` gets a line for each part and note. Throws
+/// Error when the model lacks parts, the folder exists, the disk has no room, or a weight does not fit the dtype
+/// (naming it).
+ConvertResult convert_model(const ConvertRequest& request, Families families,
+                            const std::function<void(const std::string&)>& tell);
 
 }  // namespace tessera

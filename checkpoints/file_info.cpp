@@ -6,6 +6,7 @@
 
 #include "core/device.h"
 #include "core/error.h"
+#include "core/text.h"
 #include "weights/npz.h"
 #include "weights/shown.h"
 #include "weights/torch_archive.h"
@@ -46,12 +47,10 @@ std::string value_text(const ArchiveValue& value, int depth = 0) {
   if (value.text()) return shown(*value.text());
   const auto* items = value.items();
   if (!items || depth > 2 || items->size() > kLongestList) return value.description();
-  std::string text = "[";
-  for (size_t i = 0; i < items->size(); ++i) text += (i ? ", " : "") + value_text((*items)[i], depth + 1);
-  return text + "]";
+  return "[" + joined(*items, ", ", [&](const ArchiveValue& item) { return value_text(item, depth + 1); }) + "]";
 }
 
-/// Walks an archive: tensors go to the group of the first key on their way, other values to the list.
+/// Walks an archive: tensors go to the group of the first key on their path, other values to the list.
 class ArchiveWalk {
  public:
   explicit ArchiveWalk(FileInfo& info) : info_(info) {}
@@ -123,15 +122,11 @@ void read_safetensors_info(FileInfo& info) {
 }
 
 std::string dtypes_text(const std::map<std::string, int64_t>& dtypes) {
-  std::string text;
-  for (const auto& [dtype, count] : dtypes) text += (text.empty() ? "" : "+") + dtype;
-  return text;
+  return joined(dtypes, "+", [](const auto& entry) { return entry.first; });
 }
 
 std::string shape_text(const std::vector<int64_t>& shape) {
-  std::string text;
-  for (const int64_t size : shape) text += (text.empty() ? "" : " x ") + std::to_string(size);
-  return text.empty() ? "a number" : text;
+  return shape.empty() ? "scalar" : joined(shape, " x ");
 }
 
 }  // namespace
@@ -200,7 +195,7 @@ std::string to_text(const FileInfo& info, bool all_tensors) {
   }
   for (const auto& [name, text] : info.values) out += "  " + plain(name) + ": " + text + "\n";
   if (!info.skipped.empty()) {
-    out += "  Python objects that were not made:";
+    out += "  Python objects that were not created:";
     for (const auto& name : info.skipped) out += " " + plain(name);
     out += "\n";
   }

@@ -16,12 +16,12 @@ struct TensorInfo {
   int64_t numbers = 0;
 };
 
-/// Tensors that belong together, e.g. the "ema" of a training checkpoint.
+/// Tensors stored together, e.g. the "ema" of a training checkpoint.
 struct TensorGroup {
-  std::string name;  ///< its key in the file; "" for the file's own
+  std::string name;  ///< its key in the file; "" for the top level
   std::vector<TensorInfo> tensors;
   int64_t numbers = 0;
-  std::map<std::string, int64_t> dtypes;  ///< dtype -> how many numbers
+  std::map<std::string, int64_t> dtypes;  ///< dtype -> count of numbers
 };
 
 /// What a single file holds: safetensors, an archive of torch.save, or a NumPy archive.
@@ -31,16 +31,16 @@ struct FileInfo {
   int64_t bytes = 0;
   std::vector<TensorGroup> groups;
   std::vector<std::pair<std::string, std::string>> values;  ///< plain values by dotted name, as JSON, e.g. "args.lr"
-  std::vector<std::string> skipped;                         ///< classes of Python objects that were not made
+  std::vector<std::string> skipped;                         ///< classes of Python objects that were not created
 };
 
-/// Reads headers only: no weights are loaded. Throws Error when the file is of another kind or damaged.
+/// Reads headers only, no weights. Throws Error when the file is of another kind or damaged.
 FileInfo read_file_info(const std::filesystem::path& path);
 
 /// For --json.
 nlohmann::ordered_json to_json(const FileInfo& info);
 
-/// For people: several lines, each ended; with `all_tensors` one for every tensor.
+/// For people: several lines, each ending in a newline; with `all_tensors`, one for every tensor.
 std::string to_text(const FileInfo& info, bool all_tensors);
 
 /// "1,234,567".

@@ -7,6 +7,7 @@
 
 #include "checkpoints/bundled_model.h"
 #include "core/sha256.h"
+#include "core/visible_files.h"
 
 namespace tessera {
 namespace {
@@ -32,10 +33,8 @@ void add_file(Sha256& hash, const fs::path& path, const std::string& name) {
 void add_model(Sha256& hash, const fs::path& model) {
   if (!fs::is_directory(model)) return add_file(hash, model, "");
   std::vector<std::string> files;
-  for (const auto& entry : fs::recursive_directory_iterator(model, fs::directory_options::follow_directory_symlink))
-    if (entry.is_regular_file() && entry.path().filename().string()[0] != '.')
-      files.push_back(fs::relative(entry.path(), model).string());
-  std::sort(files.begin(), files.end());
+  for (const fs::path& file : visible_files(model)) files.push_back(file.string());
+  std::sort(files.begin(), files.end());  // as text, in which fingerprints of earlier versions have them
   for (const std::string& file : files) add_file(hash, model / file, file);
 }
 

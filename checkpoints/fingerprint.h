@@ -6,9 +6,10 @@
 
 namespace tessera {
 
-/// Tells models apart at little cost: SHA-256 of the names and sizes of the files of the job's model (and of its
-/// separate autoencoder), and of three pieces of 4 KiB of each. Where they lie does not matter. "" when there is no
-/// model at the job's path.
+/// Tells models apart at little cost: SHA-256 of the names and sizes of the visible files (see core/visible_files.h) of
+/// the job's model and of its separate autoencoder, and of three pieces of 4 KiB of each. Where they lie does not
+/// matter.
+/// "" when there is no model at the job's path.
 std::string model_fingerprint(const Job& job);
 
 }  // namespace tessera

@@ -1,25 +1,28 @@
 #pragma once
 
-#include <algorithm>
-#include <map>
+#include <string>
 
-#include "checkpoints/wan/model.h"
 #include "core/device.h"
 #include "core/params.h"
 #include "weights/bind.h"
+#include "weights/model_dir.h"
 
 namespace tessera {
 
-/// The dtype that holds most of the file's numbers.
-inline at::ScalarType most_common_dtype(const TensorFile& file) {
-  std::map<at::ScalarType, int64_t> numbers;
-  for (const auto& [name, tensor] : file.tensors()) numbers[tensor.scalar_type()] += tensor.numel();
-  const auto most = std::max_element(numbers.begin(), numbers.end(),
-                                     [](const auto& a, const auto& b) { return a.second < b.second; });
-  return most == numbers.end() ? at::kFloat : most->first;
-}
+/// A network with its weights, computing in `dtype`.
+template <class Part>
+struct Loaded {
+  Part part;
+  at::ScalarType dtype;
+};
 
-/// A network with the weights of `file` (under our names), computing in what `dtype` names (see choose_dtype).
+/// The tensors of a component under canonical names.
+TensorFile read_component(const Component& part);
+
+/// The dtype of most of the file's numbers.
+at::ScalarType most_common_dtype(const TensorFile& file);
+
+/// A network with the weights of `file` (under canonical names), computing in `dtype` (see choose_dtype).
 template <class Part, class Config>
 Loaded<Part> load_part(const TensorFile& file, const Config& config, const std::string& dtype, at::Device device) {
   Loaded<Part> loaded{Part(config), at::kFloat};
@@ -30,7 +33,7 @@ Loaded<Part> load_part(const TensorFile& file, const Config& config, const std::
   return loaded;
 }
 
-/// Throws what load_part would throw; takes no memory.
+/// Throws what load_part would throw, without using memory.
 template <class Part, class Config>
 void check_part(const TensorFile& file, const Config& config) {
   Part part(config);

@@ -1,22 +1,18 @@
 #include "checkpoints/model_layout.h"
 
-#include "checkpoints/dit/layout.h"
-#include "checkpoints/wan/layouts.h"
 #include "core/error.h"
+#include "core/job.h"
+#include "core/text.h"
 
 namespace tessera {
 
-void ModelLayout::require_complete(const std::string& advice) const {
-  if (missing.empty()) return;
-  std::string text = model.path.string() + " is not complete: ";
-  for (size_t i = 0; i < missing.size(); ++i) text += (i ? "; " : "") + missing[i];
-  throw Error(text + advice);
+ModelOptions model_options(const Job& job) {
+  return {.vae = job.vae.value_or(""), .block_size = job.block_size};
 }
 
-ModelLayout recognize_layout(const std::filesystem::path& path) {
-  if (auto dit = recognize_dit_layout(path)) return *std::move(dit);
-  if (auto wan = recognize_wan_layout(path)) return *std::move(wan);
-  return {"diffusers", open_model_dir(path), {}};
+void ModelLayout::require_complete(const std::string& advice) const {
+  if (missing.empty()) return;
+  throw Error(model.path.string() + " is not complete: " + joined(missing, "; ") + advice);
 }
 
 }  // namespace tessera

@@ -1,12 +1,24 @@
 #pragma once
 
-#include <filesystem>
+#include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "weights/model_dir.h"
 
 namespace tessera {
+
+struct Job;
+
+/// What the user says of a model besides its path.
+struct ModelOptions {
+  std::string vae;                         ///< folder or file of an autoencoder; "" takes the model's own
+  std::optional<int64_t> block_size = {};  ///< tokens in a block of MHLA, for checkpoints that do not say
+};
+
+/// The part of a job that says more of its model.
+ModelOptions model_options(const Job& job);
 
 /// How the files of a model lie on the disk, and the model seen as a pipeline directory whatever that is: its
 /// components carry their files and their configs in the keys of diffusers and transformers.
@@ -20,10 +32,5 @@ struct ModelLayout {
   /// Throws one Error that lists everything missing and ends in `advice`.
   void require_complete(const std::string& advice = "") const;
 };
-
-/// Recognizes the layout of a model by its files' names and headers; no weights are read. `path` is a folder or, for
-/// checkpoints in one file, that file. Throws Error when it is no model (saying what it looks like), and when a config
-/// is malformed, is of a model that this program does not run (image to video, Wan 2.2), or contradicts the weights.
-ModelLayout recognize_layout(const std::filesystem::path& path);
 
 }  // namespace tessera

@@ -1,23 +1,45 @@
 # Imported target tessera::torch: libtorch_cpu and libc10 of the unpacked torch wheel (see scripts/setup).
 # The wheel's own find_package(Torch) links libtorch_cuda and needs ten more wheels; the CPU link is enough,
 # and `--device cuda` loads libtorch_cuda.so at run time.
-set(TESSERA_LIBTORCH "" CACHE PATH "Folder that scripts/setup printed (holds torch/ and nvidia/)")
-if(NOT EXISTS "${TESSERA_LIBTORCH}/torch/lib/libtorch_cpu.so")
-  execute_process(COMMAND ${CMAKE_SOURCE_DIR}/scripts/setup OUTPUT_VARIABLE found OUTPUT_STRIP_TRAILING_WHITESPACE
-                  RESULT_VARIABLE failed)
-  if(failed)
-    message(FATAL_ERROR "scripts/setup failed; its message above says what is missing")
+set(TESSERA_LIBTORCH "" CACHE PATH
+    "LibTorch's folder, which holds torch/ and nvidia/; empty: the environment's TESSERA_LIBTORCH, else scripts/setup's")
+
+# What scripts/setup fills and prints.
+function(tessera_setup_folder result)
+  file(STRINGS ${PROJECT_SOURCE_DIR}/scripts/libtorch.lock pinned REGEX "^torch==")
+  string(REGEX REPLACE "^torch==([0-9.]+).*" "\\1" version "${pinned}")
+  set(cache "$ENV{HOME}/.cache/tessera")
+  if(DEFINED ENV{XDG_CACHE_HOME})
+    set(cache "$ENV{XDG_CACHE_HOME}/tessera")
   endif()
-  set(TESSERA_LIBTORCH "${found}" CACHE PATH "Folder that scripts/setup printed (holds torch/ and nvidia/)" FORCE)
+  if(DEFINED ENV{TESSERA_CACHE})
+    set(cache "$ENV{TESSERA_CACHE}")
+  endif()
+  set(${result} "${cache}/libtorch-${version}-cpu" PARENT_SCOPE)
+endfunction()
+
+if(TESSERA_LIBTORCH)
+  set(TESSERA_LIBTORCH_FOLDER "${TESSERA_LIBTORCH}")
+elseif(DEFINED ENV{TESSERA_LIBTORCH})
+  set(TESSERA_LIBTORCH_FOLDER "$ENV{TESSERA_LIBTORCH}")
+else()
+  tessera_setup_folder(TESSERA_LIBTORCH_FOLDER)
+endif()
+set(torch_lib "${TESSERA_LIBTORCH_FOLDER}/torch/lib")
+set(nvidia_lib "${TESSERA_LIBTORCH_FOLDER}/nvidia/cu13/lib")
+if(NOT EXISTS "${torch_lib}/libtorch_cpu.so")
+  list(APPEND TESSERA_MISSING "LibTorch (${torch_lib}/libtorch_cpu.so; -DTESSERA_LIBTORCH=DIR names another folder)")
 endif()
 
-set(torch_lib "${TESSERA_LIBTORCH}/torch/lib")
+# All that the program loads at run time on a CPU.
+set(TESSERA_LIBTORCH_FILES ${torch_lib}/libtorch_cpu.so ${torch_lib}/libc10.so ${torch_lib}/libgomp.so.1
+    ${nvidia_lib}/libcudart.so.13 ${nvidia_lib}/libcupti.so.13)
 add_library(tessera_torch INTERFACE)
 add_library(tessera::torch ALIAS tessera_torch)
-target_include_directories(tessera_torch SYSTEM INTERFACE "${TESSERA_LIBTORCH}/torch/include")
-target_link_options(tessera_torch INTERFACE "-Wl,-rpath,${torch_lib}" "-Wl,--disable-new-dtags"
-                    "-Wl,-rpath-link,${TESSERA_LIBTORCH}/nvidia/cu13/lib")
+target_include_directories(tessera_torch SYSTEM INTERFACE "${TESSERA_LIBTORCH_FOLDER}/torch/include")
+# DT_RUNPATH, not DT_RPATH: LD_LIBRARY_PATH comes before it, by which an installed program finds TESSERA_LIBTORCH.
+target_link_options(tessera_torch INTERFACE "-Wl,--enable-new-dtags" "-Wl,-rpath-link,${nvidia_lib}")
 target_link_libraries(tessera_torch INTERFACE "${torch_lib}/libtorch_cpu.so" "${torch_lib}/libc10.so"
                       "${torch_lib}/libgomp.so.1")
 # The C++ frontend (optimizers) has its own include root; only training/ may see it.
-set(TESSERA_TORCH_API "${TESSERA_LIBTORCH}/torch/include/torch/csrc/api/include")
+set(TESSERA_TORCH_API "${TESSERA_LIBTORCH_FOLDER}/torch/include/torch/csrc/api/include")

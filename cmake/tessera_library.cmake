@@ -1,17 +1,31 @@
-# tessera_library(NAME SOURCES ... LINK ...): one folder, one static library; LINK lists its permitted includes and nothing else.
+# tessera_library(NAME [SHARED] SOURCES ... LINK ...): one folder, one library, static unless SHARED; LINK lists its permitted
+# includes and nothing else.
 # ATen is 10 s a file; one precompiled header, built once, serves every folder.
 set(TESSERA_WARNINGS -Wall -Wextra -Wshadow -Wno-unknown-pragmas)
 
-add_library(tessera_pch OBJECT ${CMAKE_SOURCE_DIR}/cmake/pch.cpp)
+# GCC 12 sees a write beyond a string where std::string's own operator+ and move are inlined; later versions do not.
+if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU" AND CMAKE_CXX_COMPILER_VERSION VERSION_LESS 13)
+  set(TESSERA_FALSE_WARNINGS -Wno-error=array-bounds -Wno-error=restrict)
+endif()
+
+add_library(tessera_pch OBJECT ${PROJECT_SOURCE_DIR}/cmake/pch.cpp)
 target_link_libraries(tessera_pch PUBLIC tessera::torch)
 target_precompile_headers(tessera_pch PRIVATE <ATen/ATen.h> <nlohmann/json.hpp> <filesystem> <functional> <map> <string> <vector>)
 
+# One set of flags for every target, programs too: the precompiled header serves only those that share it. Hence -fPIC by hand.
+# Hidden symbols: the shared library shows what api/ exports and nothing else. Messages name files from the source tree's root.
 function(tessera_compile_options target)
-  target_compile_options(${target} PRIVATE ${TESSERA_WARNINGS})
   set_target_properties(${target} PROPERTIES POSITION_INDEPENDENT_CODE OFF)
+  target_compile_options(${target} PRIVATE ${TESSERA_WARNINGS} -fPIC -fvisibility=hidden -fvisibility-inlines-hidden
+                         -fmacro-prefix-map=${tessera_SOURCE_DIR}/= -fmacro-prefix-map=${TESSERA_LIBTORCH_FOLDER}/=)
+  if(TESSERA_WERROR)
+    target_compile_options(${target} PRIVATE -Werror ${TESSERA_FALSE_WARNINGS})
+  endif()
+  set(sanitizers_address address,undefined)
+  set(sanitizers_thread thread)
   if(TESSERA_SANITIZE)
-    target_compile_options(${target} PRIVATE -fsanitize=address,undefined -fno-omit-frame-pointer)
-    target_link_options(${target} PUBLIC -fsanitize=address,undefined)
+    target_compile_options(${target} PRIVATE -fsanitize=${sanitizers_${TESSERA_SANITIZE}} -fno-omit-frame-pointer)
+    target_link_options(${target} PUBLIC -fsanitize=${sanitizers_${TESSERA_SANITIZE}})
   endif()
   if(TESSERA_FUZZ)
     target_compile_options(${target} PRIVATE -fsanitize=fuzzer-no-link -fno-sanitize=vptr -fno-sanitize-recover=undefined)
@@ -20,10 +34,24 @@ endfunction()
 tessera_compile_options(tessera_pch)
 
 function(tessera_library name)
-  cmake_parse_arguments(arg "" "" "SOURCES;LINK;PRIVATE_LINK" ${ARGN})
-  add_library(tessera_${name} STATIC ${arg_SOURCES})
-  target_include_directories(tessera_${name} PRIVATE ${CMAKE_SOURCE_DIR})
-  target_link_libraries(tessera_${name} PUBLIC tessera::torch ${arg_LINK} PRIVATE ${arg_PRIVATE_LINK})
+  cmake_parse_arguments(arg "SHARED" "" "SOURCES;LINK;PRIVATE_LINK" ${ARGN})
+  if(arg_SHARED)
+    add_library(tessera_${name} SHARED ${arg_SOURCES})
+    target_link_libraries(tessera_${name} PRIVATE ${arg_LINK})
+  else()
+    add_library(tessera_${name} STATIC ${arg_SOURCES})
+    target_link_libraries(tessera_${name} PUBLIC tessera::torch ${arg_LINK} PRIVATE ${arg_PRIVATE_LINK})
+  endif()
+  target_include_directories(tessera_${name} PRIVATE ${tessera_SOURCE_DIR})
   tessera_compile_options(tessera_${name})
   target_precompile_headers(tessera_${name} REUSE_FROM tessera_pch)
+endfunction()
+
+# tessera_parallel_sources(FILE...): sources whose at::parallel_for is to run on several threads. Its header does so only
+# where the compiler has OpenMP on, and a precompiled header cannot serve both. Not with clang, whose OpenMP runtime would
+# run beside LibTorch's, nor with sanitizers, which do not know libgomp's barriers: there the loops are serial.
+function(tessera_parallel_sources)
+  if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU" AND NOT TESSERA_SANITIZE)
+    set_source_files_properties(${ARGN} PROPERTIES COMPILE_OPTIONS -fopenmp SKIP_PRECOMPILE_HEADERS ON)
+  endif()
 endfunction()

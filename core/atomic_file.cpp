@@ -4,9 +4,10 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include <algorithm>
 #include <cerrno>
 #include <cstring>
+
+#include "core/utf8.h"
 
 namespace tessera {
 namespace {
@@ -17,7 +18,7 @@ fs::path folder_of(const fs::path& path) {
   return path.has_parent_path() ? path.parent_path() : fs::path(".");
 }
 
-/// Why `path` may never be written, whatever its folder allows.
+/// Throws when `target` can never be written, whatever its folder allows.
 void check_target(const fs::path& shown, const fs::path& target) {
   const auto refuse = [&](const std::string& why) {
     throw Error("cannot write " + shown.string() + ": " + why + "; choose another output path");
@@ -26,16 +27,16 @@ void check_target(const fs::path& shown, const fs::path& target) {
   struct stat found = {};
   if (stat(target.c_str(), &found) != 0) return;
   if (S_ISDIR(found.st_mode)) refuse("it is a folder");
-  if (!S_ISREG(found.st_mode)) refuse("it is a device or pipe, and files are written beside their name and renamed");
+  if (!S_ISREG(found.st_mode))
+    refuse("it is a device or a pipe, and output files are written under a temporary name and renamed");
   if (faccessat(AT_FDCWD, target.c_str(), W_OK, AT_EACCESS) != 0) refuse("a write-protected file of that name exists");
 }
 
-/// The start of a file name, cut at a UTF-8 boundary so that the temporary name fits the 255 bytes of a folder entry.
+/// The start of a file name, so that the temporary name fits the 255 bytes of a folder entry.
 std::string short_name(const fs::path& path) {
-  std::string name = path.filename().string();
-  size_t length = std::min<size_t>(name.size(), 200);
-  while (length > 0 && length < name.size() && (static_cast<unsigned char>(name[length]) & 0xC0) == 0x80) --length;
-  return name.substr(0, length);
+  constexpr size_t kMost = 200;
+  const std::string name = path.filename().string();
+  return name.substr(0, cut_length(name, kMost));
 }
 
 void sync_folder(const fs::path& folder) {
@@ -57,7 +58,7 @@ Error write_error(const fs::path& path, int error_number) {
     case ENOENT:
       if (!fs::exists(folder, ignored))
         return Error(start + "the folder " + folder + " does not exist; create it or choose another output path");
-      return Error(start + "the folder " + folder + " takes no new files" + choose);
+      return Error(start + "the folder " + folder + " does not accept new files" + choose);
     case ENOTDIR:
       return Error(start + folder + " is not a folder" + choose);
     case EISDIR:
@@ -88,7 +89,7 @@ AtomicFile::AtomicFile(const fs::path& path) : shown_(path), target_(path) {
   check_target(shown_, target_);
   if (target_.filename().string().size() > 255) throw write_error(shown_, ENAMETOOLONG);
   const std::string stem = "." + short_name(target_) + "." + std::to_string(getpid());
-  // A name may be taken: two writers in one process, or what a killed process of the same number left behind.
+  // The name may be taken by another writer of this process, or left behind by a killed process with the same id.
   for (int attempt = 0; descriptor_ < 0; ++attempt) {
     temporary_ = folder_of(target_) / (stem + (attempt ? "-" + std::to_string(attempt) : "") + ".part");
     remove_on_signal_.emplace(temporary_);

@@ -9,13 +9,13 @@
 
 namespace tessera {
 
-/// A file that appears under its name whole or not at all. Bytes go to a hidden `.NAME.PID.part` in the same folder;
+/// A file that appears under its name complete or not at all. Bytes go to a hidden `.NAME.PID.part` in the same folder;
 /// commit() flushes it to the disk and renames it; without commit() the destructor (or the second Ctrl-C, see
 /// core/cancel.h) removes it. A symbolic link is followed: the file it names is replaced, not the link.
 class AtomicFile {
  public:
-  /// Creates the temporary file. Throws Error (usage) when the folder does not exist, takes no new file, or `path`
-  /// names something that is not a regular file; Error (failed) when the disk is full.
+  /// Creates the temporary file. Throws Error (usage) when the folder does not exist, does not accept new files, or
+  /// `path` names something that is not a regular file; Error (failed) when the disk is full.
   explicit AtomicFile(const std::filesystem::path& path);
   ~AtomicFile();
   AtomicFile(const AtomicFile&) = delete;
@@ -25,7 +25,7 @@ class AtomicFile {
   void write(std::string_view bytes);
   /// The name to open for a library that does its own writing; commit() flushes what it wrote as well.
   const std::filesystem::path& temporary() const { return temporary_; }
-  /// Makes the file appear under its name, replacing what was there. Call once, after the last byte was handed over.
+  /// Makes the file appear under its name, replacing what was there. Call once, after the last byte.
   void commit();
 
  private:
@@ -39,11 +39,11 @@ class AtomicFile {
 /// Writes a whole file through AtomicFile; the same errors.
 void write_file_atomically(const std::filesystem::path& path, std::string_view bytes);
 
-/// Throws the Error that writing `path` would meet: creates a small file beside it and removes it. Call before
+/// Throws the Error that writing `path` would throw: creates a small file beside it and removes it. Call before
 /// hours of work. An existing file at `path` is left untouched, and refused when it is write-protected.
 void check_writable(const std::filesystem::path& path);
 
-/// One line for a failed write: the file, the reason in words for `error_number` (an errno value), what to do.
+/// The Error for a failed write: the file, the reason for `error_number` (an errno value) in words, what to do.
 /// ENOENT, ENOTDIR, EACCES, EPERM, EROFS, EISDIR and ENAMETOOLONG are usage (exit 2), all others run-time failures (1).
 Error write_error(const std::filesystem::path& path, int error_number);
 

@@ -7,6 +7,7 @@
 #include <atomic>
 #include <csignal>
 #include <cstring>
+#include <utility>
 
 #include "core/error.h"
 
@@ -22,10 +23,12 @@ struct Slot {
   std::array<char, kLongestName> name{};
 };
 
-// Plain static storage and lock-free atomics: the handler may touch nothing else.
+// Plain static storage and lock-free atomics: a signal handler may touch nothing else.
 std::array<Slot, 32> slots;
 std::atomic<int> received{0};
 static_assert(std::atomic<int>::is_always_lock_free);
+
+thread_local const std::function<bool()>* caller_canceled = nullptr;
 
 void on_signal(int signal) {
   int none = 0;
@@ -54,14 +57,24 @@ int canceled() {
 }
 
 void throw_if_canceled() {
+  if (caller_canceled && (*caller_canceled)())
+    throw Error("canceled; nothing unfinished was kept", ExitCode::kInterrupted);
   const int signal = canceled();
   if (signal == 0) return;
   const std::string name = signal == SIGINT ? "Ctrl-C" : signal == SIGTERM ? "SIGTERM" : "SIGHUP";
-  throw Error("stopped by " + name + "; nothing unfinished was kept", static_cast<ExitCode>(128 + signal));
+  throw Error("stopped by " + name + "; unfinished files were removed", static_cast<ExitCode>(128 + signal));
 }
 
 void reset_canceled() {
   received.store(0);
+}
+
+CancelScope::CancelScope(std::function<bool()> canceled) : canceled_(std::move(canceled)) {
+  if (canceled_) caller_canceled = &canceled_;
+}
+
+CancelScope::~CancelScope() {
+  caller_canceled = nullptr;
 }
 
 RemoveOnSignal::RemoveOnSignal(const std::filesystem::path& path) {

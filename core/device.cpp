@@ -4,6 +4,7 @@
 #include <ATen/detail/CUDAHooksInterface.h>
 #include <dlfcn.h>
 
+#include <algorithm>
 #include <charconv>
 #include <filesystem>
 
@@ -15,6 +16,7 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr int64_t kSmallModel = 100'000'000;
+constexpr int kFirstMajorWithBfloat16 = 8;  // Ampere; Turing (7.5) only emulates it
 
 /// The CUDA library beside libtorch_cpu.so, else in the folder that `scripts/setup --cuda` fills next to the CPU one
 /// (libtorch-VERSION-cuda next to libtorch-VERSION-cpu); empty when absent.
@@ -40,11 +42,28 @@ std::string load_cuda() {
     return "the NVIDIA driver (libcuda.so.1) is not installed; install it or use --device cpu";
   if (!dlopen(library.c_str(), RTLD_NOW | RTLD_GLOBAL)) {
     const char* reason = dlerror();
-    return library.string() + " does not load (" + (reason ? reason : "unknown reason") + "); run scripts/setup --cuda";
+    return library.string() + " cannot be loaded (" + (reason ? reason : "unknown reason") +
+           "); run scripts/setup --cuda";
   }
   if (at::detail::getCUDAHooks().getNumGPUs() < 1)
-    return "the driver shows no CUDA device; check nvidia-smi and CUDA_VISIBLE_DEVICES, or use --device cpu";
+    return "the driver reports no CUDA device; check nvidia-smi and CUDA_VISIBLE_DEVICES, or use --device cpu";
   return "";
+}
+
+/// The major number of a device's compute capability; 0 when the driver does not say. Asked of the driver itself, which
+/// counts devices as LibTorch does: libtorch_cpu has no such question, and libtorch_cuda is not linked.
+int cuda_major(at::DeviceIndex index) {
+  constexpr int kMajorAttribute = 75;  // CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR
+  void* driver = dlopen("libcuda.so.1", RTLD_NOW | RTLD_GLOBAL);
+  if (!driver) return 0;
+  const auto init = reinterpret_cast<int (*)(unsigned)>(dlsym(driver, "cuInit"));
+  const auto get_device = reinterpret_cast<int (*)(int*, int)>(dlsym(driver, "cuDeviceGet"));
+  const auto get_attribute = reinterpret_cast<int (*)(int*, int, int)>(dlsym(driver, "cuDeviceGetAttribute"));
+  int device = 0, major = 0;
+  if (!init || !get_device || !get_attribute || init(0) != 0 || get_device(&device, std::max<int>(index, 0)) != 0 ||
+      get_attribute(&major, kMajorAttribute, device) != 0)
+    return 0;
+  return major;
 }
 
 int64_t cuda_index(const std::string& name) {
@@ -69,39 +88,30 @@ at::Device open_device(const std::string& name) {
   if (!missing.empty()) throw Error("--device " + name + ": " + missing);
   const int64_t devices = at::detail::getCUDAHooks().getNumGPUs();
   if (index >= devices)
-    throw Error("--device " + name + ": there are " + std::to_string(devices) + " CUDA devices, numbered from 0");
+    throw Error("--device " + name + ": found " + std::to_string(devices) + " CUDA devices, numbered from 0");
   return {at::kCUDA, static_cast<c10::DeviceIndex>(index)};
 }
 
 bool has_fast_bfloat16(at::Device device) {
-  if (device.is_cuda()) return true;
-  return device.is_cpu() && __builtin_cpu_supports("avx512bf16");
+  return has_fast_bfloat16(device.type(), device.is_cuda() ? cuda_major(device.index()) : 0);
+}
+
+bool has_fast_bfloat16(at::DeviceType type, int cuda_major) {
+  if (type == at::kCUDA) return cuda_major >= kFirstMajorWithBfloat16;
+  return type == at::kCPU && __builtin_cpu_supports("avx512bf16");
+}
+
+at::ScalarType auto_dtype(bool fast_bfloat16, at::ScalarType stored, int64_t parameters) {
+  const bool keep_float = stored == at::kFloat && parameters < kSmallModel;
+  return fast_bfloat16 && !keep_float ? at::kBFloat16 : at::kFloat;
 }
 
 at::ScalarType choose_dtype(const std::string& name, at::Device device, at::ScalarType stored, int64_t parameters) {
-  if (name == "fp32") return at::kFloat;
-  if (name == "bf16") return at::kBFloat16;
-  if (name == "fp16") {
-    if (device.is_cpu()) throw Error("--dtype fp16 needs a GPU; on a CPU use bf16 or fp32");
-    return at::kHalf;
-  }
-  if (name != "auto")
-    throw Error("--dtype: unknown value \"" + name + "\"" + suggestion(name, {"auto", "fp32", "bf16", "fp16"}));
-  const bool keep_float = stored == at::kFloat && parameters < kSmallModel;
-  return has_fast_bfloat16(device) && !keep_float ? at::kBFloat16 : at::kFloat;
-}
-
-std::string dtype_name(at::ScalarType dtype) {
-  switch (dtype) {
-    case at::kFloat:
-      return "fp32";
-    case at::kBFloat16:
-      return "bf16";
-    case at::kHalf:
-      return "fp16";
-    default:
-      return c10::toString(dtype);
-  }
+  if (name == "auto") return auto_dtype(has_fast_bfloat16(device), stored, parameters);
+  const std::optional<at::ScalarType> dtype = find_dtype(name);
+  if (!dtype) throw Error("--dtype: unknown value \"" + name + "\"" + suggestion(name, dtype_choices("auto")));
+  if (dtype == at::kHalf && device.is_cpu()) throw Error("--dtype " + name + " needs a GPU; on a CPU use bf16 or fp32");
+  return *dtype;
 }
 
 }  // namespace tessera

@@ -5,23 +5,30 @@
 #include <cstdint>
 #include <string>
 
+#include "core/dtype.h"
+
 namespace tessera {
 
 /// Turns "cpu", "cuda", "cuda:N" or "auto" into a device. For CUDA it loads libtorch_cuda.so, which registers the
-/// backend: call it before the first tensor is made. "auto" is cuda:0 where the library, the driver and a device are
+/// backend: call it before the first tensor is made. "auto" is cuda:0 when the library, the driver and a device are
 /// present, else cpu. Throws Error (usage) that says what is missing: the library, the driver or the device.
 at::Device open_device(const std::string& name);
 
-/// Whether `device` multiplies bfloat16 in hardware (AVX512-bf16 on a CPU, which every CPU with AMX-bf16 has; any CUDA
-/// device).
+/// Whether `device` multiplies bfloat16 in hardware: a CPU with AVX512-bf16 (every CPU with AMX-bf16 has it), a GPU of
+/// compute capability 8.0 or later.
 bool has_fast_bfloat16(at::Device device);
 
-/// "fp32", "bf16" and "fp16" as named; "auto" is bfloat16 on a device that multiplies it, unless the weights are kept
-/// in float32 (`stored`) and so few (`parameters` below 100 million) that their precision costs nothing worth saving.
-/// Throws Error for fp16 on a CPU, whose kernels lack it, and for another name.
-at::ScalarType choose_dtype(const std::string& name, at::Device device, at::ScalarType stored, int64_t parameters);
+/// The same as a function of the device's type and, for CUDA, the major number of its compute capability (0: unknown,
+/// which counts as without).
+bool has_fast_bfloat16(at::DeviceType type, int cuda_major);
 
-/// "fp32", "bf16", "fp16" for those dtypes, else ATen's name.
-std::string dtype_name(at::ScalarType dtype);
+/// What `--dtype auto` computes in: bfloat16 where the device is fast at it, unless the weights are stored in float32
+/// and are so few (`parameters` below 100 million) that bfloat16 would save little; else float32. Never float16, whose
+/// range the text encoder may exceed.
+at::ScalarType auto_dtype(bool fast_bfloat16, at::ScalarType stored, int64_t parameters);
+
+/// The dtype of any name in core/dtype.h; "auto" is auto_dtype. Throws Error for fp16 on a CPU, whose kernels lack it,
+/// and for any other name.
+at::ScalarType choose_dtype(const std::string& name, at::Device device, at::ScalarType stored, int64_t parameters);
 
 }  // namespace tessera

@@ -20,8 +20,9 @@ void check_free_space(const std::filesystem::path& path, int64_t bytes) {
   const auto free = static_cast<int64_t>(disk.f_bavail) * static_cast<int64_t>(disk.f_frsize);
   if (free >= bytes) return;
   throw Error("cannot write " + path.string() + ": the disk that holds the folder " + folder.string() +
-              " is full or nearly so (" + in_kilobytes(free) + " free, up to " + in_kilobytes(bytes) +
-              " may be needed); free some space or choose another output path");
+                  " is full or nearly so (" + in_kilobytes(free) + " free, up to " + in_kilobytes(bytes) +
+                  " may be needed); free some space or choose another output path",
+              ExitCode::kFailed);
 }
 
 }  // namespace tessera

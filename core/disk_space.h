@@ -5,8 +5,8 @@
 
 namespace tessera {
 
-/// Throws Error (usage) when the file system that holds the folder of `path` has less than `bytes` free, saying both.
-/// A folder that does not exist is left for the writer to refuse.
+/// Throws Error (failed, as a disk that fills up while writing) when the file system that holds the folder of `path`
+/// has less than `bytes` free, saying both. A folder that does not exist is left for the writer to refuse.
 void check_free_space(const std::filesystem::path& path, int64_t bytes);
 
 }  // namespace tessera

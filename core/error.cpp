@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <numeric>
 
+#include "core/text.h"
+
 namespace tessera {
 namespace {
 
@@ -39,9 +41,7 @@ std::string nearest_match(const std::string& name, const std::vector<std::string
 std::string suggestion(const std::string& name, const std::vector<std::string>& candidates) {
   const std::string near = nearest_match(name, candidates);
   if (!near.empty()) return " (did you mean " + near + "?)";
-  std::string all;
-  for (const auto& candidate : candidates) all += (all.empty() ? "" : ", ") + candidate;
-  return " (one of: " + all + ")";
+  return " (one of: " + joined(candidates) + ")";
 }
 
 }  // namespace tessera

@@ -62,6 +62,7 @@ bool truth(const JobOption& option, const std::string& value) {
 }
 
 std::string allowed_text(const JobOption& option, const std::string& value) {
+  if (const auto synonym = option.synonyms.find(value); synonym != option.synonyms.end()) return synonym->second;
   const auto& choices = option.choices;
   if (!choices.empty() && std::find(choices.begin(), choices.end(), value) == choices.end())
     throw Error("--" + option.name + ": unknown value " + quoted(value) + suggestion(value, choices));
@@ -152,7 +153,7 @@ void apply_json(Job& job, const nlohmann::json& object, const std::string& where
   for (const auto& [key, value] : object.items()) {
     try {
       if (value.is_structured() || value.is_null())
-        throw Error("\"" + key + "\" must be a string, a number or true or false, got " + value.dump().substr(0, 60));
+        throw Error("\"" + key + "\" must be a string, a number, true or false, got " + value.dump().substr(0, 60));
       set_job_option(job, find_job_option(key), value.is_string() ? value.get<std::string>() : value.dump());
     } catch (const Error& e) {
       throw Error(where + ": " + e.what());

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
@@ -9,13 +10,13 @@
 
 namespace tessera {
 
-/// One render as the user asked for it. An option left unset takes the model's own default (see pipelines/recipe.h).
+/// One render as the user requested it. An unset option takes the model's default (see pipelines/recipe.h).
 struct Job {
   std::string prompt;
   std::string negative_prompt;
-  std::string model;                     ///< a diffusers-layout directory; empty is the bundled model
-  std::string output;                    ///< x.png, x.mp4 or dir/frame_%04d.png; empty is a name made from the seed
-  std::string latents;                   ///< initial noise, FILE[:TENSOR]; empty draws it from the seed
+  std::string model;                     ///< a model in any known layout; empty: the bundled model
+  std::string output;                    ///< x.png, x.mp4 or dir/frame_%04d.png; empty: named after the seed
+  std::string latents;                   ///< initial noise, FILE[:TENSOR]; empty: drawn from the seed
   std::optional<int64_t> width, height;  ///< pixels
   std::optional<int64_t> frames;
   std::optional<int64_t> fps;
@@ -23,27 +24,28 @@ struct Job {
   std::optional<double> cfg_scale;
   std::optional<double> flow_shift;  ///< unset for a model whose shift depends on the size
   std::optional<std::string> sampler;
-  std::optional<std::string> scheduler;  ///< curve of noise levels
+  std::optional<std::string> scheduler;  ///< spacing of the noise levels
   std::optional<std::string> sigmas;     ///< explicit noise levels, comma-separated; they set the steps
   std::optional<double> guidance_rescale;
-  std::optional<std::string> guidance_interval;  ///< START:STOP, fractions of the calls
+  std::optional<std::string> guidance_interval;  ///< START:STOP, fractions of the model calls
   std::optional<double> apg_eta, apg_norm, apg_momentum;
   bool cfg_zero = false;
   std::optional<int64_t> cfg_zero_steps;
   std::optional<double> step_cache;            ///< threshold, see samplers/step_cache.h
   std::optional<int64_t> max_sequence_length;  ///< prompt tokens, padding included
-  std::optional<std::string> class_label;      ///< of a class-conditional model: a name, a number or a list of them
-  std::optional<double> eta;                   ///< noise that DDIM adds, 0 none to 1 as DDPM
-  std::optional<int64_t> cfg_channels;         ///< first channels that guidance changes; 0 all
-  std::optional<std::string> vae;              ///< autoencoder of a model that comes without one: folder or file
-  std::optional<int64_t> vae_tile;             ///< decode in tiles of so many pixels a side; 0 whole
-  std::optional<int64_t> block_size;           ///< tokens in an MHLA block, where the checkpoint does not say
-  int64_t seed = -1;                           ///< of the first output; output i uses seed + i; -1 picks one
+  std::optional<std::string> class_label;      ///< for class-conditional models: a name, a number or a list
+  std::optional<double> eta;                   ///< noise that DDIM adds: 0 none, 1 as much as DDPM
+  std::optional<int64_t> cfg_channels;         ///< guide the first N channels only; 0: all
+  std::optional<std::string> vae;              ///< autoencoder for a model that comes without one: folder or file
+  std::optional<int64_t> vae_tile;             ///< side of the decoder's tiles in pixels; 0: whole frames
+  std::optional<int64_t> block_size;           ///< tokens in an MHLA block, when the checkpoint does not say
+  int64_t seed = -1;                           ///< of the first output; output i uses seed + i; -1: random
   int64_t count = 1;
   std::string dtype = "auto";
   std::string device = "auto";
   bool json = false;
   bool quiet = false;
+  std::string model_fingerprint;  ///< of a resolved job, see checkpoints/fingerprint.h; no option
 };
 
 /// `--size 832x480`: sets width and height at once.
@@ -52,24 +54,25 @@ struct SizeField {};
 using JobField = std::variant<std::string Job::*, std::optional<std::string> Job::*, std::optional<int64_t> Job::*,
                               std::optional<double> Job::*, int64_t Job::*, bool Job::*, SizeField>;
 
-/// An option in every form it takes: flag, alias, JSON key, metadata, help text.
+/// An option in all its forms: flag, aliases, JSON key, metadata, help text.
 struct JobOption {
   std::string name = {};                  ///< canonical, words joined by '-'; its JSON key joins them by '_'
   std::string short_name = {};            ///< one letter, or empty
-  std::vector<std::string> aliases = {};  ///< hidden: the names that comparable programs use
+  std::vector<std::string> aliases = {};  ///< hidden: the names that similar programs use
   JobField field = {};
-  std::string group = {};  ///< heading in the help
-  std::string value = {};  ///< placeholder in the help, e.g. "N"
+  std::string group = {};  ///< heading in --help
+  std::string value = {};  ///< placeholder in --help, e.g. "N"
   std::string help = {};
-  double low = 0, high = 0;               ///< inclusive limits of a number
-  std::vector<std::string> choices = {};  ///< allowed texts; empty allows any
-  bool recipe = true;                     ///< part of what makes the pixels (goes to metadata)
+  double low = 0, high = 0;                          ///< inclusive limits of a number
+  std::vector<std::string> choices = {};             ///< allowed texts; empty allows any
+  std::map<std::string, std::string> synonyms = {};  ///< other accepted texts -> the choice that is kept instead
+  bool recipe = true;                                ///< affects the pixels (stored in the metadata)
 };
 
-/// The one table of options, in the order of the help.
+/// The one table of options, in the order of --help.
 const std::vector<JobOption>& job_options();
 
-/// The option of that canonical name or alias, '-' and '_' alike. Throws Error with the nearest name.
+/// The option with that name or alias; '-' and '_' are the same. Throws Error with the nearest name.
 const JobOption& find_job_option(const std::string& name);
 
 /// cfg-scale -> cfg_scale.
@@ -78,20 +81,20 @@ std::string json_key(const JobOption& option);
 /// Parses and checks `value`. Throws Error: "--steps wants a whole number from 1 to 1000, got "0"".
 void set_job_option(Job& job, const JobOption& option, const std::string& value);
 
-/// The default as the help shows it: "model default" for what the model decides, "" for none.
+/// The default as --help shows it: "model default" when the model decides, "" for none.
 std::string default_text(const JobOption& option);
 
-/// Sets every key of `object` (names and aliases, '-' and '_' alike); a value may be a JSON string, number or boolean.
-/// Throws Error naming `where` and the key.
+/// Sets every key of `object` (names and aliases; '-' and '_' are the same); a value may be a JSON string, number or
+/// boolean. Throws Error naming `where` and the key.
 void apply_json(Job& job, const nlohmann::json& object, const std::string& where);
 
-/// The options that make the pixels, by JSON key; unset ones are left out. apply_json of it gives the same job.
+/// The options that affect the pixels, by JSON key, without unset ones. apply_json() restores the same job.
 nlohmann::ordered_json recipe_json(const Job& job);
 
-/// True for an option whose default the model decides.
+/// True for an option whose default depends on the model.
 bool is_model_default(const JobOption& option);
 
-/// Gives every option that `job` leaves to the model the value it has in `defaults`.
+/// Sets every option that `job` leaves to the model to its value in `defaults`.
 void fill_unset(Job& job, const Job& defaults);
 
 }  // namespace tessera

@@ -6,18 +6,17 @@
 #include <sstream>
 #include <string_view>
 
+#include "core/located_json.h"
+#include "core/utf8.h"
+
 namespace tessera {
 namespace {
 
 using nlohmann::json;
 
-constexpr int kDeepest = 64;  // what copies and prints a value does so by recursion
-
-/// JSON on one line and of bounded length, for messages about strangers' files.
+/// JSON on one line and of bounded length, for messages about untrusted files.
 std::string shown(const json& value, size_t most) {
-  std::string text = value.dump(-1, ' ', false, json::error_handler_t::replace);
-  if (text.size() > most) text = text.substr(0, most - 3) + "...";
-  return text;
+  return shortened(value.dump(-1, ' ', false, json::error_handler_t::replace), most);
 }
 
 /// What the JSON library says, which quotes the file, on one line and of bounded length.
@@ -25,8 +24,7 @@ std::string one_line(std::string text) {
   constexpr size_t kMost = 200;
   for (char& letter : text)
     if (static_cast<unsigned char>(letter) < ' ') letter = ' ';
-  if (text.size() > kMost) text = text.substr(0, kMost - 3) + "...";
-  return text;
+  return shortened(text, kMost);
 }
 
 bool is_whole(const json& value) {
@@ -63,8 +61,8 @@ json read_json_object(const std::filesystem::path& path) {
   text << in.rdbuf();
   json parsed;
   const auto watch = [&](int depth, json::parse_event_t, const json&) {
-    if (depth > kDeepest)
-      throw Error(path.string() + ": its brackets are nested more than " + std::to_string(kDeepest) + " deep");
+    if (depth > kMaxNesting)
+      throw Error(path.string() + " has more than " + std::to_string(kMaxNesting) + " nested levels");
     return true;
   };
   try {

@@ -16,17 +16,17 @@ struct Init {
   std::function<at::Tensor()> value{};        ///< kValue: a float32 tensor of the parameter's shape
   std::function<void(at::Tensor&)> adjust{};  ///< applied to the drawn float32 tensor, e.g. to zero a part of it
 
-  static Init zeros() { return {Kind::kZeros, 0.0, {}, {}}; }
-  static Init ones() { return {Kind::kOnes, 0.0, {}, {}}; }
-  static Init normal(double deviation) { return {Kind::kNormal, deviation, {}, {}}; }
-  static Init uniform(double bound) { return {Kind::kUniform, bound, {}, {}}; }
-  static Init of(std::function<at::Tensor()> make) { return {Kind::kValue, 0.0, std::move(make), {}}; }
+  static Init zeros() { return {.kind = Kind::kZeros}; }
+  static Init ones() { return {.kind = Kind::kOnes}; }
+  static Init normal(double deviation) { return {.kind = Kind::kNormal, .scale = deviation}; }
+  static Init uniform(double bound) { return {.kind = Kind::kUniform, .scale = bound}; }
+  static Init of(std::function<at::Tensor()> make) { return {.kind = Kind::kValue, .value = std::move(make)}; }
 };
 
-/// One named weight of a model. `slot` points into the model and is filled by weights/bind or by initialize().
+/// One named weight of a model. `slot` points into the model; weights/bind or initialize() fills it.
 struct Param {
   std::string name;            ///< the checkpoint's name, e.g. "blocks.0.attn1.to_q.weight"
-  at::Tensor* slot;            ///< never null; outlived by the model
+  at::Tensor* slot;            ///< never null; the model outlives it
   std::vector<int64_t> shape;  ///< exact
   Init init;
   bool keep_float = false;  ///< stays float32 whatever the compute dtype (norms, modulation, mixing)

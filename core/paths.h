@@ -4,7 +4,7 @@
 
 namespace tessera {
 
-/// True for a file that can be seen; false where std::filesystem would throw.
+/// True for a regular file; false also where std::filesystem would throw.
 inline bool is_file(const std::filesystem::path& path) {
   std::error_code ignored;
   return std::filesystem::is_regular_file(path, ignored);

@@ -102,6 +102,11 @@ Progress::Progress(std::string label, int64_t total, ProgressStyle style, std::o
   if (is_bar(style_)) show();
 }
 
+Progress::Progress(int64_t total, std::function<void(int64_t done)> passed_on)
+    : Progress("", total, ProgressStyle::kNone) {
+  passed_on_ = std::move(passed_on);
+}
+
 Progress::~Progress() {
   if (line_open_) out_ << "\n" << std::flush;
 }
@@ -109,6 +114,7 @@ Progress::~Progress() {
 void Progress::advance(int64_t steps) {
   const bool ended = done_ >= total_;
   done_ = std::min(done_ + steps, total_);
+  if (passed_on_) passed_on_(done_);
   if (ended || style_ == ProgressStyle::kNone) return;
   const double wait = is_bar(style_) ? kBarSeconds : kLineSeconds;
   if (done_ == total_ || clock_() - shown_ >= wait) show();

@@ -10,7 +10,7 @@
 namespace tessera {
 namespace {
 
-/// The names under which a launcher tells a process its place.
+/// The variables in which a launcher tells a process its place.
 struct Dialect {
   const char *launcher, *rank, *size, *local_rank, *local_size;
 };
@@ -39,7 +39,7 @@ std::optional<int> number(const Variables& variables, const std::string& name) {
   return value;
 }
 
-/// What a launcher says, nullopt when it says nothing or that there is one process.
+/// What a launcher says; nullopt when it says nothing, or that there is only one process.
 std::optional<Ranks> read(const Dialect& dialect, const Variables& variables) {
   const std::optional<int> rank = number(variables, dialect.rank), size = number(variables, dialect.size);
   if (size == 1 && dialect.launcher != std::string(kWorkers.launcher)) return {};
@@ -53,14 +53,15 @@ std::optional<Ranks> read(const Dialect& dialect, const Variables& variables) {
   if (*rank >= *size)
     throw Error(std::string(dialect.rank) + "=" + std::to_string(*rank) + " does not fit " + dialect.size + "=" +
                 std::to_string(*size) + ": ranks count from 0 to one less than the size");
-  Ranks ranks{*rank, *size, 0, 0, dialect.launcher, "", 0};
-  ranks.local_rank = number(variables, dialect.local_rank).value_or(0);
-  ranks.local_size = number(variables, dialect.local_size).value_or(0);
-  return ranks;
+  return Ranks{.rank = *rank,
+               .size = *size,
+               .local_rank = number(variables, dialect.local_rank).value_or(0),
+               .local_size = number(variables, dialect.local_size).value_or(0),
+               .launcher = dialect.launcher};
 }
 
-/// Refuses RANK and WORLD_SIZE that a shell handed down to the processes of another launcher. torchrun itself may well
-/// run inside another launcher, once a machine.
+/// Refuses RANK and WORLD_SIZE that a shell passed on to the processes of another launcher. torchrun itself may run
+/// inside another launcher, once per machine.
 void refuse_contradiction(const Ranks& torchrun, const Variables& variables) {
   if (find(variables, "TORCHELASTIC_RUN_ID")) return;
   for (const Dialect& dialect : {kOpenMpi, kPmi, kSlurm}) {
@@ -113,13 +114,13 @@ Shard parse_shard(const std::string& text, const Variables& variables) {
     if (!id || !count || !least || !most)
       throw Error(
           "--shard array is for the tasks of a Slurm array (sbatch --array=0-9), and SLURM_ARRAY_TASK_ID, "
-          "_COUNT, _MIN or _MAX is not set; elsewhere say --shard I/N");
+          "_COUNT, _MIN or _MAX is not set; otherwise use --shard I/N");
     const int span = *most - *least, step = *count > 1 ? span / (*count - 1) : 1;
     if (*count < 1 || *id < *least || *id > *most || step < 1 || step * (*count - 1) != span ||
         (*id - *least) % step != 0)
       throw Error("--shard array needs an array that is a plain range, such as --array=0-9; this one has " +
                   std::to_string(*count) + " tasks from " + std::to_string(*least) + " to " + std::to_string(*most) +
-                  "; say --shard I/N");
+                  "; use --shard I/N");
     return {(*id - *least) / step, *count};
   }
   const char* end = text.data() + text.size();

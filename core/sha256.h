@@ -7,7 +7,7 @@
 
 namespace tessera {
 
-/// SHA-256 of bytes handed over in pieces.
+/// SHA-256 of bytes given in pieces.
 class Sha256 {
  public:
   Sha256();

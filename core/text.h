@@ -21,7 +21,8 @@ std::string joined(const Range& items, const std::string& separator, const TextO
 
 template <class Range>
 std::string joined(const Range& items, const std::string& separator = ", ") {
-  return joined(items, separator, [](const auto& item) -> const auto& { return item; });
+  return joined(
+      items, separator, [](const auto& item) -> const auto& { return item; });
 }
 
 }  // namespace tessera

@@ -44,11 +44,14 @@ bool is_utf8_text(std::string_view text) {
   return true;
 }
 
+size_t cut_length(std::string_view text, size_t most) {
+  if (text.size() <= most) return text.size();
+  while (most > 0 && (static_cast<unsigned char>(text[most]) & 0xC0) == 0x80) --most;
+  return most;
+}
+
 std::string shortened(const std::string& text, size_t most) {
-  if (text.size() <= most) return text;
-  size_t end = most - 3;
-  while (end > 0 && (static_cast<unsigned char>(text[end]) & 0xC0) == 0x80) --end;
-  return text.substr(0, end) + "...";
+  return text.size() <= most ? text : text.substr(0, cut_length(text, most - 3)) + "...";
 }
 
 }  // namespace tessera

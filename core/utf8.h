@@ -18,6 +18,9 @@ void append_utf8(std::string& text, uint32_t code);
 /// True for well-formed UTF-8 without NUL.
 bool is_utf8_text(std::string_view text);
 
+/// The largest length up to `most` bytes at which `text` can be cut without cutting a character in two.
+size_t cut_length(std::string_view text, size_t most);
+
 /// `text`, or where it is longer than `most` bytes (3 at least) its beginning and "..." in so many bytes, without
 /// cutting a character in two: for messages.
 std::string shortened(const std::string& text, size_t most);

@@ -1,5 +1,7 @@
 #include "kernels/direct_conv.h"
 
+#include <c10/util/Exception.h>
+
 #include <algorithm>
 #include <cstring>
 
@@ -7,8 +9,10 @@
 
 #if defined(__x86_64__)
 #include <immintrin.h>
+#if !defined(__clang__)
 #pragma GCC diagnostic ignored "-Wmaybe-uninitialized"  // GCC 12 means its own intrinsics' undefined lanes
 #pragma GCC diagnostic ignored "-Wuninitialized"
+#endif
 #endif
 
 namespace tessera {
@@ -59,7 +63,7 @@ void pack_direct_weights(DirectType type, const float* weights, int64_t rows, in
 #if defined(__x86_64__)
 
 bool has_direct_conv(DirectType type) {
-  return simd::has_avx512() && (type == DirectType::kFloat || __builtin_cpu_supports("avx512bf16"));
+  return instruction_set() >= (type == DirectType::kFloat ? InstructionSet::kAvx512 : InstructionSet::kAvx512Bf16);
 }
 
 namespace {
@@ -70,26 +74,26 @@ struct FloatLanes {
   using Value = float;
   static constexpr int64_t kStep = 1;
   using Vector = __m512;
-  TESSERA_FLOAT_CODE static Vector weights(const Value* from) { return _mm512_loadu_ps(from); }
-  TESSERA_FLOAT_CODE static Vector spread(const Value* from) { return _mm512_set1_ps(*from); }
-  TESSERA_FLOAT_CODE static __m512 grow(__m512 sum, Vector a, Vector b) { return _mm512_fmadd_ps(a, b, sum); }
-  TESSERA_FLOAT_CODE static void put(Value* to, __m512 value) { _mm512_storeu_ps(to, value); }
+  TESSERA_AVX512_CODE static Vector weights(const Value* from) { return _mm512_loadu_ps(from); }
+  TESSERA_AVX512_CODE static Vector spread(const Value* from) { return _mm512_set1_ps(*from); }
+  TESSERA_AVX512_CODE static __m512 grow(__m512 sum, Vector a, Vector b) { return _mm512_fmadd_ps(a, b, sum); }
+  TESSERA_AVX512_CODE static void put(Value* to, __m512 value) { _mm512_storeu_ps(to, value); }
 };
 
 struct Bfloat16Lanes {
   using Value = uint16_t;
   static constexpr int64_t kStep = 2;
   using Vector = __m512bh;
-  TESSERA_BFLOAT16_CODE static Vector weights(const Value* from) {
+  TESSERA_AVX512_BF16_CODE static Vector weights(const Value* from) {
     return reinterpret_cast<Vector>(_mm512_loadu_si512(from));
   }
-  TESSERA_BFLOAT16_CODE static Vector spread(const Value* from) {
+  TESSERA_AVX512_BF16_CODE static Vector spread(const Value* from) {
     int pair;
     std::memcpy(&pair, from, sizeof(pair));
     return reinterpret_cast<Vector>(_mm512_set1_epi32(pair));
   }
-  TESSERA_BFLOAT16_CODE static __m512 grow(__m512 sum, Vector a, Vector b) { return _mm512_dpbf16_ps(sum, a, b); }
-  TESSERA_BFLOAT16_CODE static void put(Value* to, __m512 value) {
+  TESSERA_AVX512_BF16_CODE static __m512 grow(__m512 sum, Vector a, Vector b) { return _mm512_dpbf16_ps(sum, a, b); }
+  TESSERA_AVX512_BF16_CODE static void put(Value* to, __m512 value) {
     _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), reinterpret_cast<__m256i>(_mm512_cvtneps_pbh(value)));
   }
 };
@@ -104,7 +108,7 @@ struct Bfloat16Lanes {
     TESSERA_UNROLL for (int p = 0; p < kPixels; ++p) TESSERA_UNROLL for (int v = 0; v < kVectors; ++v) sums[p][v] =   \
         _mm512_setzero_ps();                                                                                          \
     for (int64_t row = 0; row < conv.rows; ++row) {                                                                   \
-      _Pragma("GCC unroll 2") for (int64_t k = 0; k < conv.run; k += LANES::kStep) {                                  \
+      TESSERA_UNROLL_BY_2 for (int64_t k = 0; k < conv.run; k += LANES::kStep) {                                      \
         LANES::Vector b[kVectors];                                                                                    \
         TESSERA_UNROLL for (int v = 0; v < kVectors; ++v) b[v] = LANES::weights(weights + v * 16 * LANES::kStep);     \
         weights += kVectors * 16 * LANES::kStep;                                                                      \
@@ -162,10 +166,10 @@ struct Bfloat16Lanes {
     }                                                                                                                 \
   }
 
-TESSERA_DIRECT_KERNELS(FloatLanes, TESSERA_FLOAT_CODE)
-TESSERA_DIRECT_KERNELS(Bfloat16Lanes, TESSERA_BFLOAT16_CODE)
+TESSERA_DIRECT_KERNELS(FloatLanes, TESSERA_AVX512_CODE)
+TESSERA_DIRECT_KERNELS(Bfloat16Lanes, TESSERA_AVX512_BF16_CODE)
 
-TESSERA_FLOAT_CODE void max_pool_float(const DirectPool& pool, const float* from, float* to) {
+TESSERA_AVX512_CODE void max_pool_float(const DirectPool& pool, const float* from, float* to) {
   for (size_t pixel = 0; pixel < pool.from.size(); ++pixel) {
     const float* window = from + pool.from[pixel];
     for (int64_t channel = 0; channel < pool.channels; channel += 16) {
@@ -179,7 +183,7 @@ TESSERA_FLOAT_CODE void max_pool_float(const DirectPool& pool, const float* from
 }
 
 // The bits of numbers that are not negative are ordered as the numbers are.
-TESSERA_FLOAT_CODE void max_pool_bfloat16(const DirectPool& pool, const uint16_t* from, uint16_t* to) {
+TESSERA_AVX512_CODE void max_pool_bfloat16(const DirectPool& pool, const uint16_t* from, uint16_t* to) {
   for (size_t pixel = 0; pixel < pool.from.size(); ++pixel) {
     const uint16_t* window = from + pool.from[pixel];
     for (int64_t channel = 0; channel < pool.channels; channel += 16) {
@@ -193,7 +197,7 @@ TESSERA_FLOAT_CODE void max_pool_bfloat16(const DirectPool& pool, const uint16_t
   }
 }
 
-TESSERA_FLOAT_CODE __m512 window_mean(const DirectPool& pool, const float* from, size_t pixel, int64_t channel) {
+TESSERA_AVX512_CODE __m512 window_mean(const DirectPool& pool, const float* from, size_t pixel, int64_t channel) {
   const float* window = from + pool.from[pixel] + channel;
   __m512 sum = _mm512_setzero_ps();
   for (int64_t row = 0; row < 3; ++row)
@@ -203,20 +207,21 @@ TESSERA_FLOAT_CODE __m512 window_mean(const DirectPool& pool, const float* from,
   return _mm512_max_ps(_mm512_add_ps(mean, _mm512_loadu_ps(pool.bias + channel)), _mm512_setzero_ps());
 }
 
-TESSERA_FLOAT_CODE void average_pool_float(const DirectPool& pool, const float* from, float* to) {
+TESSERA_AVX512_CODE void average_pool_float(const DirectPool& pool, const float* from, float* to) {
   for (size_t pixel = 0; pixel < pool.from.size(); ++pixel)
     for (int64_t channel = 0; channel < pool.channels; channel += 16)
       FloatLanes::put(to + pool.to[pixel] + channel, window_mean(pool, from, pixel, channel));
 }
 
-TESSERA_BFLOAT16_CODE void average_pool_bfloat16(const DirectPool& pool, const float* from, uint16_t* to) {
+TESSERA_AVX512_BF16_CODE void average_pool_bfloat16(const DirectPool& pool, const float* from, uint16_t* to) {
   for (size_t pixel = 0; pixel < pool.from.size(); ++pixel)
     for (int64_t channel = 0; channel < pool.channels; channel += 16)
       Bfloat16Lanes::put(to + pool.to[pixel] + channel, window_mean(pool, from, pixel, channel));
 }
 
 /// Sixteen pixels at a time; the last ones may be written twice.
-TESSERA_BFLOAT16_CODE void input_bfloat16(const float* planes, int64_t pixels, float scale, float shift, uint16_t* to) {
+TESSERA_AVX512_BF16_CODE void input_bfloat16(const float* planes, int64_t pixels, float scale, float shift,
+                                             uint16_t* to) {
   const __m512i low = _mm512_setr_epi32(0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
   const __m512i high = _mm512_add_epi32(low, _mm512_set1_epi32(8));
   for (int64_t block = 0; block < pixels; block += 16) {
@@ -245,6 +250,7 @@ void direct_input(DirectType type, const float* planes, int64_t height, int64_t 
 }
 
 void direct_conv(DirectType type, const DirectConv& conv, const void* from, void* to) {
+  TORCH_CHECK(has_direct_conv(type), "direct_conv: this machine lacks the instructions");
   if (type == DirectType::kFloat)
     conv_FloatLanes(conv, static_cast<const float*>(from), to);
   else
@@ -270,7 +276,9 @@ void direct_average_pool(DirectType type, const DirectPool& pool, const float* f
 bool has_direct_conv(DirectType) {
   return false;
 }
-void direct_conv(DirectType, const DirectConv&, const void*, void*) {}
+void direct_conv(DirectType, const DirectConv&, const void*, void*) {
+  TORCH_CHECK(false, "direct_conv: this machine lacks the instructions");
+}
 void direct_max_pool(DirectType, const DirectPool&, const void*, void*) {}
 void direct_average_pool(DirectType, const DirectPool&, const float*, void*, bool) {}
 void direct_input(DirectType, const float*, int64_t, int64_t, float, float, void*) {}

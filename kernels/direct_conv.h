@@ -5,9 +5,9 @@
 
 #include "kernels/bfloat16_bits.h"
 
-// Convolution without a matrix of patches, for networks that run one picture a thread: source and destination are
-// [rows, columns, channels] with a border of zeros as wide as the kernels need, so that every tap of every pixel is one
-// address away. The program is built for any x86-64; these kernels are compiled for AVX-512 and chosen at run time.
+// Direct convolution (no im2col matrix), for networks that run one picture a thread. Source and destination are
+// [rows, columns, channels] with a border of zeros as wide as the kernels need, so that no tap needs a bounds check.
+// The program is built for any x86-64; these kernels are compiled for AVX-512 and chosen at run time.
 namespace tessera {
 
 /// The numbers a network computes with. Products of bfloat16 are summed in float32.
@@ -34,7 +34,7 @@ struct DirectConv {
   std::vector<int32_t> to;        ///< for each output pixel the offset of its first channel in the destination
   int64_t rows = 1;               ///< kernel rows
   int64_t row_pitch = 0;          ///< values between two rows of the source
-  int64_t run = 0;                ///< kernel columns * input channels, which lie in one piece; a multiple of 4
+  int64_t run = 0;                ///< kernel columns * input channels, which are contiguous; a multiple of 4
   int64_t channels = 0;           ///< output channels, 32 or more, a multiple of 16
   const void* weights = nullptr;  ///< as pack_direct_weights wrote them
   const float* bias = nullptr;    ///< [channels]; unused for kRawFloat
@@ -52,7 +52,7 @@ int64_t packed_weight_count(int64_t rows, int64_t run, int64_t channels);
 void pack_direct_weights(DirectType type, const float* weights, int64_t rows, int64_t run, int64_t channels,
                          void* packed);
 
-/// Runs one convolution on this thread.
+/// Runs one convolution on this thread. Throws c10::Error without has_direct_conv(type).
 void direct_conv(DirectType type, const DirectConv& conv, const void* from, void* to);
 
 /// A window that slides over a picture of `channels` (a multiple of 16) values a pixel.

@@ -5,15 +5,45 @@
 #include <cstring>
 
 #include "kernels/bfloat16_bits.h"
+#include "kernels/instruction_set.h"
 
-// Sixteen lanes through the compiler's vector extension, for kernels that are compiled once for each instruction set
-// and chosen at run time, because the program itself is built for any x86-64. Include in kernel .cpp files only.
-#pragma GCC diagnostic ignored "-Wpsabi"
+// Sixteen lanes through the vector extension that GCC and clang share, for kernels that are compiled once for each
+// instruction set and chosen at run time, because the program itself is built for any x86-64. Include in kernel .cpp
+// files only.
+#pragma GCC diagnostic ignored "-Wpsabi"  // functions that pass vectors are always inlined
 #define TESSERA_INLINE [[gnu::always_inline]] inline
+
+// Before a loop: unroll it completely, or by two.
+#if defined(__clang__)
+#define TESSERA_UNROLL _Pragma("unroll")
+#define TESSERA_UNROLL_BY_2 _Pragma("unroll 2")
+#else
 #define TESSERA_UNROLL _Pragma("GCC unroll 16")
+#define TESSERA_UNROLL_BY_2 _Pragma("GCC unroll 2")
+#endif
+
 // For functions written in AVX-512's own intrinsics.
-#define TESSERA_FLOAT_CODE [[gnu::target("avx512f,avx512bw,avx512dq,avx512vl,fma")]]
-#define TESSERA_BFLOAT16_CODE [[gnu::target("avx512f,avx512bw,avx512dq,avx512vl,fma,avx512bf16")]]
+#define TESSERA_AVX512_CODE [[gnu::target("avx512f,avx512bw,avx512dq,avx512vl,fma")]]
+#define TESSERA_AVX512_BF16_CODE [[gnu::target("avx512f,avx512bw,avx512dq,avx512vl,fma,avx512bf16")]]
+
+// TESSERA_EACH_VARIANT(DEFINE) expands DEFINE(name, attribute) for each instruction set; DEFINE defines the functions
+// FUNCTION_##name. TESSERA_DISPATCH(FUNCTION, arguments...) then calls the one for this machine.
+#if defined(__x86_64__)
+#define TESSERA_EACH_VARIANT(DEFINE)        \
+  DEFINE(any, )                             \
+  DEFINE(avx2, [[gnu::target("avx2,fma")]]) \
+  DEFINE(avx512, [[gnu::target("avx2,fma,avx512f,avx512bw,avx512dq,avx512vl")]])
+#define TESSERA_DISPATCH(function, ...)                                        \
+  do {                                                                         \
+    const InstructionSet set = instruction_set();                              \
+    if (set >= InstructionSet::kAvx512) return function##_avx512(__VA_ARGS__); \
+    if (set >= InstructionSet::kAvx2) return function##_avx2(__VA_ARGS__);     \
+    return function##_any(__VA_ARGS__);                                        \
+  } while (false)
+#else
+#define TESSERA_EACH_VARIANT(DEFINE) DEFINE(any, )
+#define TESSERA_DISPATCH(function, ...) return function##_any(__VA_ARGS__)
+#endif
 
 namespace tessera {
 
@@ -73,7 +103,7 @@ TESSERA_INLINE float sum(Floats value) {
 
 /// Neighboring lanes exchanged: 1, 0, 3, 2, ...
 TESSERA_INLINE Floats swap_pairs(Floats value) {
-  return __builtin_shuffle(value, Ints{1, 0, 3, 2, 5, 4, 7, 6, 9, 8, 11, 10, 13, 12, 15, 14});
+  return __builtin_shufflevector(value, value, 1, 0, 3, 2, 5, 4, 7, 6, 9, 8, 11, 10, 13, 12, 15, 14);
 }
 
 /// 1 / (1 + exp(-x)), exp by the classical reduction to |r| <= ln 2 / 2 and a polynomial of degree 6 (error 1e-7).
@@ -93,16 +123,6 @@ TESSERA_INLINE Floats sigmoid(Floats x) {
   const Floats power = reinterpret_cast<Floats>((__builtin_convertvector(whole, Ints) + 127) << 23);
   return 1.0f / (1.0f + p * power);
 }
-
-#if defined(__x86_64__)
-inline bool has_avx2() {
-  return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
-}
-inline bool has_avx512() {
-  return has_avx2() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-         __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
-}
-#endif
 
 }  // namespace simd
 }  // namespace tessera

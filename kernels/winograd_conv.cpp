@@ -1,5 +1,6 @@
 #include "kernels/winograd_conv.h"
 
+#include <ATen/ATen.h>
 #include <ATen/Parallel.h>
 
 #include <algorithm>
@@ -9,31 +10,34 @@
 
 #if defined(__x86_64__)
 #include <immintrin.h>
+#if !defined(__clang__)
 #pragma GCC diagnostic ignored "-Wmaybe-uninitialized"  // GCC 12 means its own intrinsics' undefined lanes
+#endif
 #endif
 
 namespace tessera {
 namespace {
 
-// What is computed at a time (transformed inputs and sums) has to stay in a core's second-level cache beside weights.
+// The tiles of a strip, transformed inputs and products, have to stay in a core's second-level cache beside the
+// filters.
 constexpr int64_t kStripBytes = 320 << 10;
 constexpr int kMostTaps = 7, kMostOutputs = 4, kMostInputs = kMostTaps + kMostOutputs - 1;
 constexpr int kMostProducts = 12, kMostTerms = 16;
 
-/// A weighted sum of inputs that is multiplied by a weighted sum of the kernel's taps.
+/// A transformed input times a transformed filter: (row of B^T d) * (row of G g).
 struct Term {
-  int product = 0;  // that it is part of
-  float inputs[kMostInputs] = {};
-  double taps[kMostTaps] = {};
+  int product = 0;                // that it is part of
+  float input[kMostInputs] = {};  // the row of B^T
+  double filter[kMostTaps] = {};  // the row of G
 };
 
-/// How neighboring outputs along one axis come from products: output i is the sum of joins[i][p] times product p,
-/// which is the sum of its terms. Terms are in the order of their products.
-struct Axis {
+/// F(outputs, taps) along one axis: outputs = A^T m, where product m_p is the sum of its terms (one, in the usual
+/// algorithms). Terms are in the order of their products.
+struct Filtering {
   int taps = 0, outputs = 0, products = 0, count = 0;
   Term terms[kMostTerms] = {};
-  int begin[kMostProducts + 1] = {};  // the first term of each product, and the end
-  float joins[kMostOutputs][kMostProducts] = {};
+  int begin[kMostProducts + 1] = {};               // the first term of each product, and the end
+  float output[kMostOutputs][kMostProducts] = {};  // A^T
 
   constexpr int inputs() const { return taps + outputs - 1; }
   constexpr int terms_of(int product) const { return begin[product + 1] - begin[product]; }
@@ -46,41 +50,39 @@ struct Axis {
   constexpr int only_output(int product) const {
     int found = -1;
     for (int i = 0; i < outputs; ++i)
-      if (joins[i][product] != 0) found = found == -1 ? i : outputs;
+      if (output[i][product] != 0) found = found == -1 ? i : outputs;
     return found < outputs ? found : -1;
   }
 };
 
-/// An algorithm whose products have one term each.
+/// The algorithm with the matrices B^T, G and A^T, a term for each product.
 template <int kProducts, int kInputs, int kTaps, int kOutputs>
-constexpr Axis minimal(const float (&inputs)[kProducts][kInputs], const double (&taps)[kProducts][kTaps],
-                       const float (&joins)[kOutputs][kProducts]) {
+constexpr Filtering minimal_filtering(const float (&bt)[kProducts][kInputs], const double (&g)[kProducts][kTaps],
+                                      const float (&at)[kOutputs][kProducts]) {
   static_assert(kInputs == kTaps + kOutputs - 1);
-  Axis axis{.taps = kTaps, .outputs = kOutputs};
+  Filtering f{.taps = kTaps, .outputs = kOutputs};
   for (int p = 0; p < kProducts; ++p) {
     Term term;
-    std::copy_n(inputs[p], kInputs, term.inputs);
-    std::copy_n(taps[p], kTaps, term.taps);
-    axis.add(term);
-    axis.end_product();
-    for (int i = 0; i < kOutputs; ++i) axis.joins[i][p] = joins[i][p];
+    std::copy_n(bt[p], kInputs, term.input);
+    std::copy_n(g[p], kTaps, term.filter);
+    f.add(term);
+    f.end_product();
+    for (int i = 0; i < kOutputs; ++i) f.output[i][p] = at[i][p];
   }
-  return axis;
+  return f;
 }
 
-constexpr Axis kOneTap = minimal<1, 1, 1, 1>({{1}}, {{1}}, {{1}});
+constexpr Filtering kF11 = minimal_filtering<1, 1, 1, 1>({{1}}, {{1}}, {{1}});
 
-/// Two outputs of two taps, F(2, 2).
-constexpr Axis kTwoTaps =
-    minimal<3, 3, 2, 2>({{1, -1, 0}, {0, 1, 0}, {0, 1, -1}}, {{1, 0}, {1, 1}, {0, 1}}, {{1, 1, 0}, {0, 1, -1}});
+constexpr Filtering kF22 = minimal_filtering<3, 3, 2, 2>({{1, -1, 0}, {0, 1, 0}, {0, 1, -1}}, {{1, 0}, {1, 1}, {0, 1}},
+                                                         {{1, 1, 0}, {0, 1, -1}});
 
-/// Two outputs of three taps, F(2, 3).
-constexpr Axis kThreeTaps =
-    minimal<4, 4, 3, 2>({{1, 0, -1, 0}, {0, 1, 1, 0}, {0, -1, 1, 0}, {0, 1, 0, -1}},
-                        {{1, 0, 0}, {0.5, 0.5, 0.5}, {0.5, -0.5, 0.5}, {0, 0, 1}}, {{1, 1, 1, 0}, {0, 1, -1, -1}});
+constexpr Filtering kF23 = minimal_filtering<4, 4, 3, 2>({{1, 0, -1, 0}, {0, 1, 1, 0}, {0, -1, 1, 0}, {0, 1, 0, -1}},
+                                                         {{1, 0, 0}, {0.5, 0.5, 0.5}, {0.5, -0.5, 0.5}, {0, 0, 1}},
+                                                         {{1, 1, 1, 0}, {0, 1, -1, -1}});
 
-/// Four outputs of three taps, F(4, 3), by the polynomials' values at 0, 1, -1, 2, -1/2 and infinity.
-constexpr Axis kFourOfThreeTaps = minimal<6, 6, 3, 4>(
+/// Interpolation points 0, 1, -1, 2, -1/2 and infinity.
+constexpr Filtering kF43 = minimal_filtering<6, 6, 3, 4>(
     {{2, 3, -4, -3, 2, 0},
      {0, 2, 5, 1, -2, 0},
      {0, 2, 1, -5, 2, 0},
@@ -96,75 +98,78 @@ constexpr Axis kFourOfThreeTaps = minimal<6, 6, 3, 4>(
     {{1, 1, 1, 1, 1, 0}, {0, 1, -1, 2, -0.5f, 0}, {0, 1, 1, 4, 0.25f, 0}, {0, 1, -1, 8, -0.125f, 1}});
 
 /// Taps and outputs in groups of inner.taps: `outer` on the groups, `inner` within them.
-constexpr Axis nested(const Axis& outer, const Axis& inner) {
+constexpr Filtering nested(const Filtering& outer, const Filtering& inner) {
   const int group = inner.taps;
-  Axis axis{.taps = outer.taps * group, .outputs = outer.outputs * group};
+  Filtering f{.taps = outer.taps * group, .outputs = outer.outputs * group};
   for (int p = 0; p < outer.products; ++p)
     for (int q = 0; q < inner.products; ++q) {
       Term term;
       for (int i = 0; i < outer.inputs(); ++i)
         for (int j = 0; j < inner.inputs(); ++j)
-          if (outer.terms[p].inputs[i] * inner.terms[q].inputs[j] != 0)
-            term.inputs[i * group + j] += outer.terms[p].inputs[i] * inner.terms[q].inputs[j];
-      for (int i = 0; i < axis.taps; ++i)
-        term.taps[i] = outer.terms[p].taps[i / group] * inner.terms[q].taps[i % group];
-      for (int i = 0; i < axis.outputs; ++i)
-        axis.joins[i][axis.products] = outer.joins[i / group][p] * inner.joins[i % group][q];
-      axis.add(term);
-      axis.end_product();
+          if (outer.terms[p].input[i] * inner.terms[q].input[j] != 0)
+            term.input[i * group + j] += outer.terms[p].input[i] * inner.terms[q].input[j];
+      for (int i = 0; i < f.taps; ++i)
+        term.filter[i] = outer.terms[p].filter[i / group] * inner.terms[q].filter[i % group];
+      for (int i = 0; i < f.outputs; ++i)
+        f.output[i][f.products] = outer.output[i / group][p] * inner.output[i % group][q];
+      f.add(term);
+      f.end_product();
     }
-  return axis;
+  return f;
 }
 
-/// Without the last tap, and without what only served it.
-constexpr Axis without_last_tap(const Axis& from) {
-  Axis axis{.taps = from.taps - 1, .outputs = from.outputs};
+/// F(m, r - 1) from F(m, r): the last tap is zero, and products that it alone uses go.
+constexpr Filtering without_last_tap(const Filtering& from) {
+  Filtering f{.taps = from.taps - 1, .outputs = from.outputs};
   for (int p = 0; p < from.products; ++p) {
     Term term = from.terms[p];
-    if (std::all_of(term.taps, term.taps + axis.taps, [](double tap) { return tap == 0; })) continue;
-    term.taps[axis.taps] = 0;
-    axis.add(term);
-    for (int i = 0; i < axis.outputs; ++i) axis.joins[i][axis.products] = from.joins[i][p];
-    axis.end_product();
+    if (std::all_of(term.filter, term.filter + f.taps, [](double tap) { return tap == 0; })) continue;
+    term.filter[f.taps] = 0;
+    f.add(term);
+    for (int i = 0; i < f.outputs; ++i) f.output[i][f.products] = from.output[i][p];
+    f.end_product();
   }
-  return axis;
+  return f;
 }
 
-/// With one tap more, as it is: a term in each product that goes to one output alone.
-constexpr Axis with_one_tap_more(const Axis& from) {
-  Axis axis = from;
-  axis.products = axis.count = 0;
+/// F(m, r + 1) from F(m, r): what the added tap gives to an output, one plain product, becomes the second term of the
+/// product that this output alone uses.
+constexpr Filtering with_one_tap_more(const Filtering& from) {
+  Filtering f = from;
+  f.products = f.count = 0;
   for (int p = 0; p < from.products; ++p) {
-    axis.add(from.terms[p]);
+    f.add(from.terms[p]);
     if (const int output = from.only_output(p); output >= 0) {
       Term term;
-      term.inputs[output + from.taps] = from.joins[output][p];
-      term.taps[from.taps] = 1;
-      axis.add(term);
+      term.input[output + from.taps] = from.output[output][p];
+      term.filter[from.taps] = 1;
+      f.add(term);
     }
-    axis.end_product();
+    f.end_product();
   }
-  ++axis.taps;
-  return axis;
+  ++f.taps;
+  return f;
 }
 
-constexpr Axis kSixTaps = nested(kThreeTaps, kTwoTaps);  // four outputs, 12 products
-constexpr Axis kFiveTaps = without_last_tap(kSixTaps), kSevenTaps = with_one_tap_more(kSixTaps);
+constexpr Filtering kF46 = nested(kF23, kF22);  // 12 products
+constexpr Filtering kF45 = without_last_tap(kF46), kF47 = with_one_tap_more(kF46);
 
-constexpr const Axis& axis_of(int64_t taps) {
-  return taps == 1 ? kOneTap : taps == 3 ? kThreeTaps : taps == 5 ? kFiveTaps : kSevenTaps;
+/// Across the columns of a kernel.
+constexpr const Filtering& column_filtering(int64_t taps) {
+  return taps == 1 ? kF11 : taps == 3 ? kF23 : taps == 5 ? kF45 : kF47;
 }
 
-/// Down the rows of a 3x3 kernel four outputs; across its columns two, because errors multiply.
-constexpr const Axis& row_axis(int64_t rows, int64_t columns) {
-  return rows == 3 && columns == 3 ? kFourOfThreeTaps : axis_of(rows);
+/// Down its rows: the same, but F(4, 3) for 3x3. Not on both axes, because the errors of the two multiply.
+constexpr const Filtering& row_filtering(int64_t rows, int64_t columns) {
+  return rows == 3 && columns == 3 ? kF43 : column_filtering(rows);
 }
 
 /// Both axes together. Products and terms are ordered by row product, column product, row term, column term.
-struct Plan {
-  const Axis &rows, &columns;
+struct Filtering2d {
+  const Filtering &rows, &columns;
 
-  Plan(int64_t row_taps, int64_t column_taps) : rows(row_axis(row_taps, column_taps)), columns(axis_of(column_taps)) {}
+  Filtering2d(int64_t row_taps, int64_t column_taps)
+      : rows(row_filtering(row_taps, column_taps)), columns(column_filtering(column_taps)) {}
 
   int products() const { return rows.products * columns.products; }
   int terms() const { return rows.count * columns.count; }
@@ -181,21 +186,22 @@ struct Plan {
   }
 };
 
-/// The squares of outputs that are computed at a time.
+/// Rows of tiles that are computed at a time.
 struct Strip {
   int64_t rows, columns, all_rows;
 
-  Strip(const WinogradConv& conv, const Plan& plan)
-      : columns((conv.width + plan.columns.outputs - 1) / plan.columns.outputs),
-        all_rows((conv.height + plan.rows.outputs - 1) / plan.rows.outputs) {
-    const int64_t row_bytes = columns * (plan.terms() * conv.in * 2 + plan.products() * direct_block(conv.out) * 4);
+  Strip(const WinogradConv& conv, const Filtering2d& filtering)
+      : columns((conv.width + filtering.columns.outputs - 1) / filtering.columns.outputs),
+        all_rows((conv.height + filtering.rows.outputs - 1) / filtering.rows.outputs) {
+    const int64_t row_bytes =
+        columns * (filtering.terms() * conv.in * 2 + filtering.products() * direct_block(conv.out) * 4);
     rows = std::clamp<int64_t>(kStripBytes / row_bytes, 1, all_rows);
   }
-  int64_t squares() const { return rows * columns; }
+  int64_t tiles() const { return rows * columns; }
 };
 
-int64_t input_bytes(const WinogradConv& conv, const Plan& plan) {
-  return Strip(conv, plan).squares() * plan.terms() * conv.in * 2;
+int64_t input_bytes(const WinogradConv& conv, const Filtering2d& filtering) {
+  return Strip(conv, filtering).tiles() * filtering.terms() * conv.in * 2;
 }
 
 }  // namespace
@@ -206,34 +212,36 @@ bool has_winograd(int64_t rows, int64_t columns) {
 }
 
 WinogradTile winograd_tile(int64_t rows, int64_t columns) {
-  return {row_axis(rows, columns).outputs, axis_of(columns).outputs};
+  return {row_filtering(rows, columns).outputs, column_filtering(columns).outputs};
 }
 
-at::Tensor winograd_weights(const at::Tensor& weight) {
-  TORCH_CHECK(weight.dim() == 4 && has_winograd(weight.size(2), weight.size(3)), "winograd_weights: ", weight.sizes());
-  const Plan plan(weight.size(2), weight.size(3));
-  const int64_t pairs = weight.size(0) * weight.size(1), width = plan.columns.taps;
+at::Tensor winograd_filter_transform(const at::Tensor& weight) {
+  TORCH_CHECK(weight.dim() == 4 && has_winograd(weight.size(2), weight.size(3)),
+              "winograd_filter_transform: ", weight.sizes());
+  const Filtering2d filtering(weight.size(2), weight.size(3));
+  const int64_t pairs = weight.size(0) * weight.size(1), width = filtering.columns.taps;
   const at::Tensor taps = weight.to(at::kCPU, at::kFloat).reshape({pairs, -1}).t().contiguous();  // [tap, pair]
-  at::Tensor to = at::empty({plan.terms(), weight.size(0), weight.size(1)}, at::kFloat);
+  at::Tensor to = at::empty({filtering.terms(), weight.size(0), weight.size(1)}, at::kFloat);
   const auto add = [](double factor, const float* from, int64_t count, float* sums) {
     if (factor != 0)
       for (int64_t i = 0; i < count; ++i) sums[i] += static_cast<float>(factor) * from[i];
   };
   constexpr int64_t kPairs = 256;  // at a time
   at::parallel_for(0, (pairs + kPairs - 1) / kPairs, 1, [&](int64_t begin, int64_t end) {
-    std::vector<float> half(static_cast<size_t>(plan.rows.count * width * kPairs));  // [row term, column tap, pair]
+    std::vector<float> g_rows(
+        static_cast<size_t>(filtering.rows.count * width * kPairs));  // G g: [row term, column tap, pair]
     for (int64_t first = begin * kPairs; first < std::min(end * kPairs, pairs); first += kPairs) {
       const int64_t count = std::min(kPairs, pairs - first);
-      std::fill(half.begin(), half.end(), 0.0f);
-      for (int row = 0; row < plan.rows.count; ++row)
+      std::fill(g_rows.begin(), g_rows.end(), 0.0f);
+      for (int row = 0; row < filtering.rows.count; ++row)
         for (int64_t tap = 0; tap < taps.size(0); ++tap)
-          add(plan.rows.terms[row].taps[tap / width], taps.const_data_ptr<float>() + tap * pairs + first, count,
-              half.data() + (row * width + tap % width) * kPairs);
+          add(filtering.rows.terms[row].filter[tap / width], taps.const_data_ptr<float>() + tap * pairs + first, count,
+              g_rows.data() + (row * width + tap % width) * kPairs);
       float* sums = to.data_ptr<float>() + first;
-      plan.each_term([&](int, int, int row, int column) {
+      filtering.each_term([&](int, int, int row, int column) {
         std::fill_n(sums, count, 0.0f);
         for (int64_t x = 0; x < width; ++x)
-          add(plan.columns.terms[column].taps[x], half.data() + (row * width + x) * kPairs, count, sums);
+          add(filtering.columns.terms[column].filter[x], g_rows.data() + (row * width + x) * kPairs, count, sums);
         sums += pairs;
       });
     }
@@ -241,29 +249,30 @@ at::Tensor winograd_weights(const at::Tensor& weight) {
   return to.to(weight.device());
 }
 
-at::Tensor winograd_response(const at::Tensor& weights, int64_t rows, int64_t columns) {
-  const Plan plan(rows, columns);
-  const auto of_ones = [](const Axis& axis, int product, int term) {
+at::Tensor winograd_response(const at::Tensor& transformed, int64_t rows, int64_t columns) {
+  const Filtering2d filtering(rows, columns);
+  const auto of_ones = [](const Filtering& f, int product, int term) {
     double inputs = 0, outputs = 0;
-    for (const float factor : axis.terms[term].inputs) inputs += factor;
-    for (const auto& joins : axis.joins) outputs += joins[product];
-    return inputs * outputs / axis.outputs;
+    for (const float factor : f.terms[term].input) inputs += factor;
+    for (const auto& row : f.output) outputs += row[product];
+    return inputs * outputs / f.outputs;
   };
   std::vector<float> shares;  // [terms]
-  plan.each_term([&](int p, int q, int row, int column) {
-    shares.push_back(static_cast<float>(of_ones(plan.rows, p, row) * of_ones(plan.columns, q, column)));
+  filtering.each_term([&](int p, int q, int row, int column) {
+    shares.push_back(static_cast<float>(of_ones(filtering.rows, p, row) * of_ones(filtering.columns, q, column)));
   });
-  return at::matmul(at::tensor(shares, weights.options()), weights.flatten(1)).view(weights.sizes().slice(1));
+  return at::matmul(at::tensor(shares, transformed.options()), transformed.flatten(1))
+      .view(transformed.sizes().slice(1));
 }
 
-at::Tensor pack_winograd(const at::Tensor& weights, int64_t rows, int64_t columns) {
-  const Plan plan(rows, columns);
-  const int64_t out = weights.size(1), in = weights.size(2);
+at::Tensor pack_winograd(const at::Tensor& transformed, int64_t rows, int64_t columns) {
+  const Filtering2d filtering(rows, columns);
+  const int64_t out = transformed.size(1), in = transformed.size(2);
   std::vector<at::Tensor> products;  // [out, terms, in]
   int64_t first_term = 0;
-  for (int p = 0; p < plan.products(); first_term += plan.terms_of(p++))
-    products.push_back(weights.narrow(0, first_term, plan.terms_of(p)).transpose(0, 1).contiguous());
-  at::Tensor packed = at::empty({weights.numel() * 2}, at::kByte);
+  for (int p = 0; p < filtering.products(); first_term += filtering.terms_of(p++))
+    products.push_back(transformed.narrow(0, first_term, filtering.terms_of(p)).transpose(0, 1).contiguous());
+  at::Tensor packed = at::empty({transformed.numel() * 2}, at::kByte);
   auto* to = static_cast<uint8_t*>(packed.data_ptr());
   for (int64_t first = 0; first < out; first += direct_block(out - first)) {
     const int64_t width = direct_block(out - first);
@@ -277,27 +286,28 @@ at::Tensor pack_winograd(const at::Tensor& weights, int64_t rows, int64_t column
 }
 
 int64_t winograd_scratch_bytes(const WinogradConv& conv) {
-  const Plan plan(conv.rows, conv.columns);
+  const Filtering2d filtering(conv.rows, conv.columns);
   int64_t widest = 0;
   for (int64_t first = 0; first < conv.out; first += direct_block(conv.out - first))
     widest = std::max(widest, direct_block(conv.out - first));
-  return input_bytes(conv, plan) + Strip(conv, plan).squares() * plan.products() * widest * 4;
+  return input_bytes(conv, filtering) + Strip(conv, filtering).tiles() * filtering.products() * widest * 4;
 }
 
 #if defined(__x86_64__)
 
 namespace {
 
-TESSERA_BFLOAT16_CODE inline __m512 widen(const uint16_t* from) {
-  return reinterpret_cast<__m512>(simd::load(reinterpret_cast<const Bfloat16Bits*>(from), simd::kLanes));
+TESSERA_AVX512_BF16_CODE inline __m512 widen(const uint16_t* from) {
+  const __m256i halves = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(from));
+  return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(halves), 16));
 }
 
-TESSERA_BFLOAT16_CODE inline void narrow(uint16_t* to, __m512 value) {
+TESSERA_AVX512_BF16_CODE inline void narrow(uint16_t* to, __m512 value) {
   _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), reinterpret_cast<__m256i>(_mm512_cvtneps_pbh(value)));
 }
 
 /// The sum of factors[i] * x[i], for factors that the compiler knows.
-TESSERA_BFLOAT16_CODE inline __m512 weighted_sum(const float* factors, int count, const __m512* x) {
+TESSERA_AVX512_BF16_CODE inline __m512 weighted_sum(const float* factors, int count, const __m512* x) {
   __m512 sum = _mm512_setzero_ps();
   bool first = true;
   TESSERA_UNROLL for (int i = 0; i < count; ++i) {
@@ -313,20 +323,20 @@ TESSERA_BFLOAT16_CODE inline __m512 weighted_sum(const float* factors, int count
   return sum;
 }
 
-/// The terms of one square: [product][squares][terms of the product][in], of which `to` is this square's place.
+/// B^T d B of one tile's inputs, into [product][tile][term of the product][in]. `to` is the first tile's place.
 template <int kRows, int kColumns>
-TESSERA_BFLOAT16_CODE void transform_square(const WinogradConv& conv, const uint16_t* from, uint16_t* to,
-                                            int64_t square, int64_t squares) {
-  constexpr const Axis &kDown = row_axis(kRows, kColumns), &kAcross = axis_of(kColumns);
+TESSERA_AVX512_BF16_CODE void input_transform(const WinogradConv& conv, const uint16_t* from, uint16_t* to,
+                                              int64_t tile, int64_t tiles) {
+  constexpr const Filtering &kDown = row_filtering(kRows, kColumns), &kAcross = column_filtering(kColumns);
   constexpr int kHeight = kDown.inputs(), kWidth = kAcross.inputs();
   for (int64_t channel = 0; channel < conv.in; channel += 16) {
-    __m512 half[kDown.count][kWidth];
+    __m512 bt_d[kDown.count][kWidth];
     TESSERA_UNROLL for (int column = 0; column < kWidth; ++column) {
       __m512 pixels[kHeight];
       TESSERA_UNROLL for (int row = 0; row < kHeight; ++row) pixels[row] =
           widen(from + row * conv.from_pitch + column * conv.in + channel);
-      TESSERA_UNROLL for (int row = 0; row < kDown.count; ++row) half[row][column] =
-          weighted_sum(kDown.terms[row].inputs, kHeight, pixels);
+      TESSERA_UNROLL for (int row = 0; row < kDown.count; ++row) bt_d[row][column] =
+          weighted_sum(kDown.terms[row].input, kHeight, pixels);
     }
     TESSERA_UNROLL for (int row = 0; row < kDown.count; ++row)
         TESSERA_UNROLL for (int column = 0; column < kAcross.count; ++column) {
@@ -334,32 +344,34 @@ TESSERA_BFLOAT16_CODE void transform_square(const WinogradConv& conv, const uint
       const int before = kDown.begin[p] * kAcross.count + kDown.terms_of(p) * kAcross.begin[q];
       const int terms = kDown.terms_of(p) * kAcross.terms_of(q);
       const int own = (row - kDown.begin[p]) * kAcross.terms_of(q) + column - kAcross.begin[q];
-      narrow(to + (squares * before + square * terms + own) * conv.in + channel,
-             weighted_sum(kAcross.terms[column].inputs, kWidth, half[row]));
+      narrow(to + (tiles * before + tile * terms + own) * conv.in + channel,
+             weighted_sum(kAcross.terms[column].input, kWidth, bt_d[row]));
     }
   }
 }
 
-/// The sums of one square, `stride` values apart, to its outputs inside the picture: `rows` x `columns` of them.
+/// relu(A^T m A + bias) of one tile's products m, which lie `stride` values apart; `rows` x `columns` of its outputs
+/// are inside the picture.
 template <int kRows, int kColumns>
-TESSERA_BFLOAT16_CODE void finish_square(const WinogradConv& conv, const float* sums, int64_t stride, int64_t channels,
-                                         const float* bias, void* to, int64_t at, int64_t rows, int64_t columns) {
-  constexpr const Axis &kDown = row_axis(kRows, kColumns), &kAcross = axis_of(kColumns);
+TESSERA_AVX512_BF16_CODE void output_transform(const WinogradConv& conv, const float* sums, int64_t stride,
+                                               int64_t channels, const float* bias, void* to, int64_t at, int64_t rows,
+                                               int64_t columns) {
+  constexpr const Filtering &kDown = row_filtering(kRows, kColumns), &kAcross = column_filtering(kColumns);
   for (int64_t channel = 0; channel < channels; channel += 16) {
-    __m512 half[kDown.outputs][kAcross.products];
+    __m512 at_m[kDown.outputs][kAcross.products];
     TESSERA_UNROLL for (int column = 0; column < kAcross.products; ++column) {
       __m512 products[kDown.products];
       TESSERA_UNROLL for (int row = 0; row < kDown.products; ++row) products[row] =
           _mm512_loadu_ps(sums + (row * kAcross.products + column) * stride + channel);
-      TESSERA_UNROLL for (int row = 0; row < kDown.outputs; ++row) half[row][column] =
-          weighted_sum(kDown.joins[row], kDown.products, products);
+      TESSERA_UNROLL for (int row = 0; row < kDown.outputs; ++row) at_m[row][column] =
+          weighted_sum(kDown.output[row], kDown.products, products);
     }
     const __m512 shift = _mm512_loadu_ps(bias + channel);
     TESSERA_UNROLL for (int row = 0; row < kDown.outputs; ++row) {
       TESSERA_UNROLL for (int column = 0; column < kAcross.outputs; ++column) {
         if (row >= rows || column >= columns) continue;
         const __m512 value =
-            _mm512_max_ps(_mm512_add_ps(weighted_sum(kAcross.joins[column], kAcross.products, half[row]), shift),
+            _mm512_max_ps(_mm512_add_ps(weighted_sum(kAcross.output[column], kAcross.products, at_m[row]), shift),
                           _mm512_setzero_ps());
         const int64_t place = at + row * conv.to_pitch + column * conv.to_pixel + channel;
         if (conv.to_float)
@@ -371,51 +383,52 @@ TESSERA_BFLOAT16_CODE void finish_square(const WinogradConv& conv, const float* 
   }
 }
 
-void multiply(const Plan& plan, DirectConv& product, const WinogradConv& conv, int64_t squares,
+/// The products of a strip's tiles, a matrix multiplication each, for one block of output channels.
+void multiply(const Filtering2d& filtering, DirectConv& product, const WinogradConv& conv, int64_t tiles,
               const uint16_t*& weights, const uint16_t* inputs, float* sums) {
   const auto fill = [&](std::vector<int32_t>& offsets, int64_t step) {
-    offsets.resize(static_cast<size_t>(squares));
-    for (int64_t i = 0; i < squares; ++i) offsets[static_cast<size_t>(i)] = static_cast<int32_t>(i * step);
+    offsets.resize(static_cast<size_t>(tiles));
+    for (int64_t i = 0; i < tiles; ++i) offsets[static_cast<size_t>(i)] = static_cast<int32_t>(i * step);
   };
   fill(product.to, product.channels);
   product.run = 0;
-  for (int p = 0; p < plan.products(); ++p) {
-    const int64_t run = plan.terms_of(p) * conv.in;
+  for (int p = 0; p < filtering.products(); ++p) {
+    const int64_t run = filtering.terms_of(p) * conv.in;
     if (product.run != run) fill(product.from, run);
     product.run = run;
     product.weights = weights;
     direct_conv(DirectType::kBfloat16, product, inputs, sums);
     weights += run * product.channels;
-    inputs += squares * run;
-    sums += squares * product.channels;
+    inputs += tiles * run;
+    sums += tiles * product.channels;
   }
 }
 
 template <int kRows, int kColumns>
 void run(const WinogradConv& conv, const void* from, void* to, void* scratch) {
-  const Plan plan(kRows, kColumns);
-  const Strip strip(conv, plan);
+  const Filtering2d filtering(kRows, kColumns);
+  const Strip strip(conv, filtering);
   auto* inputs = static_cast<uint16_t*>(scratch);
-  auto* sums = reinterpret_cast<float*>(static_cast<uint8_t*>(scratch) + input_bytes(conv, plan));
+  auto* sums = reinterpret_cast<float*>(static_cast<uint8_t*>(scratch) + input_bytes(conv, filtering));
   DirectConv product;
   product.store = DirectStore::kRawFloat;
   for (int64_t top = 0; top < strip.all_rows; top += strip.rows) {
-    const int64_t squares = std::min(strip.rows, strip.all_rows - top) * strip.columns;
-    const auto row = [&](int64_t square) { return plan.rows.outputs * (top + square / strip.columns); };
-    const auto column = [&](int64_t square) { return plan.columns.outputs * (square % strip.columns); };
-    for (int64_t i = 0; i < squares; ++i)
-      transform_square<kRows, kColumns>(
+    const int64_t tiles = std::min(strip.rows, strip.all_rows - top) * strip.columns;
+    const auto row = [&](int64_t tile) { return filtering.rows.outputs * (top + tile / strip.columns); };
+    const auto column = [&](int64_t tile) { return filtering.columns.outputs * (tile % strip.columns); };
+    for (int64_t i = 0; i < tiles; ++i)
+      input_transform<kRows, kColumns>(
           conv, static_cast<const uint16_t*>(from) + conv.from + row(i) * conv.from_pitch + column(i) * conv.in, inputs,
-          i, squares);
+          i, tiles);
     const auto* weights = static_cast<const uint16_t*>(conv.weights);
     for (int64_t first = 0; first < conv.out; first += product.channels) {
       product.channels = direct_block(conv.out - first);
-      multiply(plan, product, conv, squares, weights, inputs, sums);
-      for (int64_t i = 0; i < squares; ++i)
-        finish_square<kRows, kColumns>(conv, sums + i * product.channels, squares * product.channels, product.channels,
-                                       conv.bias + first, to,
-                                       conv.to + row(i) * conv.to_pitch + column(i) * conv.to_pixel + first,
-                                       conv.height - row(i), conv.width - column(i));
+      multiply(filtering, product, conv, tiles, weights, inputs, sums);
+      for (int64_t i = 0; i < tiles; ++i)
+        output_transform<kRows, kColumns>(conv, sums + i * product.channels, tiles * product.channels, product.channels,
+                                          conv.bias + first, to,
+                                          conv.to + row(i) * conv.to_pitch + column(i) * conv.to_pixel + first,
+                                          conv.height - row(i), conv.width - column(i));
     }
   }
 }
@@ -423,7 +436,8 @@ void run(const WinogradConv& conv, const void* from, void* to, void* scratch) {
 }  // namespace
 
 void winograd_conv(const WinogradConv& conv, const void* from, void* to, void* scratch) {
-  TORCH_INTERNAL_ASSERT(has_winograd(conv.rows, conv.columns));
+  TORCH_CHECK(has_winograd(conv.rows, conv.columns) && has_direct_conv(DirectType::kBfloat16),
+              "winograd_conv: no kernel for ", conv.rows, "x", conv.columns, " on this machine");
   const bool square = conv.rows == conv.columns, across = conv.rows == 1;
   switch (std::max(conv.rows, conv.columns)) {
     case 3:
@@ -437,7 +451,9 @@ void winograd_conv(const WinogradConv& conv, const void* from, void* to, void* s
 
 #else
 
-void winograd_conv(const WinogradConv&, const void*, void*, void*) {}
+void winograd_conv(const WinogradConv&, const void*, void*, void*) {
+  TORCH_CHECK(false, "winograd_conv: needs AVX512-BF16");
+}
 
 #endif
 

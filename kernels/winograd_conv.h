@@ -6,13 +6,16 @@
 
 namespace tessera {
 
-/// A convolution of stride 1 in bfloat16 by Winograd's minimal filtering: neighboring outputs along each axis that the
-/// kernel reaches along are computed together, two of three taps by 4 products instead of 6, or four by 6 instead of
-/// 12, four of five by 11 instead of 20, four of seven by 16 instead of 28. Inputs and weights are transformed in
-/// float32 and rounded to bfloat16; sums and the transform back are float32. Source and destination are laid out as for
-/// direct_conv; where height or width is not a multiple of winograd_tile, the source's border has to reach as far as if
-/// it were (what is read there does not count). Needs has_direct_conv(DirectType::kBfloat16). Source: Lavin & Gray,
-/// arXiv 1509.09308; Winograd, Arithmetic Complexity of Computations (1980).
+// Notation: F(m, r) computes m neighboring outputs of an r-tap filter together. A tile's outputs are
+// A^T [(G g G^T) * (B^T d B)] A with the input tile d, the filter g and an elementwise product.
+
+/// A convolution of stride 1 in bfloat16 by Winograd's minimal filtering along each axis that the kernel reaches along:
+/// F(2, 3) with 4 multiplications instead of 6, F(4, 3) with 6 instead of 12, F(4, 5) with 11 instead of 20, F(4, 7)
+/// with 16 instead of 28. Input and filter transforms are float32, rounded to bfloat16; sums and the output transform
+/// are float32. Source and destination are laid out as for direct_conv; where height or width is not a multiple of
+/// winograd_tile, the source's border has to reach as far as if it were (what is read there does not count). Needs
+/// has_direct_conv(DirectType::kBfloat16). Source: Lavin & Gray, arXiv 1509.09308; Winograd, Arithmetic Complexity of
+/// Computations (1980).
 struct WinogradConv {
   int64_t rows = 3, columns = 3;  ///< of the kernel, see has_winograd
   int64_t height = 0, width = 0;  ///< of the outputs
@@ -30,26 +33,26 @@ struct WinogradConv {
 /// Whether there are kernels of this size: 3x3, 5x5, 1x3, 3x1, 1x7 and 7x1.
 bool has_winograd(int64_t rows, int64_t columns);
 
-/// Outputs that are computed together by a kernel of this size.
+/// Outputs of one tile for a kernel of this size.
 struct WinogradTile {
   int64_t rows, columns;
 };
 WinogradTile winograd_tile(int64_t rows, int64_t columns);
 
-/// [out, in, rows, columns] float32 -> [terms, out, in] float32: the weights of each product's terms, not rounded.
-at::Tensor winograd_weights(const at::Tensor& weight);
+/// G g G^T for every filter of weight [out, in, rows, columns]: [terms, out, in] float32, not rounded.
+at::Tensor winograd_filter_transform(const at::Tensor& weight);
 
-/// [terms, out, in] of a kernel of that size -> [out, in]: what they make of a picture of ones, the mean over a square
-/// of outputs. Of winograd_weights(w) that is the sum of w's taps.
-at::Tensor winograd_response(const at::Tensor& weights, int64_t rows, int64_t columns);
+/// Transformed filters [terms, out, in] of a kernel of that size -> [out, in]: what they make of a constant picture of
+/// ones, the mean over a tile's outputs. For winograd_filter_transform(w) that is the sum of w's taps.
+at::Tensor winograd_response(const at::Tensor& transformed, int64_t rows, int64_t columns);
 
-/// Reorders [terms, out, in] for winograd_conv and rounds to bfloat16; returns bytes.
-at::Tensor pack_winograd(const at::Tensor& weights, int64_t rows, int64_t columns);
+/// Reorders transformed filters [terms, out, in] for winograd_conv and rounds them to bfloat16; returns bytes.
+at::Tensor pack_winograd(const at::Tensor& transformed, int64_t rows, int64_t columns);
 
-/// Bytes of memory that one call works in.
+/// Bytes of scratch memory that one call needs.
 int64_t winograd_scratch_bytes(const WinogradConv& conv);
 
-/// relu(convolution + bias) from bfloat16 on this thread.
+/// relu(convolution + bias) from bfloat16 on this thread. Throws c10::Error where there is no such kernel.
 void winograd_conv(const WinogradConv& conv, const void* from, void* to, void* scratch);
 
 }  // namespace tessera

@@ -1,62 +1,66 @@
 #include "media/codecs.h"
 
 #include <algorithm>
-#include <cctype>
 
 #include "core/error.h"
+#include "core/text.h"
+#include "media/file_types.h"
 
 namespace tessera {
 namespace {
 
+// libx264, libvpx-vp9 and gif refuse a side beyond their limit when they are opened, but libwebp_anim only at its first
+// frame, after sampling; libopenh264 limits the area, when it is opened.
 const std::vector<EncoderSpec> kEncoders = {
-    {"libx264", AV_PIX_FMT_YUV420P, "preset=medium:profile=high:crf=18"},
-    {"libopenh264", AV_PIX_FMT_YUV420P, "profile=high:allow_skip_frames=0", 0.3},
-    {"libvpx-vp9", AV_PIX_FMT_YUV420P, "crf=20:b=0:deadline=good:cpu-used=2:row-mt=0"},
-    {"ffv1", AV_PIX_FMT_BGR0, "level=3:slicecrc=1"},
-    {"gif", AV_PIX_FMT_PAL8, ""},
-    {"libwebp_anim", AV_PIX_FMT_BGRA, "lossless=1:compression_level=4"},
+    {.name = "libx264",
+     .format = AV_PIX_FMT_YUV420P,
+     .options = "preset=medium:profile=high:crf=18",
+     .most_side = 16384},
+    {.name = "libopenh264",
+     .format = AV_PIX_FMT_YUV420P,
+     .options = "profile=high:allow_skip_frames=0",
+     .bits_per_pixel = 0.3},
+    {.name = "libvpx-vp9",
+     .format = AV_PIX_FMT_YUV420P,
+     .options = "crf=20:b=0:deadline=good:cpu-used=2:row-mt=0",
+     .most_side = 65535},
+    {.name = "ffv1", .format = AV_PIX_FMT_BGR0, .options = "level=3:slicecrc=1"},
+    {.name = "gif", .format = AV_PIX_FMT_PAL8, .most_side = 65535},
+    {.name = "libwebp_anim",
+     .format = AV_PIX_FMT_BGRA,
+     .options = "lossless=1:compression_level=4",
+     .most_side = 16383},
 };
 
 const std::vector<ContainerSpec> kContainers = {
-    {".mp4", "mp4", "movflags=+faststart", "H.264 video", {"libx264", "libopenh264"}},
+    {.muxer = "mp4",
+     .options = "movflags=+faststart",
+     .format = "H.264 video",
+     .automatic = {"libx264", "libopenh264"}},
     // QuickTime's own comment atom ends at 65,535 bytes; the metadata keys do not.
-    {".mov", "mov", "movflags=+faststart+use_metadata_tags", "H.264 video", {"libx264", "libopenh264"}},
-    {".mkv", "matroska", "", "H.264 video", {"libx264", "libopenh264"}, {"ffv1", "libvpx-vp9"}},
-    {".webm", "webm", "", "VP9 video", {"libvpx-vp9"}},
-    {".gif", "gif", "loop=0", "animated GIF", {"gif"}},
-    {".webp", "webp", "loop=0", "animated WebP", {"libwebp_anim"}},
+    {.muxer = "mov",
+     .options = "movflags=+faststart+use_metadata_tags",
+     .format = "H.264 video",
+     .automatic = {"libx264", "libopenh264"}},
+    {.muxer = "matroska",
+     .format = "H.264 video",
+     .automatic = {"libx264", "libopenh264"},
+     .on_request = {"ffv1", "libvpx-vp9"}},
+    {.muxer = "webm", .format = "VP9 video", .automatic = {"libvpx-vp9"}},
+    {.muxer = "gif", .options = "loop=0", .format = "animated GIF", .automatic = {"gif"}},
+    {.muxer = "webp", .options = "loop=0", .format = "animated WebP", .automatic = {"libwebp_anim"}},
 };
-
-std::string join(const std::vector<std::string>& names) {
-  std::string all;
-  for (const auto& name : names) all += (all.empty() ? "" : ", ") + name;
-  return all;
-}
-
-const ContainerSpec* find_container(const std::filesystem::path& path) {
-  std::string extension = path.extension().string();
-  std::transform(extension.begin(), extension.end(), extension.begin(),
-                 [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
-  for (const ContainerSpec& container : kContainers)
-    if (container.extension == extension) return &container;
-  return nullptr;
-}
 
 }  // namespace
 
-std::string video_extensions() {
-  std::vector<std::string> all;
-  for (const ContainerSpec& container : kContainers) all.push_back(container.extension);
-  return join(all);
-}
-
-bool is_video_extension(const std::filesystem::path& path) {
-  return find_container(path) != nullptr;
-}
-
 const ContainerSpec& container_for(const std::filesystem::path& path) {
-  if (const ContainerSpec* found = find_container(path)) return *found;
-  throw Error(path.string() + " has no extension of a video; use one of " + video_extensions());
+  const FileType* type = find_file_type(path);
+  if (!type || type->written_as != Medium::kVideo)
+    throw Error(path.string() + " does not have the extension of a video; use one of " +
+                extensions_written_as(Medium::kVideo));
+  for (const ContainerSpec& container : kContainers)
+    if (container.muxer == type->muxer) return container;
+  throw Error("muxer " + type->muxer + " is not in the table of containers");
 }
 
 const EncoderSpec& encoder_spec(const std::string& name) {
@@ -70,8 +74,8 @@ std::vector<std::string> encoder_candidates(const ContainerSpec& container, cons
   std::vector<std::string> known = container.automatic;
   known.insert(known.end(), container.on_request.begin(), container.on_request.end());
   if (std::find(known.begin(), known.end(), requested) == known.end())
-    throw Error("encoder \"" + requested + "\" is not one for " + container.extension + " files; use one of " +
-                join(known));
+    throw Error("encoder \"" + requested + "\" is not one for " + container.muxer + " files; use one of " +
+                joined(known));
   return {requested};
 }
 

@@ -12,28 +12,22 @@ namespace tessera {
 struct EncoderSpec {
   std::string name;
   AVPixelFormat format;
-  std::string options;        ///< "key=value:key=value"
+  std::string options{};      ///< "key=value:key=value"
   double bits_per_pixel = 0;  ///< for encoders without a quality setting: bit rate / (width * height * fps)
+  int64_t most_side = 0;      ///< most pixels per side of its format; 0: the encoder checks when it is opened
 };
 
-/// One output file type.
+/// How one type of video file is written.
 struct ContainerSpec {
-  std::string extension;  ///< lower case, with the dot
   std::string muxer;
-  std::string options;                    ///< of the muxer
+  std::string options{};                  ///< of the muxer
   std::string format;                     ///< in words, for messages: "H.264 video"
   std::vector<std::string> automatic;     ///< encoders tried in this order
-  std::vector<std::string> on_request{};  ///< others that may be asked for by name
+  std::vector<std::string> on_request{};  ///< others that can be requested by name
 };
 
-/// The row for the path's extension (any case). Throws Error listing the extensions there are.
+/// The row for the path's extension (media/file_types.h). Throws Error listing the extensions of videos.
 const ContainerSpec& container_for(const std::filesystem::path& path);
-
-/// True when the extension, in any case, is one of a video container's.
-bool is_video_extension(const std::filesystem::path& path);
-
-/// ".mp4, .mov, ...": every extension, for messages.
-std::string video_extensions();
 
 /// The row for an encoder of the table.
 const EncoderSpec& encoder_spec(const std::string& name);

@@ -1,11 +1,8 @@
 #include "media/frame_writer.h"
 
-#include <algorithm>
-#include <cstdio>
-
 #include "core/atomic_file.h"
 #include "core/error.h"
-#include "media/codecs.h"
+#include "media/file_types.h"
 #include "media/image_io.h"
 #include "media/video_writer.h"
 
@@ -23,14 +20,8 @@ size_t pattern_at(const fs::path& path) {
                     name[at + 3] == 'd' && name.find('%', at + 1) == std::string::npos;
   if (!good)
     throw Error("bad frame pattern " + path.string() +
-                ": the file name wants exactly one %0Nd and no other %, as in frame_%04d.png");
+                ": the file name needs exactly one %0Nd and no other %, as in frame_%04d.png");
   return at;
-}
-
-bool is_png_name(const fs::path& path) {
-  const std::string extension = path.extension().string();
-  return extension.size() == 4 && std::equal(extension.begin(), extension.end(), ".png",
-                                             [](unsigned char a, char b) { return std::tolower(a) == b; });
 }
 
 void check_size(const at::Tensor& bytes, const OutputOptions& options) {
@@ -41,6 +32,7 @@ void check_size(const at::Tensor& bytes, const OutputOptions& options) {
 class ImageWriter : public FrameWriter {
  public:
   ImageWriter(fs::path path, OutputOptions options) : path_(std::move(path)), options_(std::move(options)) {
+    check_png_size(options_.width, options_.height);
     check_writable(path_);
   }
 
@@ -65,6 +57,7 @@ class ImageWriter : public FrameWriter {
 class SequenceWriter : public FrameWriter {
  public:
   SequenceWriter(fs::path pattern, OutputOptions options) : pattern_(std::move(pattern)), options_(std::move(options)) {
+    check_png_size(options_.width, options_.height);
     std::error_code failed;
     if (pattern_.has_parent_path()) made_folder_ = fs::create_directory(pattern_.parent_path(), failed);
     check_writable(frame_path(pattern_, 0));
@@ -94,9 +87,12 @@ class SequenceWriter : public FrameWriter {
 }  // namespace
 
 OutputKind output_kind(const fs::path& path) {
-  if (is_png_name(path)) return pattern_at(path) == std::string::npos ? OutputKind::kImage : OutputKind::kFrames;
-  if (is_video_extension(path)) return OutputKind::kVideo;
-  throw Error("cannot tell the format of " + path.string() + ": its name must end in .png, " + video_extensions());
+  const FileType* type = find_file_type(path);
+  if (!type || type->written_as == Medium::kNone)
+    throw Error("cannot tell the format of " + path.string() + ": its name must end in " +
+                extensions_written_as(Medium::kPicture) + ", " + extensions_written_as(Medium::kVideo));
+  if (type->written_as == Medium::kVideo) return OutputKind::kVideo;
+  return pattern_at(path) == std::string::npos ? OutputKind::kImage : OutputKind::kFrames;
 }
 
 fs::path frame_path(const fs::path& pattern, int64_t index) {

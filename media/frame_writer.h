@@ -27,7 +27,7 @@ struct OutputOptions {
   std::string encoder;            ///< libav encoder by name; empty takes the first that works
 };
 
-/// Takes frames one at a time; what it writes appears under its name whole or not at all.
+/// Takes frames one at a time; a file appears under its name complete or not at all.
 class FrameWriter {
  public:
   virtual ~FrameWriter() = default;
@@ -35,12 +35,12 @@ class FrameWriter {
   virtual void write(const at::Tensor& frame) = 0;
   /// Completes the output; without it a video or image never appears. Call once, after at least one frame.
   virtual void finish() = 0;
-  /// A line the user should see, such as a second choice of encoder; empty when there is nothing to say.
+  /// A line for the user, e.g. that a fallback encoder is in use; empty when there is nothing to report.
   virtual std::string note() const { return ""; }
 };
 
-/// Opens the writer for output_kind(path). Everything that can be known before the first frame fails here: bad names,
-/// unwritable or full folders, missing encoders; so open it before hours of sampling.
+/// Opens the writer for output_kind(path). What can be checked before the first frame is checked here: names, sizes,
+/// folders that are unwritable or full, missing encoders; so open it before hours of sampling.
 std::unique_ptr<FrameWriter> open_frame_writer(const std::filesystem::path& path, const OutputOptions& options);
 
 /// The path of frame `index` of a pattern such as dir/frame_%04d.png.

@@ -15,19 +15,15 @@ namespace tessera {
 /// a value is NaN or infinite, c10::Error for other shapes.
 at::Tensor to_bytes(const at::Tensor& pixels);
 
+/// Throws Error when a PNG of this size, which must be positive, is larger than encode_png supports: 2^30 bytes of
+/// pixels.
+void check_png_size(int64_t width, int64_t height);
+
 /// A PNG file (8-bit RGB) of pixels as to_bytes takes them, with its text chunks. The same input gives the same bytes.
+/// Throws what to_bytes, check_png_size and insert_png_text throw.
 std::string encode_png(const at::Tensor& pixels, const ImageText& text = {});
 
-/// Writes encode_png's bytes, atomically. Errors are to_bytes', insert_png_text's and AtomicFile's.
+/// Writes encode_png's bytes, atomically. Throws what encode_png and AtomicFile throw.
 void write_png(const std::filesystem::path& path, const at::Tensor& pixels, const ImageText& text = {});
-
-/// A decoded picture and what it carries.
-struct Image {
-  at::Tensor pixels;  ///< [H, W, 3] uint8 RGB; gray is spread, alpha is dropped, 16 bits are cut to 8
-  ImageText text;     ///< PNG only
-};
-
-/// Reads a PNG or JPEG file. Throws Error naming the file when it is absent, cut short or no such picture.
-Image read_image(const std::filesystem::path& path);
 
 }  // namespace tessera

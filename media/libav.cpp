@@ -63,7 +63,7 @@ Frame make_frame(int width, int height, AVPixelFormat format) {
   frame->height = height;
   frame->format = format;
   if (av_frame_get_buffer(frame.get(), 0) < 0)
-    throw Error("no memory for a video frame of " + std::to_string(width) + "x" + std::to_string(height),
+    throw Error("out of memory for a video frame of " + std::to_string(width) + "x" + std::to_string(height),
                 ExitCode::kFailed);
   return frame;
 }
@@ -84,7 +84,7 @@ Converter::Converter(int width, int height, AVPixelFormat from, AVPixelFormat to
              SWS_BICUBIC | SWS_ACCURATE_RND | SWS_FULL_CHR_H_INT | SWS_FULL_CHR_H_INP | SWS_BITEXACT);
   for (const auto& [side, format] : {std::pair{"src", from}, std::pair{"dst", to}}) {
     if (!is_420(format)) continue;
-    // In 1/256 of a luma sample: left horizontally, between two rows vertically.
+    // In 1/256 of a luma sample: at the left horizontally, between two rows vertically.
     set_option(scaler, (std::string(side) + "_h_chr_pos").c_str(), 0);
     set_option(scaler, (std::string(side) + "_v_chr_pos").c_str(), 128);
   }

@@ -28,8 +28,8 @@ using Scaler = std::unique_ptr<SwsContext, Free>;
 /// Keeps libav from printing: its messages are kept for error_text(). Call before the first use of libav.
 void quiet();
 
-/// "Invalid data found when processing input (moov atom not found)": libav's words for a negative return value, with
-/// the last error message it logged on this thread since quiet(), which is then forgotten.
+/// "Invalid data found when processing input (moov atom not found)": libav's text for a negative return value, with
+/// the last error message it logged on this thread since quiet(), which is then cleared.
 std::string error_text(int code);
 
 /// A frame with its own padded buffers.

@@ -13,7 +13,7 @@ struct Bin {
   std::array<uint8_t, 3> key{};  // the upper bits of each channel
 };
 
-/// A run of the bin list, to be cut along its longest side.
+/// A range of bins, to be split along its longest side.
 struct Box {
   size_t begin, end;
   size_t axis = 0;
@@ -47,7 +47,7 @@ Box measure(const std::vector<Bin>& bins, size_t begin, size_t end) {
   return box;
 }
 
-/// Where to cut so that each part holds about half of the pixels; never an empty part.
+/// Where to split so that each part holds about half of the pixels; no part is empty.
 size_t median(const std::vector<Bin>& bins, const Box& box) {
   uint64_t total = 0, before = 0;
   for (size_t i = box.begin; i < box.end; ++i) total += bins[i].count;

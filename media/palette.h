@@ -13,8 +13,9 @@ struct Palette {
   std::vector<uint8_t> indices;
 };
 
-/// Median cut over 6 bits a channel, each color the mean of its pixels, no dithering: exact when the frame has at most
-/// 256 colors that differ in those bits. `rgb` is H * W * 3 bytes. Source: Heckbert, "Color image quantization", 1982.
+/// Median cut over 6 bits per channel, each color the mean of its pixels, no dithering: exact when the frame has at
+/// most 256 colors that differ in those bits. `rgb` is H * W * 3 bytes. Source: Heckbert, "Color image quantization",
+/// 1982.
 Palette quantize(std::span<const uint8_t> rgb);
 
 }  // namespace tessera

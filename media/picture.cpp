@@ -2,15 +2,56 @@
 
 #include <ATen/ops/empty.h>
 
+#include <algorithm>
+#include <array>
 #include <fstream>
+#include <limits>
 
 #include "core/error.h"
+#include "core/text.h"
+#include "media/picture_decoders.h"
 
 namespace tessera {
 namespace pictures {
+namespace {
+
+using namespace std::string_view_literals;
+
+/// A format and the bytes that its files begin with; '?' stands for any byte.
+struct Format {
+  std::string_view name, start;
+  Decode* decode;
+};
+
+constexpr std::array kFormats = {
+    Format{.name = "JPEG", .start = "\xff\xd8\xff"sv, .decode = decode_jpeg},
+    Format{.name = "PNG", .start = "\x89PNG\r\n\x1a\n"sv, .decode = decode_png},
+    Format{.name = "WebP", .start = "RIFF????WEBP"sv, .decode = decode_webp},
+    Format{.name = "BMP", .start = "BM"sv, .decode = decode_bmp},
+    Format{.name = "PPM", .start = "P6"sv, .decode = decode_ppm},
+    Format{.name = "PPM", .start = "P3"sv, .decode = decode_ppm},
+    Format{.name = "PGM", .start = "P5"sv, .decode = decode_pgm},
+    Format{.name = "PGM", .start = "P2"sv, .decode = decode_pgm},
+    Format{.name = "TIFF", .start = "II*\0"sv, .decode = decode_tiff},
+    Format{.name = "TIFF", .start = "MM\0*"sv, .decode = decode_tiff},
+    Format{.name = "GIF", .start = "GIF8"sv, .decode = decode_with_stb},
+    Format{.name = "PSD", .start = "8BPS"sv, .decode = decode_with_stb},
+    Format{.name = "HDR", .start = "#?RADIANCE\n"sv, .decode = decode_with_stb},
+    Format{.name = "HDR", .start = "#?RGBE\n"sv, .decode = decode_with_stb},
+    Format{.name = "PIC", .start = "\x53\x80\xf6\x34"sv, .decode = decode_with_stb},
+    Format{.name = "TGA", .start = ""sv, .decode = decode_with_stb},  // has no signature: tried last
+};
+
+bool begins_with(std::string_view bytes, std::string_view start) {
+  return bytes.size() >= start.size() &&
+         std::equal(start.begin(), start.end(), bytes.begin(),
+                    [](char wanted, char byte) { return wanted == '?' || wanted == byte; });
+}
+
+}  // namespace
 
 void fail(const std::filesystem::path& path, const std::string& format, const std::string& reason) {
-  throw Error(path.string() + " is no readable " + format + ": " + reason + "; check the file");
+  throw Error(path.string() + " is not a readable " + format + ": " + reason + "; check the file");
 }
 
 at::Tensor make_picture(int64_t height, int64_t width, const std::filesystem::path& path) {
@@ -20,15 +61,26 @@ at::Tensor make_picture(int64_t height, int64_t width, const std::filesystem::pa
   return at::empty({height, width, 3}, at::kByte);
 }
 
+int byte_count(std::string_view bytes, const std::filesystem::path& path) {
+  constexpr size_t kMost = std::numeric_limits<int>::max();
+  if (bytes.size() > kMost) fail(path, "picture", "it has " + std::to_string(bytes.size()) + " bytes, more than 2 GiB");
+  return static_cast<int>(bytes.size());
+}
+
+std::string format_names() {
+  std::vector<std::string_view> names;
+  for (const Format& format : kFormats)
+    if (names.empty() || names.back() != format.name) names.push_back(format.name);
+  return joined(names);
+}
+
 }  // namespace pictures
 
 at::Tensor decode_picture(std::string_view bytes, const std::filesystem::path& path) {
   if (bytes.empty()) pictures::fail(path, "picture", "the file is empty");
-  if (bytes.starts_with("\xff\xd8\xff")) return pictures::decode_jpeg(bytes, path);
-  if (bytes.starts_with("\x89PNG\r\n\x1a\n")) return pictures::decode_png(bytes, path);
-  if (bytes.starts_with("RIFF") && bytes.substr(0, 16).substr(8).starts_with("WEBP"))
-    return pictures::decode_webp(bytes, path);
-  return pictures::decode_with_libav(bytes, path);
+  const auto format = std::find_if(pictures::kFormats.begin(), pictures::kFormats.end(),
+                                   [&](const auto& row) { return pictures::begins_with(bytes, row.start); });
+  return format->decode(bytes, path);
 }
 
 at::Tensor read_picture(const std::filesystem::path& path) {
@@ -38,7 +90,7 @@ at::Tensor read_picture(const std::filesystem::path& path) {
   if (problem || !in) throw Error("cannot read " + path.string() + ": no such file or no permission; check the path");
   std::string bytes(size, '\0');
   in.read(bytes.data(), static_cast<std::streamsize>(size));
-  bytes.resize(static_cast<size_t>(std::max<std::streamsize>(in.gcount(), 0)));
+  if (static_cast<uintmax_t>(in.gcount()) != size) throw Error("cannot read " + path.string() + ": it ends early");
   return decode_picture(bytes, path);
 }
 

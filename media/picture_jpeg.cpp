@@ -6,13 +6,13 @@
 #include <jerror.h>
 #include <jpeglib.h>
 
-#include "media/picture.h"
+#include "media/picture_decoders.h"
 
 namespace tessera::pictures {
 namespace {
 
-/// libjpeg reports by callbacks that must not return; an exception leaves through its C frames, which hold no memory
-/// that jpeg_destroy_decompress does not free.
+/// libjpeg reports errors through callbacks that must not return. The exception unwinds its C frames, whose memory
+/// jpeg_destroy_decompress frees.
 struct Failure {
   std::string reason;
 };
@@ -24,7 +24,7 @@ struct Failure {
 }
 
 void on_message(j_common_ptr info, int level) {
-  // Only the end of the data coming too early is an error, as for Pillow; it decodes past other blemishes.
+  // As in Pillow, only truncated data are an error; other damage is decoded as far as it goes.
   if (level < 0 && info->err->msg_code == JWRN_JPEG_EOF) throw Failure{"it is cut short"};
 }
 
@@ -48,7 +48,7 @@ uint8_t product(int a, int b) {  // a * b / 255, rounded
   return static_cast<uint8_t>(((value >> 8) + value) >> 8);
 }
 
-// Stored inverted, as Adobe's programs write them and Pillow takes every four-channel JPEG to be.
+// Stored inverted, as Adobe's programs write them; Pillow assumes this of every four-channel JPEG.
 void from_inverted_cmyk(const uint8_t* row, int64_t width, uint8_t* to) {
   for (int64_t x = 0; x < width; ++x) {
     const int light = row[4 * x + 3];
@@ -59,9 +59,9 @@ void from_inverted_cmyk(const uint8_t* row, int64_t width, uint8_t* to) {
 }  // namespace
 
 at::Tensor decode_jpeg(std::string_view bytes, const std::filesystem::path& path) {
-  Decoder decoder;
-  jpeg_decompress_struct& info = decoder.info;
   try {
+    Decoder decoder;
+    jpeg_decompress_struct& info = decoder.info;
     jpeg_mem_src(&info, reinterpret_cast<const unsigned char*>(bytes.data()), bytes.size());
     jpeg_read_header(&info, TRUE);
     if (info.num_components != 1 && info.num_components != 3 && info.num_components != 4)

@@ -2,78 +2,44 @@ extern "C" {
 #include <libavutil/pixdesc.h>
 }
 
+#include <algorithm>
+#include <array>
 #include <cstring>
+#include <vector>
 
 #include "media/libav.h"
-#include "media/picture.h"
+#include "media/picture_decoders.h"
 
 namespace tessera::pictures {
 namespace {
 
-AVCodecID codec_of(std::string_view bytes) {
-  using namespace std::string_view_literals;
-  if (bytes.starts_with("BM")) return AV_CODEC_ID_BMP;
-  if (bytes.starts_with("P6") || bytes.starts_with("P3")) return AV_CODEC_ID_PPM;
-  if (bytes.starts_with("P5") || bytes.starts_with("P2")) return AV_CODEC_ID_PGM;
-  if (bytes.starts_with("II*\0"sv) || bytes.starts_with("MM\0*"sv)) return AV_CODEC_ID_TIFF;
-  return AV_CODEC_ID_NONE;
+/// Gray or RGB of at most 16 bits; not YUV, Bayer or floating point.
+bool is_read(const AVPixFmtDescriptor& format) {
+  constexpr uint64_t kOther = AV_PIX_FMT_FLAG_BAYER | AV_PIX_FMT_FLAG_FLOAT | AV_PIX_FMT_FLAG_HWACCEL;
+  const bool gray = format.nb_components <= 2;
+  return !(format.flags & kOther) && (gray || format.flags & AV_PIX_FMT_FLAG_RGB) && format.comp[0].depth <= 16;
 }
 
-/// Where red, green and blue lie in one pixel; `cut` for 16-bit gray, which Pillow cuts off at 255.
-struct Layout {
-  int bytes, red, green, blue;
-  bool cut = false;
-};
-
-bool layout_of(AVPixelFormat format, Layout& layout) {
-  switch (format) {
-    case AV_PIX_FMT_RGB24:
-      layout = {3, 0, 1, 2};
-      return true;
-    case AV_PIX_FMT_BGR24:
-      layout = {3, 2, 1, 0};
-      return true;
-    case AV_PIX_FMT_RGBA:
-      layout = {4, 0, 1, 2};
-      return true;
-    case AV_PIX_FMT_BGRA:
-    case AV_PIX_FMT_BGR0:
-      layout = {4, 2, 1, 0};
-      return true;
-    case AV_PIX_FMT_RGB48LE:
-      layout = {6, 1, 3, 5};
-      return true;
-    case AV_PIX_FMT_RGB48BE:
-      layout = {6, 0, 2, 4};
-      return true;
-    case AV_PIX_FMT_GRAY8:
-      layout = {1, 0, 0, 0};
-      return true;
-    case AV_PIX_FMT_YA8:
-      layout = {2, 0, 0, 0};
-      return true;
-    case AV_PIX_FMT_GRAY16LE:
-      layout = {2, 0, 0, 0, true};
-      return true;
-    default:
-      return false;
-  }
+/// A channel of `depth` bits as Pillow converts it to 8: gray without alpha of more than 8 bits is clipped, not scaled.
+uint8_t to_8_bits(uint16_t value, int depth, bool lone_gray) {
+  if (depth < 8) return static_cast<uint8_t>(value * 255 / ((1 << depth) - 1));
+  if (depth > 8 && lone_gray) return static_cast<uint8_t>(std::min<uint16_t>(value, 255));
+  return static_cast<uint8_t>(value >> (depth - 8));
 }
 
-void convert(const AVFrame& frame, const Layout& layout, uint8_t* to) {
-  for (int y = 0; y < frame.height; ++y) {
-    const uint8_t* row = frame.data[0] + static_cast<ptrdiff_t>(y) * frame.linesize[0];
-    for (int x = 0; x < frame.width; ++x, to += 3) {
-      const uint8_t* from = row + static_cast<ptrdiff_t>(x) * layout.bytes;
-      if (layout.cut && from[1] > 0)
-        std::memset(to, 255, 3);
-      else {
-        to[0] = from[layout.red];
-        to[1] = from[layout.green];
-        to[2] = from[layout.blue];
-      }
+void convert(const AVFrame& frame, const AVPixFmtDescriptor& format, uint8_t* to) {
+  std::array<const uint8_t*, 4> planes = {frame.data[0], frame.data[1], frame.data[2], frame.data[3]};
+  const auto width = static_cast<size_t>(frame.width);
+  const bool gray = format.nb_components <= 2, lone = format.nb_components == 1;
+  const uint8_t flip = frame.format == AV_PIX_FMT_MONOWHITE ? 255 : 0;  // there 0 is white
+  std::vector<uint16_t> line(width);
+  for (int y = 0; y < frame.height; ++y, to += 3 * width)
+    for (size_t c = 0; c < 3; ++c) {
+      const int component = gray ? 0 : static_cast<int>(c);
+      av_read_image_line2(line.data(), planes.data(), frame.linesize, &format, 0, y, component, frame.width, 0,
+                          sizeof line[0]);
+      for (size_t x = 0; x < width; ++x) to[3 * x + c] = flip ^ to_8_bits(line[x], format.comp[component].depth, lone);
     }
-  }
 }
 
 void look_up(const AVFrame& frame, uint8_t* to) {
@@ -87,15 +53,11 @@ void look_up(const AVFrame& frame, uint8_t* to) {
     }
 }
 
-}  // namespace
-
-at::Tensor decode_with_libav(std::string_view bytes, const std::filesystem::path& path) {
+at::Tensor decode(AVCodecID id, std::string_view bytes, const std::filesystem::path& path) {
   libav::quiet();
-  const AVCodecID id = codec_of(bytes);
-  if (id == AV_CODEC_ID_NONE) fail(path, "picture", "it is none of JPEG, PNG, WebP, BMP, PPM, PGM, TIFF");
   const AVCodec* codec = avcodec_find_decoder(id);
   const std::string name = avcodec_get_name(id);
-  if (!codec) fail(path, name, "this build's libav lacks the decoder");
+  if (!codec) fail(path, name, "this FFmpeg has no decoder for it");
   const libav::Codec context(avcodec_alloc_context3(codec));
   const libav::Packet packet(av_packet_alloc());
   const libav::Frame frame(av_frame_alloc());
@@ -106,21 +68,38 @@ at::Tensor decode_with_libav(std::string_view bytes, const std::filesystem::path
     if (result < 0) fail(path, name, libav::error_text(result));
   };
   check(avcodec_open2(context.get(), codec, nullptr));
-  check(av_new_packet(packet.get(), static_cast<int>(bytes.size())));  // padded, as decoders need
+  check(av_new_packet(packet.get(), byte_count(bytes, path)));  // padded, as decoders need
   std::memcpy(packet->data, bytes.data(), bytes.size());
   check(avcodec_send_packet(context.get(), packet.get()));
   check(avcodec_send_packet(context.get(), nullptr));
   check(avcodec_receive_frame(context.get(), frame.get()));
   const at::Tensor picture = make_picture(frame->height, frame->width, path);
-  const auto format = static_cast<AVPixelFormat>(frame->format);
-  Layout layout{};
-  if (format == AV_PIX_FMT_PAL8)
+  const AVPixFmtDescriptor* format = av_pix_fmt_desc_get(static_cast<AVPixelFormat>(frame->format));
+  if (frame->format == AV_PIX_FMT_PAL8)
     look_up(*frame, picture.data_ptr<uint8_t>());
-  else if (layout_of(format, layout))
-    convert(*frame, layout, picture.data_ptr<uint8_t>());
+  else if (format && is_read(*format))
+    convert(*frame, *format, picture.data_ptr<uint8_t>());
   else
-    fail(path, name, std::string("pixels of format ") + av_get_pix_fmt_name(format) + " are not read here");
+    fail(path, name, std::string("pixels of format ") + (format ? format->name : "unknown") + " are not supported");
   return picture;
+}
+
+}  // namespace
+
+at::Tensor decode_bmp(std::string_view bytes, const std::filesystem::path& path) {
+  return decode(AV_CODEC_ID_BMP, bytes, path);
+}
+
+at::Tensor decode_ppm(std::string_view bytes, const std::filesystem::path& path) {
+  return decode(AV_CODEC_ID_PPM, bytes, path);
+}
+
+at::Tensor decode_pgm(std::string_view bytes, const std::filesystem::path& path) {
+  return decode(AV_CODEC_ID_PGM, bytes, path);
+}
+
+at::Tensor decode_tiff(std::string_view bytes, const std::filesystem::path& path) {
+  return decode(AV_CODEC_ID_TIFF, bytes, path);
 }
 
 }  // namespace tessera::pictures

@@ -1,14 +1,16 @@
 #include <png.h>
 
 #include <cstring>
+#include <new>
 #include <vector>
 
-#include "media/picture.h"
+#include "media/picture_decoders.h"
 
 namespace tessera::pictures {
 namespace {
 
-/// libpng's error callback must not return; the exception's frames below it hold no memory of ours.
+/// libpng's error callback must not return. The exception unwinds its C frames, whose memory png_destroy_read_struct
+/// frees.
 struct Failure {
   std::string reason;
 };
@@ -27,11 +29,16 @@ void read_bytes(png_structp png, png_bytep to, size_t count) {
 
 struct Decoder {
   png_structp png = png_create_read_struct(PNG_LIBPNG_VER_STRING, nullptr, on_error, on_warning);
-  png_infop info = png_create_info_struct(png);
+  png_infop info = png ? png_create_info_struct(png) : nullptr;
+  Decoder() {
+    if (!info) throw std::bad_alloc();
+  }
+  Decoder(const Decoder&) = delete;
+  Decoder& operator=(const Decoder&) = delete;
   ~Decoder() { png_destroy_read_struct(&png, &info, nullptr); }
 };
 
-/// One row as libpng gives it, to RGB.
+/// The format of the rows that libpng hands over, and their conversion to RGB.
 struct RowFormat {
   int channels, bits;
   bool gray;
@@ -44,7 +51,7 @@ struct RowFormat {
         for (int64_t c = 0; c < 3; ++c) to[3 * x + c] = from[c * bytes];
         continue;
       }
-      // Pillow keeps 16-bit gray as numbers and cuts them off; with alpha it is a color format, whose high byte counts
+      // Pillow clips 16-bit gray to 255; with alpha it takes the high byte, as for colors.
       const bool cut = bits == 16 && channels == 1;
       const uint8_t value = cut && from[0] > 0 ? 255 : from[cut ? 1 : 0];
       std::memset(to + 3 * x, value, 3);
@@ -55,12 +62,12 @@ struct RowFormat {
 }  // namespace
 
 at::Tensor decode_png(std::string_view bytes, const std::filesystem::path& path) {
-  Decoder decoder;
   try {
+    const Decoder decoder;
     png_structp png = decoder.png;
     png_infop info = decoder.info;
     png_set_read_fn(png, &bytes, read_bytes);
-    // Checksums of the pixels decide; those of chunks that do not matter here are passed over.
+    // Only the checksums of the pixel data count; chunks that are not needed here may be damaged.
     png_set_crc_action(png, PNG_CRC_ERROR_QUIT, PNG_CRC_WARN_DISCARD);
     png_set_keep_unknown_chunks(png, PNG_HANDLE_CHUNK_NEVER, nullptr, -1);
     png_set_user_limits(png, 0x7fffffff, 0x7fffffff);
@@ -72,8 +79,9 @@ at::Tensor decode_png(std::string_view bytes, const std::filesystem::path& path)
     if (color == PNG_COLOR_TYPE_GRAY && png_get_bit_depth(png, info) < 8) png_set_expand_gray_1_2_4_to_8(png);
     const int passes = png_set_interlace_handling(png);
     png_read_update_info(png, info);
-    const RowFormat format{png_get_channels(png, info), png_get_bit_depth(png, info),
-                           (color & PNG_COLOR_MASK_COLOR) == 0};
+    const RowFormat format{.channels = png_get_channels(png, info),
+                           .bits = png_get_bit_depth(png, info),
+                           .gray = (color & PNG_COLOR_MASK_COLOR) == 0};
     const size_t row_bytes = png_get_rowbytes(png, info);
     std::vector<uint8_t> rows(row_bytes * static_cast<size_t>(passes > 1 ? height : 1));
     for (int pass = 0; pass < passes; ++pass)

@@ -1,6 +1,7 @@
 #include "media/png_text.h"
 
-#include <array>
+#include <zlib.h>
+
 #include <cstdint>
 #include <optional>
 
@@ -13,19 +14,8 @@ namespace {
 constexpr std::string_view kSignature("\x89PNG\r\n\x1a\n", 8);
 constexpr size_t kHeaderEnd = 8 + 4 + 4 + 13 + 4;  // signature and IHDR: length, type, 13 bytes, checksum
 
-uint32_t crc32(std::string_view bytes) {
-  static const auto table = [] {
-    std::array<uint32_t, 256> made{};
-    for (uint32_t i = 0; i < 256; ++i) {
-      uint32_t value = i;
-      for (int bit = 0; bit < 8; ++bit) value = value & 1 ? 0xEDB88320u ^ (value >> 1) : value >> 1;
-      made[i] = value;
-    }
-    return made;
-  }();
-  uint32_t crc = 0xFFFFFFFFu;
-  for (const char byte : bytes) crc = table[(crc ^ static_cast<unsigned char>(byte)) & 0xFF] ^ (crc >> 8);
-  return ~crc;
+uint32_t checksum(std::string_view bytes) {
+  return static_cast<uint32_t>(crc32_z(0, reinterpret_cast<const Bytef*>(bytes.data()), bytes.size()));
 }
 
 std::string big_endian(uint32_t value) {
@@ -39,7 +29,7 @@ uint32_t read_big_endian(std::string_view bytes, size_t at) {
   return value;
 }
 
-/// Latin-1 bytes of UTF-8 text when every character is a line feed or printable Latin-1, as tEXt wants.
+/// Latin-1 bytes of UTF-8 text when every character is a line feed or printable Latin-1, as tEXt requires.
 std::optional<std::string> to_latin1(std::string_view text) {
   std::string latin;
   for (size_t at = 0; at < text.size();) {
@@ -62,7 +52,7 @@ std::string text_chunk(const std::string& keyword, const std::string& text) {
   // iTXt between keyword and text: not compressed, method 0, no language, no translated keyword.
   const std::string body =
       latin ? "tEXt" + keyword + nul + *latin : "iTXt" + keyword + nul + std::string(4, '\0') + text;
-  return big_endian(static_cast<uint32_t>(body.size() - 4)) + body + big_endian(crc32(body));
+  return big_endian(static_cast<uint32_t>(body.size() - 4)) + body + big_endian(checksum(body));
 }
 
 void check_entry(const std::string& keyword, const std::string& text) {
@@ -73,7 +63,7 @@ void check_entry(const std::string& keyword, const std::string& text) {
   if (text.size() > 0x7FFFFF00u) throw Error("PNG text \"" + keyword + "\" is longer than a chunk holds; shorten it");
 }
 
-/// Adds the text of a tEXt or uncompressed iTXt chunk's body, when it has the form of one.
+/// Adds the text of a tEXt or uncompressed iTXt chunk's body, if it is well formed.
 void parse_text(std::string_view type, std::string_view body, ImageText& text) {
   const size_t keyword_end = body.find('\0');
   if (keyword_end == std::string_view::npos) return;
@@ -117,7 +107,7 @@ ImageText read_png_text(std::string_view png, const std::string& where) {
     const std::string_view type = png.substr(at + 4, 4);
     if (type == "IEND") return text;
     if (type == "tEXt" || type == "iTXt") {
-      if (crc32(png.substr(at + 4, length + 4)) != read_big_endian(png, at + 8 + length))
+      if (checksum(png.substr(at + 4, length + 4)) != read_big_endian(png, at + 8 + length))
         throw Error(where + " is damaged: the checksum of a " + std::string(type) +
                     " chunk is wrong; get the file again");
       parse_text(type, png.substr(at + 8, length), text);

@@ -34,7 +34,7 @@ std::string encode_jpeg(const at::Tensor& bytes, int quality) {
   std::string jpeg;
   const int done = stbi_write_jpg_to_func(append, &jpeg, static_cast<int>(bytes.size(1)),
                                           static_cast<int>(bytes.size(0)), 3, bytes.const_data_ptr<uint8_t>(), quality);
-  if (!done) throw Error("no memory to encode a JPEG", ExitCode::kFailed);
+  if (!done) throw Error("out of memory while encoding a JPEG", ExitCode::kFailed);
   return jpeg;
 }
 

@@ -46,7 +46,7 @@ class Decoder {
     }
   }
 
-  /// How many frames the container tells of; call instead of next(), not after it.
+  /// How many frames the container claims; call instead of next(), not after it.
   int64_t count() {
     if (stream_->nb_frames > 0) return stream_->nb_frames;
     int64_t packets = 0;
@@ -109,8 +109,8 @@ class Decoder {
     const at::Tensor pixels = at::empty({frame.height, frame.width, 3}, at::kByte);
     const size_t row = static_cast<size_t>(frame.width) * 3;
     for (int y = 0; y < frame.height; ++y)
-      std::memcpy(pixels.data_ptr<uint8_t>() + static_cast<size_t>(y) * row, rgb_->data[0] + y * rgb_->linesize[0],
-                  row);
+      std::memcpy(pixels.data_ptr<uint8_t>() + static_cast<size_t>(y) * row,
+                  rgb_->data[0] + ptrdiff_t{y} * rgb_->linesize[0], row);
     return pixels;
   }
 

@@ -22,11 +22,11 @@ struct Video {
 
 /// Decodes the first video stream of any file that libav reads; at most `most_frames` frames (0: all). YUV is converted
 /// by the matrix and range that the file is tagged with; untagged, by BT.709 from 720 rows on and BT.601 below, limited
-/// range. All frames lie in memory. Throws Error naming the file and libav's reason.
+/// range. All frames are held in memory. Throws Error naming the file and libav's reason.
 Video read_video(const std::filesystem::path& path, int64_t most_frames = 0);
 
 /// Decodes as read_video does and hands over each frame, [H, W, 3] uint8, until `use` returns false or the video ends,
-/// so that one frame lies in memory. Returns how many frames were handed over. Throws Error as read_video does.
+/// with one frame in memory at a time. Returns how many frames were handed over. Throws Error as read_video does.
 int64_t each_frame(const std::filesystem::path& path, const std::function<bool(const at::Tensor& frame)>& use);
 
 /// How many frames the first video stream has by its container's index or, without one, its packets: nothing is

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <limits>
 
 #include "core/atomic_file.h"
 #include "core/error.h"
@@ -14,6 +15,7 @@
 
 extern "C" {
 #include <libavutil/cpu.h>
+#include <libavutil/imgutils.h>
 }
 
 namespace tessera {
@@ -28,7 +30,7 @@ struct CloseMuxer {
   }
 };
 
-/// Key-value options for libav; what libav did not take is an error of our tables.
+/// Key-value options for libav; one that libav did not take is an error in our tables.
 class Options {
  public:
   explicit Options(const std::string& text) {
@@ -48,12 +50,27 @@ class Options {
   AVDictionary* entries_ = nullptr;
 };
 
-int even(int side) {
-  return side + side % 2;
-}
-
 bool is_yuv420(AVPixelFormat format) {
   return format == AV_PIX_FMT_YUV420P;
+}
+
+/// The side as it is stored: yuv420p has even sides only.
+int64_t stored_side(int64_t side, const EncoderSpec& spec) {
+  return is_yuv420(spec.format) ? side + side % 2 : side;
+}
+
+/// Throws Error for a frame that the encoder's format cannot hold.
+void check_size(const fs::path& path, const OutputOptions& options, const EncoderSpec& spec) {
+  const int64_t width = stored_side(options.width, spec), height = stored_side(options.height, spec);
+  const std::string size = std::to_string(options.width) + "x" + std::to_string(options.height);
+  const std::string advice = "; choose a smaller size or another extension";
+  if (spec.most_side > 0 && std::max(width, height) > spec.most_side)
+    throw Error("cannot write " + path.string() + " at " + size + ": " + spec.name + " takes at most " +
+                std::to_string(spec.most_side) + " pixels a side" + advice);
+  constexpr int64_t kMost = std::numeric_limits<int>::max();
+  if (width > kMost || height > kMost ||
+      av_image_check_size(static_cast<unsigned>(width), static_cast<unsigned>(height), 0, nullptr) < 0)
+    throw Error("cannot write " + path.string() + " at " + size + ": FFmpeg takes no frame of so many pixels" + advice);
 }
 
 void tag_bt709(AVCodecContext& codec) {
@@ -73,20 +90,18 @@ std::string encoder_options(const EncoderSpec& spec) {
 }
 
 /// Opens one encoder; on failure returns none and adds "NAME: why" to `problems`.
-libav::Codec open_encoder(const std::string& name, const OutputOptions& options, bool global_header,
+libav::Codec open_encoder(const EncoderSpec& spec, const OutputOptions& options, bool global_header,
                           std::string& problems) {
-  const EncoderSpec& spec = encoder_spec(name);
   const std::string separator = problems.empty() ? "" : "; ";
-  const AVCodec* found = avcodec_find_encoder_by_name(name.c_str());
+  const AVCodec* found = avcodec_find_encoder_by_name(spec.name.c_str());
   if (!found) {
-    problems += separator + name + ": not in this FFmpeg";
+    problems += separator + spec.name + ": not in this FFmpeg";
     return {};
   }
   libav::Codec codec(avcodec_alloc_context3(found));
   TORCH_CHECK(codec, "out of memory for an encoder");
-  const int width = static_cast<int>(options.width), height = static_cast<int>(options.height);
-  codec->width = is_yuv420(spec.format) ? even(width) : width;
-  codec->height = is_yuv420(spec.format) ? even(height) : height;
+  codec->width = static_cast<int>(stored_side(options.width, spec));
+  codec->height = static_cast<int>(stored_side(options.height, spec));
   codec->pix_fmt = spec.format;
   codec->framerate = libav::rational(options.fps);
   codec->time_base = av_inv_q(codec->framerate);
@@ -96,11 +111,12 @@ libav::Codec open_encoder(const std::string& name, const OutputOptions& options,
   if (global_header) codec->flags |= AV_CODEC_FLAG_GLOBAL_HEADER;
   if (is_yuv420(spec.format)) tag_bt709(*codec);
   if (spec.bits_per_pixel > 0)
-    codec->bit_rate = std::llround(spec.bits_per_pixel * width * height * av_q2d(codec->framerate));
+    codec->bit_rate = std::llround(spec.bits_per_pixel * static_cast<double>(options.width) *
+                                   static_cast<double>(options.height) * av_q2d(codec->framerate));
   Options settings(encoder_options(spec));
   const int result = avcodec_open2(codec.get(), found, settings.get());
   if (result < 0) {
-    problems += separator + name + ": " + libav::error_text(result);
+    problems += separator + spec.name + ": " + libav::error_text(result);
     return {};
   }
   settings.check_all_taken();
@@ -123,13 +139,12 @@ void fill_palette_frame(const at::Tensor& bytes, AVFrame& frame) {
   const Palette palette = quantize({bytes.const_data_ptr<uint8_t>(), static_cast<size_t>(bytes.numel())});
   std::memcpy(frame.data[1], palette.colors.data(), sizeof palette.colors);
   for (int y = 0; y < frame.height; ++y)
-    std::memcpy(frame.data[0] + y * frame.linesize[0], palette.indices.data() + size_t(y) * size_t(frame.width),
-                static_cast<size_t>(frame.width));
+    std::memcpy(frame.data[0] + ptrdiff_t{y} * frame.linesize[0],
+                palette.indices.data() + size_t(y) * size_t(frame.width), static_cast<size_t>(frame.width));
 }
 
 void check_options(const fs::path& path, const OutputOptions& options) {
-  TORCH_CHECK(options.width > 0 && options.height > 0 && options.width < 16384 && options.height < 16384,
-              "bad video size ", options.width, "x", options.height);
+  TORCH_CHECK(options.width > 0 && options.height > 0, "bad video size ", options.width, "x", options.height);
   const FrameRate& fps = options.fps;
   TORCH_CHECK(fps.numerator > 0 && fps.denominator > 0 && fps.numerator < (1 << 24) && fps.denominator < (1 << 24),
               "bad frame rate ", fps.numerator, "/", fps.denominator);
@@ -148,8 +163,7 @@ struct VideoWriter::State {
   void open_codec();
   void open_muxer();
   void encode(const AVFrame* frame);
-  /// Throws the Error for a failed libav call that writes; a negative errno inside an AVERROR is told in write_error's
-  /// words.
+  /// Throws the Error for a failed libav call that writes, in write_error's words where `result` holds an errno.
   void check(int result, const char* action) const;
 
   fs::path path;
@@ -179,11 +193,13 @@ void VideoWriter::State::check(int result, const char* action) const {
 void VideoWriter::State::open_codec() {
   const AVOutputFormat* format = av_guess_format(container.muxer.c_str(), nullptr, nullptr);
   if (!format)
-    throw Error("this FFmpeg cannot write " + container.extension + " files (no muxer " + container.muxer +
+    throw Error("this FFmpeg cannot write " + path.extension().string() + " files (no muxer " + container.muxer +
                 "); install a full FFmpeg or choose another extension");
   std::string problems;
   for (const std::string& candidate : candidates) {
-    codec = open_encoder(candidate, options, format->flags & AVFMT_GLOBALHEADER, problems);
+    const EncoderSpec& spec = encoder_spec(candidate);
+    check_size(path, options, spec);
+    codec = open_encoder(spec, options, format->flags & AVFMT_GLOBALHEADER, problems);
     name = candidate;
     if (codec) return;
   }
@@ -230,6 +246,7 @@ VideoWriter::VideoWriter(const fs::path& path, const OutputOptions& options) {
   libav::quiet();
   state_ = std::make_unique<State>(path, options);
   State& state = *state_;
+  TORCH_CHECK(state.packet, "out of memory for a packet");
   state.open_codec();
   check_writable(path);
   state.file = std::make_unique<AtomicFile>(path);

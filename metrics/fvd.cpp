@@ -3,9 +3,11 @@
 #include <ATen/ATen.h>
 
 #include <algorithm>
+#include <span>
 
 #include "core/cancel.h"
 #include "core/error.h"
+#include "core/text.h"
 #include "metrics/torchscript_extractor.h"
 
 namespace tessera {
@@ -14,9 +16,10 @@ namespace {
 constexpr size_t kNamed = 10;  // short videos in a message
 
 [[noreturn]] void refuse_short(const std::vector<ShortVideo>& short_videos, const ClipRule& rule) {
-  std::string names;
-  for (size_t i = 0; i < std::min(short_videos.size(), kNamed); ++i)
-    names += c10::str(i ? ", " : "", short_videos[i].path.string(), " (", short_videos[i].frames, ")");
+  const std::span shown(short_videos.data(), std::min(short_videos.size(), kNamed));
+  std::string names = joined(shown, ", ", [](const ShortVideo& video) {
+    return video.path.string() + " (" + std::to_string(video.frames) + ")";
+  });
   if (short_videos.size() > kNamed) names += c10::str(" and ", short_videos.size() - kNamed, " more");
   throw Error(c10::str(short_videos.size(), short_videos.size() == 1 ? " video has" : " videos have",
                        " fewer than the ", rule.span(), " frames of a clip: ", names,

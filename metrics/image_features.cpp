@@ -1,7 +1,6 @@
 #include "metrics/image_features.h"
 
-#include <chrono>
-
+#include "core/clock.h"
 #include "core/error.h"
 #include "models/inception/graph.h"
 
@@ -31,8 +30,7 @@ void add_batch(ImageFeatures& found, const ImageStream::Batch& batch, const Extr
 ImageFeatures measure_images(const std::vector<ImageSource>& sources, const Extractor& extractor,
                              const Protocol& protocol, const ImageSetOptions& options,
                              const std::function<void(int64_t files)>& done) {
-  using Clock = std::chrono::steady_clock;
-  const auto start = Clock::now();
+  const Stopwatch stopwatch;
   const int64_t dims = extractor.info().dims;
   ImageFeatures found(dims);
   if (options.keep_features) found.pool = std::make_unique<FeatureStore>(dims);
@@ -49,7 +47,7 @@ ImageFeatures measure_images(const std::vector<ImageSource>& sources, const Extr
                 " files cannot be read; --skip-unreadable leaves them out:" + list_of(found.unreadable));
   if (found.all.count() == 0)
     throw Error("none of " + std::to_string(sources.size()) + " files can be read:" + list_of(found.unreadable));
-  found.seconds = std::chrono::duration<double>(Clock::now() - start).count();
+  found.seconds = stopwatch.seconds();
   return found;
 }
 

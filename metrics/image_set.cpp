@@ -1,28 +1,18 @@
 #include "metrics/image_set.h"
 
 #include <algorithm>
-#include <fstream>
 #include <map>
 #include <nlohmann/json.hpp>
-#include <set>
 
 #include "core/error.h"
+#include "core/manifest_lines.h"
+#include "media/file_types.h"
 #include "weights/npz.h"
 
 namespace fs = std::filesystem;
 
 namespace tessera {
 namespace {
-
-const std::set<std::string> kPictures = {".bmp", ".jpg", ".jpeg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"};
-const std::set<std::string> kVideos = {".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".gif"};
-
-std::string extension(const fs::path& path) {
-  std::string text = path.extension().string();
-  for (char& c : text)
-    if (c >= 'A' && c <= 'Z') c = static_cast<char>(c - 'A' + 'a');
-  return text;
-}
 
 bool is_hidden(const fs::path& path) {
   return path.filename().string().starts_with(".");
@@ -44,42 +34,37 @@ std::vector<ImageSource> of_folder(const fs::path& folder) {
       if (entries->is_directory(broken_link)) entries.disable_recursion_pending();
       continue;
     }
-    const std::string kind = extension(path);
-    const bool is_video = kVideos.contains(kind);
-    if ((is_video || kPictures.contains(kind)) && !entries->is_directory(broken_link))
+    const bool is_video = is_video_file(path);
+    if ((is_video || is_picture_file(path)) && !entries->is_directory(broken_link))
       found.push_back({path, label_of(folder, path), is_video});
   }
   if (problem) throw Error("cannot list " + folder.string() + ": " + problem.message());
   std::sort(found.begin(), found.end(),
             [](const ImageSource& a, const ImageSource& b) { return a.path.native() < b.path.native(); });
   if (found.empty())
-    throw Error("there is no picture or video in or below " + folder.string() +
-                " (looked for .bmp .jpg .jpeg .pgm .png .ppm .tif .tiff .webp and for videos); check the path");
+    throw Error("there is no picture or video in or below " + folder.string() + " (looked for " +
+                extensions_read_as(Medium::kPicture) + " and " + extensions_read_as(Medium::kVideo) +
+                "); check the path");
   return found;
 }
 
-/// A batch writes one line a job and try; the last one about an id counts.
+/// The outputs that a record has as done, by the ids of their jobs.
 void read_manifest(const fs::path& path, std::map<std::string, std::string>& output_of) {
-  std::ifstream in(path);
-  if (!in) throw Error("cannot read " + path.string());
-  for (std::string line; std::getline(in, line);) {
-    const nlohmann::json entry = nlohmann::json::parse(line, nullptr, false);
-    if (!entry.is_object() || !entry.contains("id") || !entry["id"].is_string()) continue;
-    const bool done = entry.value("status", "") == "done" && entry.contains("output") && entry["output"].is_string();
-    if (done)
-      output_of[entry["id"]] = entry["output"];
+  for_each_manifest_line(path, [&](const ManifestLine& line) {
+    const nlohmann::json& entry = line.entry;
+    if (entry.is_null()) return;
+    const nlohmann::json output = entry.value("output", nlohmann::json());
+    if (entry.value("status", nlohmann::json()) == "done" && output.is_string())
+      output_of[entry["id"]] = output;
     else
       output_of.erase(entry["id"]);
-  }
+  });
 }
 
 std::vector<ImageSource> of_batch(const fs::path& folder, const fs::path& manifest) {
   std::map<std::string, std::string> output_of;
   read_manifest(manifest, output_of);
-  for (const auto& entry : fs::directory_iterator(folder)) {  // ranks that rank 0 has not taken over yet
-    const std::string name = entry.path().filename().string();
-    if (name.starts_with("manifest.rank") && name.ends_with(".jsonl")) read_manifest(entry.path(), output_of);
-  }
+  for (const fs::path& shard : find_shards(folder)) read_manifest(shard, output_of);
   std::vector<ImageSource> found;
   for (const auto& [id, output] : output_of) {
     fs::path path = folder / output;
@@ -92,7 +77,7 @@ std::vector<ImageSource> of_batch(const fs::path& folder, const fs::path& manife
     if (!fs::is_regular_file(path))
       throw Error(manifest.string() + " says that " + id + " is done, but there is no file " + path.string() +
                   "; run tessera batch --resume, or name the folder of the files that you want");
-    found.push_back({path, label_of(folder, path), kVideos.contains(extension(path))});
+    found.push_back({path, label_of(folder, path), is_video_file(path)});
   }
   if (found.empty()) throw Error(manifest.string() + " lists no finished output");
   return found;
@@ -105,22 +90,22 @@ std::vector<ImageSource> find_images(const fs::path& path) {
   if (path.filename() == "manifest.jsonl" && fs::is_regular_file(path, ignored))
     return of_batch(path.has_parent_path() ? path.parent_path() : ".", path);
   if (fs::is_directory(path, ignored)) {
-    const fs::path manifest = path / "manifest.jsonl";
+    const fs::path manifest = manifest_path(path);
     return fs::is_regular_file(manifest, ignored) ? of_batch(path, manifest) : of_folder(path);
   }
   if (!fs::is_regular_file(path, ignored))
     throw Error("there is no folder or file " + path.string() +
                 "; want pictures, videos, a folder of a batch, or .npz");
   if (is_picture_array(path)) return {{path, "", false, true}};
-  const bool is_video = kVideos.contains(extension(path));
-  if (!is_video && !kPictures.contains(extension(path)))
+  const bool is_video = is_video_file(path);
+  if (!is_video && !is_picture_file(path))
     throw Error(path.string() + " is no picture, video, manifest.jsonl or .npz by its name");
   return {{path, "", is_video}};
 }
 
 bool is_picture_array(const fs::path& path) {
   std::error_code ignored;
-  return extension(path) == ".npz" && fs::is_regular_file(path, ignored) && NpzFile(path).has("arr_0");
+  return lower_extension(path) == ".npz" && fs::is_regular_file(path, ignored) && NpzFile(path).has("arr_0");
 }
 
 }  // namespace tessera

@@ -16,8 +16,8 @@ struct ImageSource {
 };
 
 /// The pictures of a set, in the order of their paths' bytes:
-/// - a folder: all pictures (.bmp .jpg .jpeg .pgm .png .ppm .tif .tiff .webp, in capitals too) and videos (.mp4 .m4v
-///   .mov .mkv .webm .avi .gif) in and below it; hidden files and folders are passed over;
+/// - a folder: all pictures and videos in and below it, by their extensions (media/file_types.h); hidden files and
+///   folders are passed over;
 /// - a folder of `tessera batch`, or its manifest.jsonl: the outputs that the manifest says are done, in order of id;
 /// - a video file: its frames; a picture: itself; an .npz of ADM: the pictures of its arr_0.
 /// Throws Error naming `path` when it is not there, holds no picture, or its manifest names a file that is not there.

@@ -6,6 +6,7 @@
 #include <deque>
 #include <exception>
 #include <mutex>
+#include <system_error>
 #include <thread>
 
 #include "core/error.h"
@@ -53,10 +54,20 @@ struct ImageStream::State {
   std::vector<UnreadableImage> unreadable;
   std::vector<std::thread> decoders;
 
+  ~State();
   bool put(size_t index, at::Tensor picture);
   void decode(size_t index);
   void work();
 };
+
+ImageStream::State::~State() {
+  {
+    const std::lock_guard lock(guard);
+    stopped = true;
+    changed.notify_all();
+  }
+  for (std::thread& decoder : decoders) decoder.join();
+}
 
 /// Hands over one picture; false when the stream was stopped.
 bool ImageStream::State::put(size_t index, at::Tensor picture) {
@@ -112,17 +123,16 @@ ImageStream::ImageStream(std::vector<ImageSource> sources, const Protocol& proto
   state_->sources = std::move(sources);
   state_->protocol = &protocol;
   state_->side = side;
-  for (int i = 0; i < threads; ++i) state_->decoders.emplace_back([state = state_.get()] { state->work(); });
+  try {
+    for (int i = 0; i < threads; ++i) state_->decoders.emplace_back([state = state_.get()] { state->work(); });
+  } catch (const std::system_error& error) {  // those that run are stopped and joined with the state
+    throw Error(c10::str("only ", state_->decoders.size(), " of ", threads, " threads that decode pictures start: ",
+                         error.code().message(), "; lower --threads, or raise the limit of processes (ulimit -u)"),
+                ExitCode::kFailed);
+  }
 }
 
-ImageStream::~ImageStream() {
-  {
-    const std::lock_guard lock(state_->guard);
-    state_->stopped = true;
-    state_->changed.notify_all();
-  }
-  for (std::thread& decoder : state_->decoders) decoder.join();
-}
+ImageStream::~ImageStream() = default;
 
 bool ImageStream::next(int64_t size, Batch& batch) {
   State& state = *state_;

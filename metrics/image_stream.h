@@ -21,7 +21,8 @@ struct UnreadableImage {
 /// number ahead, so that memory does not grow with the set.
 class ImageStream {
  public:
-  /// `threads` >= 1 decoders; pictures become [3, side, side] as `protocol` resizes them.
+  /// `threads` >= 1 decoders; pictures become [3, side, side] as `protocol` resizes them. Throws Error (failed) when
+  /// the system refuses one of the threads.
   ImageStream(std::vector<ImageSource> sources, const Protocol& protocol, int64_t side, int threads);
   /// Stops the decoders.
   ~ImageStream();

@@ -3,10 +3,9 @@
 #include <ATen/ATen.h>
 
 #include <algorithm>
-#include <cctype>
-#include <set>
 
 #include "core/error.h"
+#include "media/file_types.h"
 #include "media/picture.h"
 #include "media/video_reader.h"
 #include "metrics/numpy_random.h"
@@ -15,16 +14,6 @@ namespace fs = std::filesystem;
 
 namespace tessera {
 namespace {
-
-const std::set<std::string> kVideos{".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".gif"};
-const std::set<std::string> kPictures{".png", ".jpg", ".jpeg", ".webp", ".bmp"};
-
-std::string extension(const fs::path& path) {
-  std::string text = path.extension().string();
-  std::transform(text.begin(), text.end(), text.begin(),
-                 [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
-  return text;
-}
 
 bool hidden(const fs::path& path) {
   return path.filename().string().starts_with(".");
@@ -39,10 +28,10 @@ void collect(const fs::path& folder, std::vector<VideoSource>& found) {
     if (hidden(path)) continue;
     if (entry.is_directory()) {
       folders.push_back(path);
-    } else if (kVideos.contains(extension(path))) {
+    } else if (is_video_file(path)) {
       found.push_back({path, {}});
       videos = true;
-    } else if (kPictures.contains(extension(path))) {
+    } else if (is_picture_file(path)) {
       pictures.push_back(path);
     }
   }
@@ -91,9 +80,9 @@ std::vector<VideoSource> find_videos(const fs::path& path) {
   if (!fs::exists(path))
     throw Error("no file or folder " + path.string() + "; want a video, a folder of videos or of frames");
   if (!fs::is_directory(path)) {
-    if (!kVideos.contains(extension(path)))
-      throw Error(path.string() +
-                  ": want a video (.mp4, .mov, .mkv, .webm, .avi, .gif), a folder or statistics (.npz)");
+    if (!is_video_file(path))
+      throw Error(path.string() + ": want a video (" + extensions_read_as(Medium::kVideo) +
+                  "), a folder or statistics (.npz)");
     return {{path, {}}};
   }
   std::vector<VideoSource> found;

@@ -15,9 +15,9 @@ struct VideoSource {
   std::vector<std::filesystem::path> pictures;  ///< in the order of their names; empty for a file
 };
 
-/// The videos at `path`, in the order of their paths: the file itself, or all video files in and below a folder (.mp4,
-/// .m4v, .mov, .mkv, .webm, .avi, .gif), and as one video each the folders that hold pictures (.png, .jpg, .jpeg,
-/// .webp, .bmp) and no video file. Hidden files and folders are passed over. Throws Error when there is none.
+/// The videos at `path`, in the order of their paths: the file itself, or all video files in and below a folder, and as
+/// one video each the folders that hold pictures and no video file, by their extensions (media/file_types.h). Hidden
+/// files and folders are passed over. Throws Error when there is none.
 std::vector<VideoSource> find_videos(const std::filesystem::path& path);
 
 /// How a clip is cut out of a video.

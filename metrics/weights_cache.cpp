@@ -5,6 +5,7 @@
 
 #include "core/error.h"
 #include "core/sha256.h"
+#include "core/text.h"
 
 namespace fs = std::filesystem;
 
@@ -47,12 +48,10 @@ FoundWeights find_weights(const PublishedWeights& wanted, const std::string& cho
     return found(chosen);
   }
   const std::vector<fs::path> folders = weights_folders();
-  std::string places;
-  for (const fs::path& folder : folders) {
+  for (const fs::path& folder : folders)
     for (const std::string& name : wanted.names)
       if (fs::is_regular_file(folder / name)) return found(folder / name);
-    places += (places.empty() ? "" : " or ") + folder.string();
-  }
+  const std::string places = joined(folders, " or ", [](const fs::path& folder) { return folder.string(); });
   throw Error(wanted.what + " is not here: get " + wanted.names.front() + " (" + wanted.origin + "; SHA-256 " +
               wanted.sha256 + ") and put it into " + (places.empty() ? "a folder named by TESSERA_CACHE" : places) +
               ", or name a file with " + wanted.flag);

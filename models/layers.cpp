@@ -5,9 +5,14 @@
 
 #include <cmath>
 
-#include "kernels/fused.h"
+#include "kernels/norm.h"
+#include "kernels/value_type.h"
 
 namespace tessera {
+
+Init xavier(int64_t in, int64_t out) {
+  return Init::uniform(std::sqrt(6.0 / static_cast<double>(in + out)));
+}
 
 at::Tensor linear_rows(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias) {
   constexpr int64_t kLeastRowsOfThread = 8;
@@ -30,6 +35,12 @@ void Linear::params(ParamList& out, const std::string& prefix, int64_t in, int64
   if (with_bias) out.add(prefix + "bias", bias, {out_features}, Init::zeros());
 }
 
+void Linear::float_params(ParamList& out, const std::string& prefix, int64_t in, int64_t out_features,
+                          Init weight_init) {
+  out.add_float(prefix + "weight", weight, {out_features, in}, std::move(weight_init));
+  out.add_float(prefix + "bias", bias, {out_features}, Init::zeros());
+}
+
 at::Tensor Linear::operator()(const at::Tensor& x) const {
   const auto dtype = x.scalar_type();
   return linear_rows(x, weight.to(dtype), bias.defined() ? bias.to(dtype) : at::Tensor());
@@ -45,6 +56,10 @@ at::Tensor LayerNorm::operator()(const at::Tensor& x) const {
     return t.defined() ? c10::optional<at::Tensor>(t.to(x.scalar_type())) : c10::nullopt;
   };
   return at::layer_norm(x, {x.size(-1)}, like_x(weight), like_x(bias), eps);
+}
+
+at::Tensor modulated_norm(const at::Tensor& x, const at::Tensor& shift, const at::Tensor& scale, double eps) {
+  return at::addcmul(shift, at::layer_norm(x, {x.size(-1)}, {}, {}, eps), scale + 1);
 }
 
 void RmsNorm::params(ParamList& out, const std::string& prefix, int64_t channels) {

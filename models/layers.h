@@ -3,9 +3,11 @@
 #include <ATen/core/Tensor.h>
 
 #include "core/params.h"
-#include "kernels/fused.h"
 
 namespace tessera {
+
+/// Xavier's uniform distribution, deviation sqrt(2 / (in + out)). Source: Glorot & Bengio (2010).
+Init xavier(int64_t in, int64_t out);
 
 /// x W^T + bias (may be undefined). On a CPU products of few rows take kernels that sum in another order; few rows are
 /// padded to 8 a thread, so that a row's result does not depend on how many others are multiplied with it.
@@ -21,6 +23,8 @@ struct Linear {
   void params(ParamList& out, const std::string& prefix, int64_t in, int64_t out_features, bool with_bias = true);
   void params(ParamList& out, const std::string& prefix, int64_t in, int64_t out_features, bool with_bias,
               Init weight_init);
+  /// The same for weights that stay float32 whatever the compute dtype; zero bias.
+  void float_params(ParamList& out, const std::string& prefix, int64_t in, int64_t out_features, Init weight_init);
   at::Tensor operator()(const at::Tensor& x) const;
 };
 
@@ -32,6 +36,10 @@ struct LayerNorm {
   void params(ParamList& out, const std::string& prefix, int64_t channels);
   at::Tensor operator()(const at::Tensor& x) const;
 };
+
+/// Adaptive layer norm: layer norm without weights over the last axis of x [B, N, C], then x * (1 + scale) + shift;
+/// shift and scale [B, 1, C] in x's dtype, which is returned. Source: DiT (arXiv:2212.09748), adaLN.
+at::Tensor modulated_norm(const at::Tensor& x, const at::Tensor& shift, const at::Tensor& scale, double eps);
 
 /// Root-mean-square normalization over the last axis: x / sqrt(mean(x^2) + eps) * weight in float32.
 struct RmsNorm {

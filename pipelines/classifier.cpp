@@ -22,8 +22,7 @@ ClassNames read_names(const std::filesystem::path& path, int64_t classes) {
   for (std::string line; std::getline(in, line);)
     if (!line.empty()) names.push_back(line);
   if (static_cast<int64_t>(names.size()) != classes)
-    throw Error(path.string() + ": the model has " + std::to_string(classes) +
-                " classes, so as many lines are wanted; " +
+    throw Error(path.string() + ": the model has " + std::to_string(classes) + " classes and needs as many lines; " +
                 (in.eof() ? "got " + std::to_string(names.size()) : "the file cannot be read"));
   return ClassNames(std::move(names));
 }

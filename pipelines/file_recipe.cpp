@@ -4,6 +4,7 @@
 
 #include "checkpoints/fingerprint.h"
 #include "core/error.h"
+#include "core/version.h"
 #include "media/frame_writer.h"
 #include "media/png_text.h"
 #include "media/video_reader.h"
@@ -25,7 +26,7 @@ std::string read_bytes(const fs::path& path, int64_t most) {
 
 [[noreturn]] void no_recipe(const std::string& where) {
   throw Error(where +
-              " holds no recipe; want a PNG, a video or latents that tessera made, or a PNG of a program that "
+              " has no recipe; want a PNG, a video or latents that tessera made, or a PNG of a program that "
               "writes \"parameters\"");
 }
 
@@ -98,12 +99,12 @@ FileRecipe read_file_recipe(const fs::path& path) {
   return video_recipe(file);
 }
 
-std::vector<std::string> remake_notes(const FileRecipe& recipe, const Job& job) {
+std::vector<std::string> reproduction_notes(const FileRecipe& recipe, const Job& job) {
   std::vector<std::string> notes = recipe.notes;
-  if (!recipe.version.empty() && recipe.version != TESSERA_VERSION)
-    notes.push_back("made by tessera " + recipe.version + ", this is " TESSERA_VERSION ": pixels may differ");
+  if (!recipe.version.empty() && recipe.version != program_version())
+    notes.push_back("made by tessera " + recipe.version + ", this is " + program_version() + ": pixels may differ");
   if (!recipe.model_fingerprint.empty() && recipe.model_fingerprint != model_fingerprint(job))
-    notes.emplace_back("made with another model, or other weights, than it is made with now: pixels will differ");
+    notes.emplace_back("made with another model or other weights: pixels will differ");
   return notes;
 }
 

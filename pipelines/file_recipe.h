@@ -23,7 +23,7 @@ struct FileRecipe {
 /// recipe with options that this program does not know.
 FileRecipe read_file_recipe(const std::filesystem::path& path);
 
-/// What will keep `job` from giving the bytes of the file that `recipe` is of: another version, another model.
-std::vector<std::string> remake_notes(const FileRecipe& recipe, const Job& job);
+/// Why `job` may not reproduce the bytes of the file that `recipe` is of: another version, another model.
+std::vector<std::string> reproduction_notes(const FileRecipe& recipe, const Job& job);
 
 }  // namespace tessera

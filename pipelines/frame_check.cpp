@@ -18,12 +18,26 @@ void FrameCheck::add(const at::Tensor& frames) {
   high_ = high_.defined() ? at::maximum(high_, high) : high;
 }
 
-std::string FrameCheck::problem() const {
-  if (!finite_) return "not finite";
-  if (!low_.defined()) return "";
-  if (high_.max().item<double>() <= kLevel) return "black";
-  if ((high_ - low_).max().item<double>() <= kLevel) return "of a single color";
-  return "";
+FrameProblem FrameCheck::problem() const {
+  if (!finite_) return FrameProblem::kNotFinite;
+  if (!low_.defined()) return FrameProblem::kNone;
+  if (high_.max().item<double>() <= kLevel) return FrameProblem::kBlack;
+  if ((high_ - low_).max().item<double>() <= kLevel) return FrameProblem::kSingleColor;
+  return FrameProblem::kNone;
+}
+
+std::string problem_text(FrameProblem problem) {
+  switch (problem) {
+    case FrameProblem::kNone:
+      return "";
+    case FrameProblem::kNotFinite:
+      return "not finite";
+    case FrameProblem::kBlack:
+      return "black";
+    case FrameProblem::kSingleColor:
+      return "of a single color";
+  }
+  TORCH_CHECK(false, "problem_text: unknown problem");
 }
 
 }  // namespace tessera

@@ -6,14 +6,26 @@
 
 namespace tessera {
 
-/// Watches frames on their way out for what no render should be: numbers that are not finite (in any frame), all black,
-/// or all of one color (in every frame of every chunk).
+/// What no render should be.
+enum class FrameProblem {
+  kNone,
+  kNotFinite,    ///< a NaN or an infinity in any frame
+  kBlack,        ///< in every frame
+  kSingleColor,  ///< the same one in every frame
+};
+
+/// "" for kNone, else what the frames are: "not finite", "black" or "of a single color".
+std::string problem_text(FrameProblem problem);
+
+/// Watches frames on their way out for such problems.
 class FrameCheck {
  public:
   /// frames: floating point in [0, 1], any shape with the three colors on axis 1 of [B, 3, T, H, W].
   void add(const at::Tensor& frames);
-  /// "" when the frames are fine so far, else what they are: "black", "of a single color" or "not finite".
-  std::string problem() const;
+  /// Of the frames so far.
+  FrameProblem problem() const;
+  /// Whether every number so far is finite.
+  bool finite() const { return finite_; }
 
  private:
   bool finite_ = true;

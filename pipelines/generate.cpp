@@ -2,16 +2,11 @@
 
 #include <c10/core/InferenceMode.h>
 
-#include <chrono>
-#include <memory>
-#include <optional>
-
-#include "checkpoints/bundled_model.h"
-#include "core/cancel.h"
+#include "core/clock.h"
+#include "core/device.h"
 #include "core/disk_space.h"
 #include "core/error.h"
-#include "pipelines/families/dit/renderer.h"
-#include "pipelines/families/wan/text_to_video.h"
+#include "pipelines/file_recipe.h"
 #include "pipelines/latents.h"
 #include "pipelines/output.h"
 #include "pipelines/recipe.h"
@@ -19,141 +14,133 @@
 namespace tessera {
 namespace {
 
-class Stopwatch {
- public:
-  /// Seconds since construction or the last lap.
-  double lap() {
-    const auto now = std::chrono::steady_clock::now();
-    const double seconds = std::chrono::duration<double>(now - last_).count();
-    last_ = now;
-    return seconds;
-  }
-
- private:
-  std::chrono::steady_clock::time_point last_ = std::chrono::steady_clock::now();
-};
-
-/// One job on its way: what is decided, and the parts of the model that are in memory.
+/// A job on its way through a renderer, output by output.
 class Generation {
  public:
-  Generation(const Job& asked, const GenerateListener& listener)
-      : listener_(listener),
-        device_(open_device(asked.device)),
-        model_(open_wan_model(asked.model.empty() ? find_bundled_model() : std::filesystem::path(asked.model))),
-        tokenizer_(load_tokenizer(model_)),
-        latents_(asked.latents.empty() ? at::Tensor() : read_latents(asked.latents, model_)) {
-    job_ = complete_job(asked, model_, latents_, notes_);
-    notes_.push_back("seed " + std::to_string(job_.seed));
+  Generation(const Job& asked, const GenerateCallbacks& callbacks)
+      : callbacks_(callbacks),
+        renderer_(open_renderer(asked)),
+        noise_(asked.latents.empty() ? at::Tensor() : renderer_->read_latents(asked.latents)) {
+    const Job job = renderer_->resolve(asked, noise_, notes_);
+    notes_.push_back("seed " + std::to_string(job.seed));
+    outputs_ = renderer_->single_outputs(job);
   }
 
   void run() {
-    check_free_space(job_.output, largest_output_bytes(job_));
-    auto writer = open_writer(0);
-    check_weights(model_);
-    Stopwatch watch;
-    const Conditioning conditioning = encode_text();
-    const double text_seconds = watch.lap();
-    std::optional<Loaded<WanTransformer>> transformer = load_transformer(model_, job_.dtype, device_);
-    for (int64_t i = 0; i < job_.count; ++i) {
-      if (i > 0) writer = open_writer(i);
-      watch.lap();
-      StepCache cache(job_.step_cache.value_or(0.0));
-      NormalizerStats stats;
-      const at::Tensor latents = denoise_output(*transformer, conditioning, cache, stats, i);
-      const NormalizerReport normalizers = report_of(stats);
-      if (i + 1 == job_.count) transformer.reset();
-      const double denoise_seconds = watch.lap();
-      decode_output(latents, *writer, i);
-      listener_.done({output_name(job_, i), output_files(job_, i), output_recipe(job_, i), text_seconds,
-                      denoise_seconds, watch.lap(), cache.report(), normalizers});
+    const Job& first = outputs_.front();
+    check_free_space(first.output, largest_output_bytes(first) * static_cast<int64_t>(outputs_.size()));
+    auto writer = open_writer(first);
+    if (!writer->note().empty()) notes_.push_back(writer->note());
+    renderer_->check_weights();
+    const double text_seconds = prepare();
+    for (size_t i = 0; i < outputs_.size(); ++i) {
+      const Job& job = outputs_[i];
+      if (i > 0) writer = open_writer(job);
+      const Stopwatch denoising;
+      const DenoiseResult result = denoise(i);
+      const double denoise_seconds = denoising.seconds();
+      if (i + 1 == outputs_.size()) renderer_->release_denoiser();
+      const Stopwatch decoding;
+      decode(i, result.latents, *writer);
+      callbacks_.done({.path = job.output,
+                       .files = output_files(job, 0),
+                       .recipe = output_recipe(job, 0),
+                       .text_seconds = text_seconds,
+                       .denoise_seconds = denoise_seconds,
+                       .decode_seconds = decoding.seconds(),
+                       .step_cache = result.step_cache,
+                       .normalizers = result.normalizers});
     }
   }
 
  private:
-  std::unique_ptr<FrameWriter> open_writer(int64_t i) {
-    auto writer = open_output(job_, i);
-    if (i == 0 && !writer->note().empty()) notes_.push_back(writer->note());
-    return listener_.tapped(std::move(writer));
+  std::unique_ptr<FrameWriter> open_writer(const Job& job) const {
+    auto writer = open_output(job, 0);
+    return callbacks_.tap ? callbacks_.tap(std::move(writer)) : std::move(writer);
   }
 
-  at::Tensor encode(const Umt5Encoder& encoder, const std::string& text, const std::string& what) {
-    const int64_t length = *job_.max_sequence_length;
-    const PromptTokens tokens = tokenize_prompt(tokenizer_, text, length);
-    if (tokens.dropped > 0)
-      listener_.note("the " + what + " is longer than " + std::to_string(length) + " tokens: its last " +
-                     std::to_string(tokens.dropped) + " are not seen");
-    return encode_prompt(encoder, tokens.ids, length, device_);
+  /// Encodes what the outputs show; returns how long it took. Refusals of the input come before the notes, so that a
+  /// refusal is one line.
+  double prepare() {
+    const Stopwatch watch;
+    const auto tell = [&](const std::string& text) {
+      for (const std::string& earlier : notes_) callbacks_.note(earlier);
+      notes_.clear();
+      if (!text.empty()) callbacks_.note(text);
+    };
+    std::vector<const Job*> jobs;
+    for (const Job& job : outputs_) jobs.push_back(&job);
+    renderer_->prepare(jobs, tell);
+    tell("");
+    return watch.seconds();
   }
 
-  Conditioning encode_text() {
-    const auto encoder = load_text_encoder(model_, job_.dtype, device_);
-    // Nothing of the input can be refused from here on, so a refusal is one line.
-    for (const auto& text : notes_) listener_.note(text);
-    throw_if_canceled();
-    Conditioning conditioning{encode(encoder.part, job_.prompt, "prompt"), {}};
-    throw_if_canceled();
-    if (*job_.cfg_scale > 1) conditioning.negative = encode(encoder.part, job_.negative_prompt, "negative prompt");
-    return conditioning;
+  DenoiseResult denoise(size_t i) {
+    const Job& job = outputs_[i];
+    const auto row = static_cast<int64_t>(i);
+    Progress progress(label("denoising", i), renderer_->calls(job), callbacks_.progress);
+    DenoiseResult result = denoise_alone(
+        *renderer_, {.job = &job, .noise = noise_.defined() ? noise_.narrow(0, row, 1) : noise_}, progress);
+    if (job.step_cache) callbacks_.note(step_cache_text(result.step_cache));
+    if (const std::string text = normalizer_text(result.normalizers); !text.empty()) callbacks_.note(text);
+    return result;
   }
 
-  at::Tensor denoise_output(const Loaded<WanTransformer>& transformer, const Conditioning& conditioning,
-                            StepCache& cache, NormalizerStats& stats, int64_t i) {
-    const auto draw = noise_source(static_cast<uint64_t>(job_.seed + i));
-    const at::Tensor noise = latents_.defined() ? latents_.narrow(0, i, 1) : draw(latent_shape(job_, model_));
-    const auto sampler = sampler_of(job_, model_);
-    sampler->set_noise(draw);
-    Progress progress(label("denoising", i), sampler->calls(), listener_.progress);
-    const at::Tensor latents = denoise(
-        *sampler, transformer, conditioning, noise.to(device_), guidance_of(job_), cache,
-        [&](int64_t, int64_t, const at::Tensor&) { progress.advance(); }, &stats);
-    if (job_.step_cache) listener_.note(step_cache_text(cache.report()));
-    return latents;
-  }
-
-  /// The counts, and a line for the user when the guard had to step in.
-  NormalizerReport report_of(const NormalizerStats& stats) const {
-    if (!stats.values.defined()) return {};
-    const NormalizerReport report{stats.values.item<int64_t>(), stats.near_zero.item<int64_t>(),
-                                  stats.negative.item<int64_t>()};
-    if (report.near_zero > 0)
-      listener_.note(std::to_string(report.near_zero) + " of " + std::to_string(report.values) +
-                     " normalizers of MHLA were nearly zero and were held away from it; " +
-                     std::to_string(report.negative) + " were negative");
-    return report;
-  }
-
-  void decode_output(const at::Tensor& latents, FrameWriter& writer, int64_t i) {
-    const auto vae = load_vae(model_, job_.dtype, device_);
-    Progress progress(label("decoding", i), *job_.frames, listener_.progress);
-    const std::string problem = decode_to(writer, model_, vae, latents, progress, job_);
-    if (problem.empty()) return;
-    const std::string kept = output_name(job_, i) + ".latents.safetensors";
-    save_latents(kept, latents, job_, i);
-    throw Error("the frames of " + output_name(job_, i) + " are " + problem + "; the latents are kept in " + kept +
+  void decode(size_t i, const at::Tensor& latents, FrameWriter& writer) {
+    const Job& job = outputs_[i];
+    Progress progress(label("decoding", i), *job.frames, callbacks_.progress);
+    const FrameProblem problem = renderer_->decode(job, latents, writer, progress);
+    if (problem == FrameProblem::kNone) return;
+    const std::string kept = job.output + ".latents.safetensors";
+    save_latents(kept, latents, job, 0);
+    throw Error("the frames of " + job.output + " are " + problem_text(problem) + "; the latents are kept in " + kept +
                     "; try --dtype fp32, another seed or a lower --cfg-scale",
                 ExitCode::kBadPixels);
   }
 
-  std::string label(const std::string& stage, int64_t i) const {
-    return job_.count == 1 ? stage : stage + " " + std::to_string(i + 1) + "/" + std::to_string(job_.count);
+  std::string label(const std::string& stage, size_t i) const {
+    if (outputs_.size() == 1) return stage;
+    return stage + " " + std::to_string(i + 1) + "/" + std::to_string(outputs_.size());
   }
 
-  const GenerateListener& listener_;
-  at::Device device_;
-  WanModel model_;
-  Tokenizer tokenizer_;
-  at::Tensor latents_;
+  const GenerateCallbacks& callbacks_;
+  std::unique_ptr<Renderer> renderer_;
+  at::Tensor noise_;  // a row for each output; undefined: from the seeds
   std::vector<std::string> notes_;
-  Job job_;
+  std::vector<Job> outputs_;
 };
 
 }  // namespace
 
-void generate(const Job& job, const GenerateListener& listener) {
+void generate(const Job& job, const GenerateCallbacks& callbacks) {
   open_device(job.device);  // before the first tensor
-  if (!job.model.empty() && is_dit_model(job.model)) return generate_classes(job, listener);
   const c10::InferenceMode inference;
-  Generation(job, listener).run();
+  Generation(job, callbacks).run();
+}
+
+std::vector<std::string> decode_file(const DecodeRequest& request, ProgressStyle progress, const Renderer::Note& note) {
+  open_device(request.device);
+  const c10::InferenceMode inference;
+  Job asked = read_file_recipe(request.latents).job;
+  if (!request.model.empty()) asked.model = request.model;
+  asked.output = request.output;
+  asked.device = request.device;
+  if (request.dtype != "auto") asked.dtype = request.dtype;
+  if (!request.vae_tile.empty()) set_job_option(asked, find_job_option("vae-tile"), request.vae_tile);
+  const auto renderer = open_renderer(asked);
+  const at::Tensor latents = renderer->read_latents(request.latents);
+  std::vector<std::string> notes;
+  const Job job = renderer->resolve(asked, latents, notes);
+  check_free_space(job.output, largest_output_bytes(job));
+  const auto writer = open_output(job, 0);
+  for (const std::string& text : notes) note(text);
+  Progress bar("decoding", *job.frames, progress);
+  const FrameProblem problem = renderer->decode(job, latents, *writer, bar);
+  if (problem != FrameProblem::kNone)
+    throw Error("the frames of " + job.output + " are " + problem_text(problem) +
+                    "; try --dtype fp32, or render it with another seed",
+                ExitCode::kBadPixels);
+  return output_files(job, 0);
 }
 
 }  // namespace tessera

@@ -5,14 +5,14 @@
 #include <filesystem>
 
 #include "core/error.h"
+#include "core/text.h"
+#include "weights/safetensors.h"
 
 namespace tessera {
 namespace {
 
 std::string names_in(const TensorFile& file) {
-  std::string list;
-  for (const auto& name : file.names()) list += (list.empty() ? "" : ", ") + name;
-  return list.empty() ? "no tensor" : list;
+  return file.tensors().empty() ? "no tensor" : joined(file.names());
 }
 
 at::Tensor pick(const TensorFile& file, const std::string& name) {
@@ -24,10 +24,6 @@ at::Tensor pick(const TensorFile& file, const std::string& name) {
 }
 
 }  // namespace
-
-at::Tensor read_latents(const std::string& argument, const WanModel& model) {
-  return read_latents(argument, model.vae.z_dim, 5);
-}
 
 at::Tensor read_latents(const std::string& argument, int64_t channels, int64_t axes) {
   std::string path = argument, name;
@@ -51,11 +47,6 @@ std::function<at::Tensor(at::IntArrayRef)> noise_source(uint64_t seed) {
   const at::Generator generator = at::make_generator<at::CPUGeneratorImpl>(seed);
   return
       [generator](at::IntArrayRef shape) { return at::randn(shape, generator, at::TensorOptions().dtype(at::kFloat)); };
-}
-
-std::vector<int64_t> latent_shape(const Job& job, const WanModel& model) {
-  const int64_t stride = model.vae.spatial_stride();
-  return {1, model.vae.z_dim, model.latent_frames_in(*job.frames), *job.height / stride, *job.width / stride};
 }
 
 }  // namespace tessera

@@ -6,24 +6,16 @@
 #include <string>
 #include <vector>
 
-#include "checkpoints/wan/model.h"
-#include "core/job.h"
-
 namespace tessera {
 
-/// Initial noise from a safetensors file, `FILE` or `FILE:TENSOR`: float32 [N, z_dim, t, h, w] (one row an output; the
-/// first axis may be absent). Without TENSOR the file's only tensor, or the one named "latents". Throws Error naming
-/// the file and its tensors when there is no such tensor, or its shape, dtype or numbers cannot be latents.
-at::Tensor read_latents(const std::string& argument, const WanModel& model);
-
-/// The same for latents of `channels` channels on the second of `axes` axes.
+/// Initial noise from a safetensors file, `FILE` or `FILE:TENSOR`: float32 [N, C, ...] (one row an output; the first
+/// axis may be absent) of `channels` channels and `axes` axes. Without TENSOR the file's only tensor, or the one named
+/// "latents". Throws Error naming the file and its tensors when there is no such tensor, or its shape, dtype or numbers
+/// cannot be latents.
 at::Tensor read_latents(const std::string& argument, int64_t channels, int64_t axes);
 
 /// Standard normal float32 noise on the CPU, one draw after another from a generator seeded with `seed` alone:
 /// torch.Generator("cpu").manual_seed(seed) handed to torch.randn again and again.
 std::function<at::Tensor(at::IntArrayRef shape)> noise_source(uint64_t seed);
-
-/// The shape of one output's latents: [1, z_dim, t, h, w].
-std::vector<int64_t> latent_shape(const Job& job, const WanModel& model);
 
 }  // namespace tessera

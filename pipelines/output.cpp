@@ -1,9 +1,7 @@
 #include "pipelines/output.h"
 
-#include "core/cancel.h"
-#include "pipelines/families/wan/text_to_video.h"
-#include "pipelines/frame_check.h"
 #include "pipelines/recipe.h"
+#include "weights/safetensors.h"
 
 namespace tessera {
 namespace {
@@ -26,24 +24,6 @@ std::unique_ptr<FrameWriter> open_output(const Job& job, int64_t i) {
   options.comment = output_recipe(job, i).dump();
   options.text = {{"parameters", recipe_text(job, i)}, {"tessera", options.comment}};
   return open_frame_writer(output_name(job, i), options);
-}
-
-std::string decode_to(FrameWriter& writer, const WanModel& model, const Loaded<WanVae>& vae, const at::Tensor& latents,
-                      Progress& progress, const Job& job) {
-  FrameCheck check;
-  const auto take = [&](const at::Tensor& chunk) {
-    if (check.problem() == "not finite") return;
-    const at::Tensor frames = chunk.cpu();
-    check.add(frames);
-    if (check.problem() == "not finite") return;
-    for (int64_t t = 0; t < frames.size(2); ++t) writer.write(frames.select(0, 0).select(1, t));
-    progress.advance(frames.size(2));
-  };
-  decode_latents(model, vae, latents, take, job.vae_tile.value_or(0));
-  if (!check.problem().empty()) return check.problem();
-  throw_if_canceled();
-  writer.finish();
-  return "";
 }
 
 std::vector<std::string> output_files(const Job& job, int64_t i) {

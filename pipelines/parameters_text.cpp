@@ -7,6 +7,7 @@
 #include <set>
 
 #include "core/error.h"
+#include "core/text.h"
 #include "core/utf8.h"
 
 namespace tessera {
@@ -72,7 +73,7 @@ class ParametersReader {
     const size_t start = whole.rfind('\n') + 1;  // npos + 1 is 0
     const std::string settings = whole.substr(start);
     if (settings.rfind("Steps:", 0) != 0)
-      throw Error(where_ + ": its \"parameters\" end without a line \"Steps: ...\", so they hold no recipe");
+      throw Error(where_ + ": its \"parameters\" end without a line \"Steps: ...\", so they are no recipe");
     prompts(trimmed(whole.substr(0, start)));
     for (const std::string& field : fields_of(settings)) {
       const size_t colon = field.find(':');
@@ -99,7 +100,7 @@ class ParametersReader {
     if (job_.prompt.find("<lora:") != std::string::npos || job_.prompt.find("<hypernet:") != std::string::npos)
       refused_.emplace_back("a <lora:...> in its prompt");
     if (std::regex_search(job_.prompt.substr(0, 10000), std::regex(R"(\([^()]{1,200}:[0-9.]{1,8}\))")))
-      notes_.push_back("weights as in (word:1.2) are plain text here");
+      notes_.push_back("weights such as (word:1.2) are treated as plain text");
   }
 
   void set(const std::string& key, const std::string& value) {
@@ -158,19 +159,16 @@ class ParametersReader {
   }
 
   void finish() {
-    if (!refused_.empty()) {
-      std::string list;
-      for (const std::string& one : refused_) list += (list.empty() ? "" : ", ") + one;
-      throw Error(where_ + " was made with what tessera cannot do and would have to ignore: " + list +
-                  "; give prompt and settings as options instead");
-    }
+    if (!refused_.empty())
+      throw Error(where_ + " was made with settings that tessera does not support: " + joined(refused_) +
+                  "; pass prompt and settings as options instead");
     const bool ours = version_.rfind("tessera", 0) == 0;
     if (!ours)
       notes_.push_back("made by another program (" + (version_.empty() ? std::string("unnamed") : version_) +
-                       "): its settings are taken, its picture will not come out again");
+                       "): its settings are used, but the picture will differ");
     if (!model_.empty() && model_ != "bundled")
-      notes_.push_back("made with the model \"" + model_ + "\"; without --model the bundled one is used");
-    if (other_rng_) notes_.emplace_back("its noise came from another generator");
+      notes_.push_back("made with the model \"" + model_ + "\"; the bundled one is used unless --model is given");
+    if (other_rng_) notes_.emplace_back("its noise came from another random generator");
   }
 
   const std::string& where_;

@@ -2,123 +2,14 @@
 
 #include <algorithm>
 #include <filesystem>
-#include <random>
 
-#include "checkpoints/fingerprint.h"
-#include "core/error.h"
-#include "media/frame_writer.h"
-#include "models/umt5/prompt_clean.h"
-#include "pipelines/latents.h"
-#include "pipelines/sampling.h"
-#include "samplers/registry.h"
+#include "core/version.h"
 
 namespace tessera {
 namespace {
 
-constexpr size_t kLargestPrompt = 65536;
-constexpr int64_t kMostDecodeBytes = int64_t{8} << 30;
-constexpr int64_t kAutomaticTile = 64;  // latent pixels
-
-void check_prompt(const std::string& text, const std::string& what) {
-  if (text.size() > kLargestPrompt)
-    throw Error("the " + what + " has " + std::to_string(text.size()) + " bytes, at most " +
-                std::to_string(kLargestPrompt) + " are taken; shorten it");
-}
-
-void check_prompts(const Job& job) {
-  check_prompt(job.prompt, "prompt");
-  check_prompt(job.negative_prompt, "negative prompt");
-  clean_prompt(job.negative_prompt);
-  if (clean_prompt(job.prompt).empty())
-    throw Error("the prompt is empty; say what to show, e.g. tessera generate \"a red star on a blue background\"");
-}
-
-void take_size_of(const at::Tensor& latents, const WanModel& model, Job& job) {
-  if (!job.frames) job.frames = model.frames_of(latents.size(2));
-  if (!job.height) job.height = latents.size(3) * model.vae.spatial_stride();
-  if (!job.width) job.width = latents.size(4) * model.vae.spatial_stride();
-}
-
 std::string size_text(int64_t width, int64_t height) {
   return std::to_string(width) + "x" + std::to_string(height);
-}
-
-void check_size(const Job& job, const WanModel& model) {
-  const int64_t across = model.width_multiple(), down = model.height_multiple();
-  const int64_t width = *job.width, height = *job.height;
-  if (width % across == 0 && height % down == 0) return;
-  const auto below = [](int64_t size, int64_t step) { return std::max(step, size / step * step); };
-  const auto above = [](int64_t size, int64_t step) { return (size + step - 1) / step * step; };
-  const std::string lower = size_text(below(width, across), below(height, down));
-  const std::string upper = size_text(above(width, across), above(height, down));
-  throw Error("size " + size_text(width, height) + " does not fit this model: width must be a multiple of " +
-              std::to_string(across) + " and height of " + std::to_string(down) + "; the nearest is " + lower +
-              (lower == upper ? "" : " or " + upper));
-}
-
-void round_frames(Job& job, const WanModel& model, std::vector<std::string>& notes) {
-  const int64_t taken = model.frames_of(model.latent_frames_in(*job.frames));
-  if (taken == *job.frames) return;
-  notes.push_back("frames must be " + std::to_string(model.vae.temporal_stride()) + "k+1 for this model: rendering " +
-                  std::to_string(taken) + " instead of " + std::to_string(*job.frames));
-  job.frames = taken;
-}
-
-void check_latents(const at::Tensor& latents, const Job& job, const WanModel& model) {
-  std::vector<int64_t> want = latent_shape(job, model);
-  want[0] = job.count;
-  if (latents.sizes() != at::IntArrayRef(want))
-    throw Error(c10::str("--latents ", job.latents, ": ", job.count, " output(s) of ",
-                         size_text(*job.width, *job.height), " and ", *job.frames, " frame(s) want ",
-                         at::IntArrayRef(want), ", got ", latents.sizes()));
-}
-
-void choose_output(Job& job) {
-  if (job.output.empty()) job.output = "tessera_" + std::to_string(job.seed) + (*job.frames == 1 ? ".png" : ".mp4");
-  if (output_kind(job.output) == OutputKind::kImage && *job.frames != 1)
-    throw Error(job.output + " holds one image, not " + std::to_string(*job.frames) +
-                " frames; use frame_%04d.png for all of them, x.mp4 for a video, or --frames 1");
-}
-
-/// Decides on tiles where the user did not: whole frames, unless they would take more memory than most have.
-void choose_vae_tile(Job& job, const WanModel& model, std::vector<std::string>& notes) {
-  const int64_t stride = model.vae.spatial_stride(), smallest = WanVae::kSmallestTile * stride;
-  if (job.vae_tile && *job.vae_tile > 0 && *job.vae_tile < smallest)
-    throw Error("--vae-tile " + std::to_string(*job.vae_tile) + " is too small for this model: want at least " +
-                std::to_string(smallest) + ", or 0 to decode whole frames");
-  if (job.vae_tile) return;
-  const int64_t bytes = whole_decode_bytes(model.vae, *job.frames, *job.height, *job.width);
-  if (bytes <= kMostDecodeBytes) return;
-  job.vae_tile = kAutomaticTile * stride;
-  notes.push_back("decoding whole frames of " + size_text(*job.width, *job.height) + " would take about " +
-                  std::to_string(bytes >> 30) + " GiB: decoding in tiles of " + std::to_string(*job.vae_tile) +
-                  " pixels (--vae-tile 0 for whole frames)");
-}
-
-/// What only class-conditional models take.
-void check_no_class_options(const Job& job) {
-  const std::pair<const char*, bool> options[] = {{"class", job.class_label.has_value()},
-                                                  {"eta", job.eta.has_value()},
-                                                  {"cfg-channels", job.cfg_channels.has_value()},
-                                                  {"vae", job.vae.has_value()},
-                                                  {"block-size", job.block_size.has_value()}};
-  for (const auto& [name, given] : options)
-    if (given)
-      throw Error(std::string("--") + name + " is for class-conditional models (DiT); this model renders a prompt");
-}
-
-/// Some models have other defaults for sizes nearer to 1280x720 than to 832x480.
-void take_720p_defaults(const Job& job, const WanModel& model, Job& defaults) {
-  constexpr int64_t kBetween = (832 * 480 + 1280 * 720) / 2;
-  const int64_t pixels = job.width.value_or(*defaults.width) * job.height.value_or(*defaults.height);
-  if (pixels < kBetween || !model.folder.index.has("generation_defaults_720p")) return;
-  const JsonConfig large = model.folder.index.object("generation_defaults_720p");
-  apply_json(defaults, large.json(), large.where());
-}
-
-void check_allowed_defaults(const nlohmann::json& object, const std::string& where) {
-  for (const auto& [key, value] : object.items())
-    if (!is_model_default(find_job_option(key))) throw Error(where + ": " + key + " is not for the model to decide");
 }
 
 /// Shift (of flow models), schedule and guidance where they differ from plain ones: ", Flow shift: 3.0, Guidance
@@ -141,51 +32,6 @@ std::string sampling_text(const Job& job) {
 
 }  // namespace
 
-Job model_defaults(const WanModel& model) {
-  Job defaults;
-  if (model.folder.index.has("generation_defaults")) {
-    const JsonConfig own = model.folder.index.object("generation_defaults");
-    apply_json(defaults, own.json(), own.where());
-    check_allowed_defaults(own.json(), own.where());
-  }
-  Job wan;
-  wan.width = 832;
-  wan.height = 480;
-  wan.frames = 81;
-  wan.fps = 16;
-  wan.steps = 50;
-  wan.cfg_scale = 5.0;
-  wan.max_sequence_length = 512;
-  if (!model.scheduler.dynamic_shift) wan.flow_shift = model.scheduler.flow_shift;
-  wan.sampler = model.scheduler.sampler;
-  wan.scheduler = sigma_curve_name(model.scheduler.sigma_curve);
-  take_sigmas(defaults);
-  fill_unset(defaults, wan);
-  return defaults;
-}
-
-Job complete_job(Job job, const WanModel& model, const at::Tensor& latents, std::vector<std::string>& notes) {
-  check_no_class_options(job);
-  check_prompts(job);
-  if (!job.frames && !job.output.empty() && output_kind(job.output) == OutputKind::kImage) job.frames = 1;
-  if (latents.defined()) take_size_of(latents, model, job);
-  take_sigmas(job);
-  Job defaults = model_defaults(model);
-  if (job.steps) defaults.sigmas.reset();
-  take_720p_defaults(job, model, defaults);
-  fill_unset(job, defaults);
-  check_size(job, model);
-  round_frames(job, model, notes);
-  choose_vae_tile(job, model, notes);
-  check_sampling(job, model, notes);
-  if (latents.defined()) check_latents(latents, job, model);
-  if (job.seed < 0) job.seed = static_cast<int64_t>(std::random_device()());
-  choose_output(job);
-  if (*job.cfg_scale <= 1 && !job.negative_prompt.empty())
-    notes.push_back("the negative prompt has no effect without guidance (--cfg-scale 1 or less)");
-  return job;
-}
-
 std::string output_name(const Job& job, int64_t i) {
   if (job.count == 1) return job.output;
   const std::filesystem::path path = job.output;
@@ -196,8 +42,8 @@ std::string output_name(const Job& job, int64_t i) {
 nlohmann::ordered_json output_recipe(const Job& job, int64_t i) {
   nlohmann::ordered_json options = recipe_json(job);
   options["seed"] = job.seed + i;
-  nlohmann::ordered_json recipe = {{"program", "tessera"}, {"version", TESSERA_VERSION}, {"job", options}};
-  if (const std::string print = model_fingerprint(job); !print.empty()) recipe["model_fingerprint"] = print;
+  nlohmann::ordered_json recipe = {{"program", "tessera"}, {"version", program_version()}, {"job", options}};
+  if (!job.model_fingerprint.empty()) recipe["model_fingerprint"] = job.model_fingerprint;
   return recipe;
 }
 
@@ -210,7 +56,7 @@ std::string recipe_text(const Job& job, int64_t i) {
   return text + "\nSteps: " + number(*job.steps) + ", Sampler: " + *job.sampler +
          ", CFG scale: " + number(*job.cfg_scale) + ", Seed: " + number(job.seed + i) +
          ", Size: " + size_text(*job.width, *job.height) + ", Model: " + model + clip + sampling_text(job) +
-         ", Version: tessera " TESSERA_VERSION;
+         ", Version: tessera " + program_version();
 }
 
 }  // namespace tessera

@@ -8,17 +8,53 @@
 #include "checkpoints/bundled_model.h"
 #include "core/atomic_file.h"
 #include "core/clock.h"
-#include "pipelines/families/dit/renderer.h"
-#include "pipelines/families/wan/renderer.h"
+#include "core/device.h"
+#include "pipelines/families/families.h"
 #include "pipelines/output.h"
+#include "pipelines/recipe.h"
 
 namespace tessera {
 
+std::string normalizer_text(const NormalizerReport& report) {
+  if (report.near_zero == 0) return "";
+  return std::to_string(report.near_zero) + " of " + std::to_string(report.values) +
+         " MHLA normalizers were nearly zero and were clamped; " + std::to_string(report.negative) + " were negative";
+}
+
+nlohmann::ordered_json to_json(const NormalizerReport& report) {
+  return {{"values", report.values}, {"near_zero", report.near_zero}, {"negative", report.negative}};
+}
+
+nlohmann::ordered_json to_json(const StepCacheReport& report) {
+  return {{"calls", report.calls},
+          {"reused", report.reused},
+          {"mean_change", report.mean_change},
+          {"largest_change", report.largest_change}};
+}
+
+std::vector<Job> Renderer::single_outputs(const Job& job) const {
+  std::vector<Job> singles;
+  for (int64_t i = 0; i < job.count; ++i) {
+    Job single = job;
+    single.output = output_name(job, i);
+    single.seed = job.seed + i;
+    single.count = 1;
+    singles.push_back(std::move(single));
+  }
+  return singles;
+}
+
 std::unique_ptr<Renderer> open_renderer(const Job& like) {
-  const at::Device device = open_device(like.device);
-  if (!like.model.empty() && is_dit_model(like.model)) return std::make_unique<DitRenderer>(like);
+  open_device(like.device);  // before any tensor is made
   const std::filesystem::path folder = like.model.empty() ? find_bundled_model() : std::filesystem::path(like.model);
-  return std::make_unique<WanRenderer>(folder, like.dtype, device);
+  return family_of(folder, families(), model_options(like)).open(folder, like);
+}
+
+DenoiseResult denoise_alone(Renderer& renderer, const DenoiseRequest& request, Progress& progress) {
+  BatchLimit alone;
+  DenoiseResult result = renderer.denoise({&request, 1}, alone, progress).front();
+  if (result.failure) std::rethrow_exception(result.failure);
+  return result;
 }
 
 namespace {
@@ -44,13 +80,9 @@ class TrialFolder {
   std::filesystem::path path_;
 };
 
-at::Tensor denoise_alone(Renderer& renderer, const Job& job) {
-  const Job* const jobs[] = {&job};
-  TogetherLimit alone;
+at::Tensor denoise_silently(Renderer& renderer, const Job& job) {
   Progress silent("", renderer.calls(job), ProgressStyle::kNone);
-  const auto results = renderer.denoise(jobs, alone, silent);
-  if (results.front().failure) std::rethrow_exception(results.front().failure);
-  return results.front().sample;
+  return denoise_alone(renderer, {.job = &job}, silent).latents;
 }
 
 /// Seconds of decoding and writing the first `frames` frames.
@@ -59,7 +91,7 @@ double time_decoding(Renderer& renderer, Job job, int64_t frames, const TrialFol
   job.latents.clear();
   const bool pictures = output_kind(job.output) == OutputKind::kFrames;
   job.output = folder / (pictures ? "%04d.png" : "trial" + std::filesystem::path(job.output).extension().string());
-  const at::Tensor latents = denoise_alone(renderer, job);
+  const at::Tensor latents = denoise_silently(renderer, job);
   double seconds = 0;
   for (int round = 0; round < 2; ++round) {  // the first one also warms up
     const Stopwatch watch;
@@ -79,9 +111,9 @@ Timing time_job(Renderer& renderer, const Job& job) {
   once.steps = 1;
   once.sigmas.reset();
   once.step_cache.reset();
-  denoise_alone(renderer, once);  // warms up
+  denoise_silently(renderer, once);  // warms up
   const Stopwatch watch;
-  denoise_alone(renderer, once);
+  denoise_silently(renderer, once);
   Timing timing{watch.seconds() / static_cast<double>(renderer.calls(once)), 0};
   const TrialFolder folder;
   if (*job.frames <= kMostFrames) {

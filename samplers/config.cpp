@@ -39,7 +39,7 @@ const SchedulerClass& class_of(const JsonConfig& json) {
     if (name == entry.name) return entry;
     known.emplace_back(entry.name);
   }
-  json.fail("_class_name", "is a scheduler that is not known here" + suggestion(name, known));
+  json.fail("_class_name", "is not a scheduler known here" + suggestion(name, known));
 }
 
 /// The value of a text key that must be one of a few words.
@@ -116,7 +116,7 @@ void read_flow(const JsonConfig& json, SamplerConfig& config, const std::string&
 void read_sigmas(const JsonConfig& json, SamplerConfig& config) {
   const bool karras = json.boolean("use_karras_sigmas", false);
   const bool exponential = json.boolean("use_exponential_sigmas", false);
-  if (karras && exponential) json.fail("use_exponential_sigmas", "cannot go with use_karras_sigmas");
+  if (karras && exponential) json.fail("use_exponential_sigmas", "cannot be combined with use_karras_sigmas");
   config.sigma_curve = karras ? SigmaCurve::kKarras : exponential ? SigmaCurve::kExponential : SigmaCurve::kPlain;
   config.sigma_min = optional_number(json, "sigma_min");
   config.sigma_max = optional_number(json, "sigma_max");

@@ -22,12 +22,11 @@ enum class Spacing {
   kRespaced,  ///< as linspace, by repeated addition: rounding may differ at halves
   kStride     ///< 0, s, 2 s, ... with the smallest whole stride that gives the number of steps
 };
-/// How noise levels lie between the largest and the smallest: as the timesteps give them, rho = 7 of arXiv:2206.00364,
-/// or geometrically.
+/// Noise levels between the largest and the smallest: from the timesteps, by rho = 7 of arXiv:2206.00364, or geometric.
 enum class SigmaCurve { kPlain, kKarras, kExponential };
 enum class Variance { kFixedSmall, kFixedLarge, kLearned, kLearnedRange };
 
-/// Everything a solver may want to know; each reads its part. Defaults and meanings are those of diffusers' schedulers,
+/// The settings of all solvers; each reads those it has. Defaults and meanings are those of diffusers' schedulers,
 /// whose key is given where the name differs.
 struct SamplerConfig {
   std::string sampler = "euler";  ///< canonical name, see samplers/registry.h
@@ -74,12 +73,12 @@ struct SamplerConfig {
   bool flow() const { return prediction == Prediction::kFlow; }
 };
 
-/// A model's scheduler_config.json: its _class_name says the sampler and the defaults. Throws Error naming the file and
-/// key for a class that is not known (with the nearest), a value of the wrong type or out of range, and settings
+/// A model's scheduler_config.json: its _class_name selects the sampler and its defaults. Throws Error naming the file
+/// and key for a class that is not known (with the nearest), a value of the wrong type or out of range, and settings
 /// that no solver here honors (thresholding, beta sigmas, ...), rather than ignoring them.
 SamplerConfig read_scheduler_config(const JsonConfig& json);
 
-/// The sampler that stands for a diffusers scheduler class, "" when there is none.
+/// The sampler for a diffusers scheduler class, "" when there is none.
 std::string sampler_of_class(const std::string& class_name);
 
 }  // namespace tessera

@@ -1,5 +1,6 @@
 #include <ATen/ATen.h>
 
+#include <algorithm>
 #include <cmath>
 
 #include "samplers/solvers.h"
@@ -23,7 +24,8 @@ class Ddim final : public Sampler {
     const at::Tensor noise = predicted_noise(output, sample, level);
     if (config_.clip_sample) data = data.clamp(-config_.clip_range, config_.clip_range);
     const double fresh = config_.eta * std::sqrt((1 - next) / (1 - alpha) * (1 - alpha / next));
-    const at::Tensor out = std::sqrt(next) * data + std::sqrt(1 - next - fresh * fresh) * noise;
+    const double kept = std::max(1 - next - fresh * fresh, 0.0);  // zero may round to less, from alpha 0 with eta 1
+    const at::Tensor out = std::sqrt(next) * data + std::sqrt(kept) * noise;
     return config_.eta > 0 ? out + fresh * draw_noise(sample) : out;
   }
 

@@ -1,5 +1,6 @@
 #include <ATen/ATen.h>
 
+#include <algorithm>
 #include <cmath>
 
 #include "samplers/solvers.h"
@@ -19,7 +20,7 @@ class EulerAncestral final : public Sampler {
   at::Tensor advance(const at::Tensor& output, const at::Tensor& sample, int64_t i) override {
     const double from = schedule_.sigmas[static_cast<size_t>(i)], to = schedule_.sigmas[static_cast<size_t>(i) + 1];
     const double up = std::sqrt(to * to * (from * from - to * to) / (from * from));
-    const double down = std::sqrt(to * to - up * up);
+    const double down = std::sqrt(std::max(to * to - up * up, 0.0));  // next to nothing may round to less
     const at::Tensor lowered = sample + (down - from) * sigma_space_slope(config_, output, sample, from);
     return lowered + up * draw_noise(sample);
   }

@@ -103,13 +103,4 @@ at::Tensor Guidance::combine(const at::Tensor& cond, const at::Tensor& uncond) {
   TORCH_CHECK(false, "Guidance: unknown guidance");
 }
 
-GuidedModel::GuidedModel(const GuidanceConfig& config, ConditionalModel model, at::Tensor positive, at::Tensor negative)
-    : guidance_(config, std::move(positive), std::move(negative)), model_(std::move(model)) {}
-
-at::Tensor GuidedModel::operator()(const at::Tensor& x, double timestep, int64_t call, int64_t calls) {
-  const NetworkInput input = guidance_.ask(x, timestep, call, calls);
-  if (!input.x.defined()) return at::zeros_like(x);
-  return guidance_.answer(model_(input.x, input.timesteps, input.condition));
-}
-
 }  // namespace tessera

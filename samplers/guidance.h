@@ -74,18 +74,4 @@ class Guidance {
   bool guided_ = false;  // the last ask()
 };
 
-/// A conditional network made into one of the sample alone.
-class GuidedModel {
- public:
-  /// As Guidance.
-  GuidedModel(const GuidanceConfig& config, ConditionalModel model, at::Tensor positive, at::Tensor negative);
-
-  /// The prediction for call `call` of `calls` at `timestep`. Momentum starts anew at call 0.
-  at::Tensor operator()(const at::Tensor& x, double timestep, int64_t call, int64_t calls);
-
- private:
-  Guidance guidance_;
-  ConditionalModel model_;
-};
-
 }  // namespace tessera

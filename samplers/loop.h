@@ -2,44 +2,70 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <exception>
 #include <functional>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
 
+#include "samplers/guidance.h"
 #include "samplers/sampler.h"
+#include "samplers/step_cache.h"
 
 namespace tessera {
 
-/// The network's prediction for what the sampler shows it (float32, the shape of the sample) at `timestep`, call `call`
-/// of `calls`. The prediction has the sample's shape (twice its channels with a learned variance), any floating dtype.
-using Denoiser = std::function<at::Tensor(const at::Tensor& x, double timestep, int64_t call, int64_t calls)>;
-
-/// Told after every call: how many are done, of how many, and the sample as it now is.
-using OnStep = std::function<void(int64_t done, int64_t calls, const at::Tensor& sample)>;
-
-/// One sample on its way from unit `noise` (float32) to the data, a call of the network at a time.
-class Trajectory {
- public:
-  /// `sampler` must outlive it.
-  Trajectory(Sampler& sampler, const at::Tensor& noise);
-
-  bool finished() const { return call_ == calls(); }
-  int64_t call() const { return call_; }  ///< done so far
-  int64_t calls() const { return sampler_.calls(); }
-  /// What the network is asked next: the sample as it sees it, and its timestep.
-  at::Tensor input() const { return sampler_.scale_input(sample_, call_); }
-  double timestep() const { return sampler_.schedule().timesteps[static_cast<size_t>(call_)]; }
-  /// Takes the prediction for input(). Throws Error with ExitCode::kBadPixels that names the step, the timestep and
-  /// whether prediction or sample is not finite (not on the meta device).
-  void advance(const at::Tensor& prediction);
-  const at::Tensor& sample() const { return sample_; }
-
- private:
-  Sampler& sampler_;
-  at::Tensor sample_;
-  int64_t call_ = 0;
+/// One sample to be made.
+struct SampleTask {
+  std::shared_ptr<Sampler> sampler;  ///< with its own source of noise
+  at::Tensor noise;                  ///< [B, C, ...] float32, unit noise; B is 1 for one sample
+  GuidanceConfig guidance = {};
+  at::Tensor positive, negative;  ///< [B, ...]; negative undefined without guidance
+  double step_cache = 0;          ///< threshold, see StepCache
 };
 
-/// The one denoising loop: from unit `noise` (float32) to the data, without gradients. Before each call it checks for a
-/// requested stop (throw_if_canceled). Throws what Trajectory::advance throws.
-at::Tensor run_sampler(Sampler& sampler, const at::Tensor& noise, const Denoiser& denoiser, const OnStep& on_step = {});
+struct SampleResult {
+  at::Tensor sample;  ///< like the noise; undefined after a failure
+  StepCacheReport step_cache;
+  std::exception_ptr failure;  ///< what the task's own solver, guidance or network call threw, or numbers not finite
+};
+
+/// How many tasks one network call takes.
+struct BatchLimit {
+  size_t tasks = 1;
+  /// Told when a call ran out of memory and `tasks` was halved for it and all later ones.
+  std::function<void(const std::string&)> note = {};
+};
+
+/// Rows of one network call that belong to one task.
+struct TaskRows {
+  size_t task;
+  int64_t first, count;
+};
+
+/// Called while samples are made; each may be unset.
+struct SampleCallbacks {
+  /// After each round of network calls, in which every unfinished task has advanced by one call.
+  std::function<void()> on_round = {};
+  /// After each network call that succeeded: whose rows it had.
+  std::function<void(std::span<const TaskRows>)> on_network_call = {};
+  /// After each call of a task: how many of its calls are done, and its sample as it now is.
+  std::function<void(size_t task, int64_t done, const at::Tensor& sample)> on_step = {};
+};
+
+/// The one denoising loop: from unit noise to the data, several samples in step, without gradients. Solver, guidance
+/// and step cache are each task's own, and whatever they throw is that task's failure alone, as are predictions or
+/// samples that are not finite (Error with ExitCode::kBadPixels naming step and timestep; not on the meta device). Only
+/// the network calls are shared: their input has the rows of up to `limit.tasks` tasks, whose x and condition must have
+/// one shape. A call that fails is made again with half as many tasks, for later calls too when it ran out of memory.
+/// Before each round it checks for cancellation and throws what throw_if_canceled does.
+std::vector<SampleResult> sample_batch(std::vector<SampleTask>& tasks, const ConditionalModel& network,
+                                       BatchLimit& limit, const SampleCallbacks& callbacks = {});
+
+/// A batch of one: the sample. Throws its failure.
+at::Tensor sample_one(SampleTask task, const ConditionalModel& network, const SampleCallbacks& callbacks = {});
+
+/// Whether an exception says that memory ran out, on a CPU or another device.
+bool is_out_of_memory(const std::exception_ptr& failure);
 
 }  // namespace tessera

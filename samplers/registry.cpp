@@ -3,23 +3,18 @@
 #include <cctype>
 
 #include "core/error.h"
+#include "core/text.h"
 #include "samplers/solvers.h"
 
 namespace tessera {
 namespace {
 
-/// Letters, digits and '+' in lower case: what counts of a name.
-std::string essence(const std::string& name) {
+/// A name as names are compared: its letters, digits and '+', in lower case.
+std::string canonical_key(const std::string& name) {
   std::string out;
   for (const char c : name)
     if (std::isalnum(static_cast<unsigned char>(c)) || c == '+')
       out += static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
-  return out;
-}
-
-std::string listed(const std::vector<std::string>& names) {
-  std::string out;
-  for (const auto& name : names) out += (out.empty() ? "" : ", ") + name;
   return out;
 }
 
@@ -30,7 +25,7 @@ std::string family(bool flow) {
 void check_family(const SamplerInfo& info, bool flow) {
   if (info.models.has(flow)) return;
   throw Error("sampler " + info.name + " is for " + family(!flow) + " models, this one is a " + family(flow) +
-              " model: use one of " + listed(sampler_names(flow)));
+              " model: use one of " + joined(sampler_names(flow)));
 }
 
 void check_curve(const SamplerInfo& info, const SamplerConfig& config, const SamplingPlan& plan) {
@@ -43,7 +38,7 @@ void check_curve(const SamplerInfo& info, const SamplerConfig& config, const Sam
   for (const auto& other : samplers())
     if (other.curves.has(config.flow())) able.push_back(other.name);
   throw Error("sampler " + info.name + " has no " + name + " noise levels for " + family(config.flow()) +
-              " models: use --scheduler plain, or one of the samplers " + listed(able));
+              " models: use --scheduler plain, or one of the samplers " + joined(able));
 }
 
 const std::vector<std::pair<std::string, SigmaCurve>>& curves() {
@@ -53,11 +48,11 @@ const std::vector<std::pair<std::string, SigmaCurve>>& curves() {
 }
 
 const SamplerInfo* known_sampler(const std::string& name) {
-  const std::string of_class = sampler_of_class(name), wanted = essence(of_class.empty() ? name : of_class);
+  const std::string of_class = sampler_of_class(name), wanted = canonical_key(of_class.empty() ? name : of_class);
   for (const auto& info : samplers()) {
-    if (wanted == essence(info.name)) return &info;
+    if (wanted == canonical_key(info.name)) return &info;
     for (const auto& alias : info.aliases)
-      if (wanted == essence(alias)) return &info;
+      if (wanted == canonical_key(alias)) return &info;
   }
   return nullptr;
 }
@@ -66,7 +61,7 @@ const SamplerInfo* known_sampler(const std::string& name) {
 
 // clang-format off
 const std::vector<SamplerInfo>& samplers() {
-  constexpr Families both{true, true}, diffusion{false, true}, none{false, false};
+  constexpr ModelSupport both{true, true}, diffusion{false, true}, none{false, false};
   constexpr bool yes = true, no = false;
   static const std::vector<SamplerInfo> table = {
       {"euler", {"flow_euler", "euler_discrete"}, both, both, no, 1, "",
@@ -81,7 +76,7 @@ const std::vector<SamplerInfo>& samplers() {
        "dpmpp_2m with fresh noise: more texture, needs more steps", make_dpmpp_2m_sde},
       {"sa_solver", {"sa-solver", "sasolver"}, both, diffusion, yes, 1,
        "predictor_order 2, corrector_order 2, noise at timesteps 200 to 800",
-       "fresh noise in the middle of the way alone; from 20 steps", make_sa_solver},
+       "fresh noise in the middle of the trajectory only; from 20 steps", make_sa_solver},
       {"ddim", {}, diffusion, none, no, 1, "eta 0, leading timesteps, clip_sample",
        "the classic for DiT; deterministic unless eta is raised", make_ddim},
       {"ddpm", {}, diffusion, none, yes, 1, "variance fixed_small, leading timesteps, clip_sample",
@@ -114,7 +109,7 @@ std::string sigma_curve_name(SigmaCurve curve) {
 }
 
 SigmaCurve find_sigma_curve(const std::string& name) {
-  const std::string wanted = essence(name);
+  const std::string wanted = canonical_key(name);
   if (wanted == "discrete" || wanted == "simple") return SigmaCurve::kPlain;
   std::vector<std::string> names;
   for (const auto& [known, curve] : curves()) {
@@ -122,7 +117,7 @@ SigmaCurve find_sigma_curve(const std::string& name) {
     names.push_back(known);
   }
   if (const SamplerInfo* sampler = known_sampler(name))
-    throw Error("\"" + name + "\" is a sampler, not a scheduler (" + listed(names) + "): use --sampler " +
+    throw Error("\"" + name + "\" is a sampler, not a scheduler (" + joined(names) + "): use --sampler " +
                 sampler->name);
   throw Error("no scheduler is called \"" + name + "\"" + suggestion(name, names));
 }

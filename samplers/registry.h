@@ -8,8 +8,8 @@
 
 namespace tessera {
 
-/// The models that something is for.
-struct Families {
+/// The kinds of models that something is for.
+struct ModelSupport {
   bool flow, diffusion;
   bool has(bool of_flow) const { return of_flow ? flow : diffusion; }
 };
@@ -18,8 +18,8 @@ struct Families {
 struct SamplerInfo {
   std::string name;                  ///< canonical
   std::vector<std::string> aliases;  ///< names that comparable programs use
-  Families models;                   ///< those it serves
-  Families curves;                   ///< those for which it takes Karras and exponential noise levels
+  ModelSupport models;               ///< those it serves
+  ModelSupport curves;               ///< those for which it takes Karras and exponential noise levels
   bool stochastic;                   ///< draws noise at every step
   int64_t calls_per_step;            ///< calls of the network
   std::string defaults;              ///< its settings where a scheduler_config.json does not say, "" without any
@@ -44,12 +44,12 @@ std::string sigma_curve_name(SigmaCurve curve);
 /// `name` is a sampler.
 SigmaCurve find_sigma_curve(const std::string& name);
 
-/// Makes `name` the sampler of a model with this configuration; the rest of it stays. Throws Error when the name is not
-/// known, or when that sampler does not serve the model's family: then it names those that do.
+/// Sets the sampler of a model with this configuration and leaves the rest. Throws Error when the name is not known, or
+/// when that sampler does not support the kind of model: then it names those that do.
 void select_sampler(SamplerConfig& config, const std::string& name);
 
-/// The solver of config.sampler, ready for call 0. Throws Error when sampler and family do not fit, the plan does not
-/// suit, or the sampler would not honor the curve of noise levels.
+/// The solver of config.sampler, ready for call 0. Throws Error when the sampler does not support the kind of model,
+/// the plan or the curve of noise levels.
 std::unique_ptr<Sampler> make_sampler(const SamplerConfig& config, const SamplingPlan& plan);
 
 }  // namespace tessera

@@ -27,12 +27,12 @@ class Sampler {
   /// Calls of the network in one trajectory.
   int64_t calls() const { return static_cast<int64_t>(schedule_.timesteps.size()); }
 
-  /// What the network sees of the sample before call i.
+  /// The network's input for the sample before call i.
   virtual at::Tensor scale_input(const at::Tensor& sample, int64_t i) const;
   /// The sample after call i, float32. Throws c10::Error when noise is needed and no source was set.
   at::Tensor step(const at::Tensor& model_output, const at::Tensor& sample, int64_t i);
 
-  /// The source of noise for solvers that draw some; asked in the order of the steps.
+  /// The source of noise for solvers that draw some, called in the order of the steps.
   void set_noise(DrawNoise draw) { draw_ = std::move(draw); }
 
  protected:
@@ -62,8 +62,7 @@ NoiseLevel noise_level(const SamplerConfig& config, double sigma);
 at::Tensor predicted_data(Prediction prediction, const at::Tensor& output, const at::Tensor& sample,
                           const NoiseLevel& level);
 
-/// The first half of an ODE solver's work in noise-over-signal coordinates (Euler, Heun, ancestral): the schedule of
-/// diffusers' Euler class, and the predicted data there.
+/// The schedule of diffusers' Euler class, for ODE solvers in noise-over-signal coordinates (Euler, Heun, ancestral).
 Schedule sigma_space_schedule(const SamplerConfig& config, const SamplingPlan& plan);
 /// x / sqrt(sigma^2 + 1): a sigma-space sample as the network was trained to see it.
 at::Tensor to_network_space(const at::Tensor& sample, double sigma);

@@ -8,17 +8,17 @@
 
 namespace tessera {
 
-/// How a trajectory is divided.
+/// The steps of a trajectory.
 struct SamplingPlan {
   int64_t steps = 30;
   std::vector<double> sigmas{};  ///< explicit noise levels of a flow model, largest first; replaces steps
   std::optional<double> mu{};    ///< shift of a model with dynamic_shift, see dynamic_shift_mu
 };
 
-/// The numbers of a trajectory, computed once. They follow diffusers to its float32 rounding, because integer timesteps
-/// and the size of the first steps depend on it.
+/// The numbers of a trajectory, computed once. They match diffusers down to its float32 rounding, because integer
+/// timesteps and the size of the first steps depend on it.
 struct Schedule {
-  std::vector<double> timesteps;  ///< what the network is told, one a call
+  std::vector<double> timesteps;  ///< the network's time input, one a call
   std::vector<double> sigmas;     ///< noise levels, float32 values; call i goes from sigmas[i] to sigmas[i + 1]
   double init_noise_sigma = 1.0;  ///< standard deviation of the first sample
 };

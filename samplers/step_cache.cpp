@@ -19,7 +19,7 @@ double relative_change(const at::Tensor& x, const at::Tensor& from) {
 std::string step_cache_text(const StepCacheReport& report) {
   const auto percent = [](double part) { return c10::str(std::round(1000 * part) / 10, "%"); };
   const std::string text =
-      "step cache: " + std::to_string(report.reused) + " of " + std::to_string(report.calls) + " network calls spared";
+      "step cache: " + std::to_string(report.reused) + " of " + std::to_string(report.calls) + " network calls skipped";
   if (report.reused == 0) return text;
   return text + "; their input had moved by " + percent(report.mean_change) + " on average, " +
          percent(report.largest_change) + " at most";
@@ -27,16 +27,6 @@ std::string step_cache_text(const StepCacheReport& report) {
 
 StepCache::StepCache(double threshold) : threshold_(threshold) {
   TORCH_CHECK(threshold >= 0, "StepCache: the threshold must not be negative, got ", threshold);
-}
-
-ConditionalModel StepCache::wrap(ConditionalModel model) {
-  return
-      [this, model = std::move(model)](const at::Tensor& x, const at::Tensor& timesteps, const at::Tensor& condition) {
-        if (const at::Tensor kept = recall(x); kept.defined()) return kept;
-        const at::Tensor output = model(x, timesteps, condition);
-        keep(x, output);
-        return output;
-      };
 }
 
 at::Tensor StepCache::recall(const at::Tensor& x) {

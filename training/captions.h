@@ -14,7 +14,7 @@ int64_t caption_wordings();
 const char* motion_phrase(Motion motion);
 
 /// A sentence such as "a yellow star moving left on a blue background", in one of caption_wordings() wordings.
-/// Stills, and every second wording of a clip that stands still, say nothing about motion.
+/// Captions of stills, and of motionless clips in every second wording, do not mention motion.
 std::string caption(const Scene& scene, int64_t wording);
 
 /// The plain wording used by the evaluator and the sample sheets: wording 0.

@@ -8,7 +8,6 @@
 #include <sstream>
 
 #include "core/atomic_file.h"
-#include "core/cancel.h"
 #include "core/rng.h"
 #include "training/caption_tokenizer.h"
 #include "training/captions.h"
@@ -22,7 +21,7 @@ namespace {
 
 constexpr uint64_t kSheetSeed = 88001;
 
-double part_of_one(const JsonConfig& json, const std::string& key, double fallback) {
+double fraction(const JsonConfig& json, const std::string& key, double fallback) {
   const double value = json.number(key, fallback);
   if (!(value >= 0 && value <= 1)) json.fail(key, "must be in [0, 1]");
   return value;
@@ -31,12 +30,6 @@ double part_of_one(const JsonConfig& json, const std::string& key, double fallba
 double positive_number(const JsonConfig& json, const std::string& key, double fallback) {
   const double value = json.number(key, fallback);
   if (!(value > 0)) json.fail(key, "must be positive");
-  return value;
-}
-
-int64_t at_least(const JsonConfig& json, const std::string& key, int64_t fallback, int64_t least) {
-  const int64_t value = json.integer(key, fallback);
-  if (value < least) json.fail(key, "must be at least " + std::to_string(least));
   return value;
 }
 
@@ -49,7 +42,7 @@ nlohmann::json text_encoder_config(nlohmann::json config, const Tokenizer& token
   return config;
 }
 
-/// The run's own tokenizer, trained when the run begins: the token table of a checkpoint belongs to it.
+/// The run's own tokenizer, trained when the run begins and kept, because a checkpoint's token table belongs to it.
 std::string run_tokenizer(const std::filesystem::path& file) {
   if (std::filesystem::exists(file)) {
     std::ostringstream bytes;
@@ -103,10 +96,10 @@ DenoiserTrainConfig DenoiserTrainConfig::read(const std::filesystem::path& path)
   config.image_batch = at_least(json, "image_batch", config.image_batch, 1);
   config.video_batch = at_least(json, "video_batch", config.video_batch, 1);
   config.sample_steps = at_least(json, "sample_steps", config.sample_steps, 1);
-  config.videos_from = part_of_one(json, "videos_from", config.videos_from);
-  config.video_part = part_of_one(json, "video_part", config.video_part);
-  config.caption_dropout = part_of_one(json, "caption_dropout", config.caption_dropout);
-  config.ema_decay = part_of_one(json, "ema_decay", config.ema_decay);
+  config.videos_from = fraction(json, "videos_from", config.videos_from);
+  config.video_part = fraction(json, "video_part", config.video_part);
+  config.caption_dropout = fraction(json, "caption_dropout", config.caption_dropout);
+  config.ema_decay = fraction(json, "ema_decay", config.ema_decay);
   config.image_shift = positive_number(json, "image_shift", config.image_shift);
   config.video_shift = positive_number(json, "video_shift", config.video_shift);
   config.muon_rate = positive_number(json, "muon_rate", config.muon_rate);
@@ -116,8 +109,8 @@ DenoiserTrainConfig DenoiserTrainConfig::read(const std::filesystem::path& path)
 }
 
 DenoiserTrainer::DenoiserTrainer(DenoiserTrainConfig config)
-    : config_(std::move(config)),
-      run_(config_.run),
+    : Trainer(config.run),
+      config_(std::move(config)),
       tokenizer_model_(run_tokenizer(run_.file("spiece.model"))),
       model_(make_model(config_, tokenizer_model_)) {
   model_->transformer.params(params_, "transformer.");
@@ -132,8 +125,7 @@ DenoiserTrainer::DenoiserTrainer(DenoiserTrainConfig config)
   OptimizerConfig optimizer;
   optimizer.ema_decay = config_.ema_decay;
   optimizer.muon = {"transformer.blocks."};
-  optimizer_ = std::make_unique<Optimizer>(params_, optimizer);
-  run_.resume(*optimizer_);
+  start(params_, optimizer);
 }
 
 DenoiserTrainer::Batch DenoiserTrainer::draw_batch(const LatentCache& cache, int64_t count) const {
@@ -151,8 +143,7 @@ DenoiserTrainer::Batch DenoiserTrainer::draw_batch(const LatentCache& cache, int
 }
 
 at::Tensor DenoiserTrainer::draw_times(int64_t count, double shift) const {
-  // Even quantiles of the logit-normal distribution, each moved at random inside its slice: less variance than
-  // independent draws.
+  // Stratified draws from the logit-normal distribution: evenly spaced quantiles, all shifted by one random offset.
   CounterRng rng(config_.run.seed * 31 + 8, static_cast<uint64_t>(run_.step()));
   const double offset = rng.uniform();
   std::vector<double> quantiles;
@@ -182,19 +173,6 @@ double DenoiserTrainer::step() {
   const double norm = optimizer_->step(config_.run.learning_rate * factor, config_.muon_rate * factor);
   run_.record("denoiser", batch.latents.size(0), {{video ? "video" : "image", value}, {"norm", norm}});
   return value;
-}
-
-void DenoiserTrainer::train() {
-  install_signal_handlers();
-  while (!run_.done()) {
-    step();
-    if (canceled() != 0 || run_.checkpoint_due()) save();
-    throw_if_canceled();
-    if (run_.sheet_due()) draw_sheet();
-  }
-  save();
-  draw_sheet();
-  write_output();
 }
 
 void DenoiserTrainer::draw_sheet() {

@@ -3,8 +3,8 @@
 #include <memory>
 
 #include "training/latent_cache.h"
-#include "training/run.h"
 #include "training/scene_model.h"
+#include "training/trainer.h"
 
 namespace tessera {
 
@@ -20,9 +20,9 @@ struct DenoiserTrainConfig {
   int64_t side = 128, frames = 17;
   int64_t stills = 8192, clips = 2560;  ///< encoded scenes kept in memory
   int64_t image_batch = 64, video_batch = 12;
-  double videos_from = 0.3;                     ///< part of the run after which clips are trained too
-  double video_part = 0.6;                      ///< of the steps from then on
-  double image_shift = 1.5, video_shift = 2.5;  ///< of the times that are trained
+  double videos_from = 0.3;                     ///< fraction of the run after which clips are trained too
+  double video_part = 0.6;                      ///< fraction of the steps from then on that take clips
+  double image_shift = 1.5, video_shift = 2.5;  ///< shift of the training times
   double caption_dropout = 0.1;
   double muon_rate = 0.01;  ///< learning rate of the blocks' matrices
   double ema_decay = 0.998;
@@ -34,19 +34,10 @@ struct DenoiserTrainConfig {
 
 /// Trains the denoiser and the text encoder together on encoded scenes by flow matching: the velocity noise - data at a
 /// logit-normal time, images first, then clips among them. Muon for the blocks' matrices, AdamW for the rest.
-class DenoiserTrainer {
+class DenoiserTrainer : public Trainer {
  public:
   explicit DenoiserTrainer(DenoiserTrainConfig config);
-
-  /// Trains from the newest checkpoint (or from the start) to the end, then writes the output directory.
-  /// On a signal: writes a checkpoint and throws the Error of throw_if_canceled().
-  void train();
-  /// One optimizer step; returns the loss before it.
-  double step();
-  void save() { run_.save(*optimizer_); }
-  /// Writes the model directory with the averaged weights.
-  void write_output();
-  int64_t steps_done() const { return run_.step(); }
+  double step() override;
 
  private:
   struct Batch {
@@ -55,15 +46,14 @@ class DenoiserTrainer {
   };
   Batch draw_batch(const LatentCache& cache, int64_t count) const;
   at::Tensor draw_times(int64_t count, double shift) const;  // [B] in (0, 1)
-  void draw_sheet();
+  void draw_sheet() override;
+  void write_output() override;  // with the averaged weights
 
   DenoiserTrainConfig config_;
   SceneRenderer renderer_;
-  TrainingRun run_;
   std::string tokenizer_model_;
   std::unique_ptr<SceneModel> model_;
   ParamList params_;
-  std::unique_ptr<Optimizer> optimizer_;
   LatentCache stills_, clips_;
 };
 

@@ -17,7 +17,7 @@ struct Observation {
   double match = 0;  ///< overlap of the silhouette with the best template, 0 to 1
 };
 
-/// Reads scenes back from pixels, by rules alone:
+/// Reads scenes back from pixels by fixed rules:
 /// background: the palette color nearest to the median of the frames' borders; color: nearest to the median of the
 /// pixels that differ most from it; motion: the silhouette's center moved by more than 0.15 of the frame's side, or
 /// else its area changed by more than a factor 1.6, or else it turned; shape: the template with the largest overlap
@@ -33,7 +33,7 @@ class SceneReader {
   at::Tensor templates_;  // [shapes, angles, kSide * kSide]
 };
 
-/// How many scenes came out as asked.
+/// How many scenes match their prompts.
 struct Score {
   int64_t total = 0, background = 0, color = 0, shape = 0, motion = 0, all = 0;
 
@@ -53,7 +53,7 @@ struct EvaluationPlan {
   int64_t count = 200, batch = 8;
 };
 
-/// Prompts are captions of the plan's fixed scenes. `on_scene` is told every result.
+/// Prompts are captions of the plan's fixed scenes. Calls `on_scene` with every result.
 Score evaluate(const SceneReader& reader, const MakeFrames& make, const EvaluationPlan& plan,
                const std::function<void(const Scene& wanted, const Observation& seen)>& on_scene = {});
 

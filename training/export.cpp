@@ -10,7 +10,7 @@ namespace tessera {
 void make_folder(const std::filesystem::path& folder) {
   std::error_code problem;
   std::filesystem::create_directories(folder, problem);
-  if (problem) throw Error(folder.string() + ": cannot make this folder: " + problem.message());
+  if (problem) throw Error(folder.string() + ": cannot create this folder: " + problem.message());
 }
 
 void write_json(const std::filesystem::path& path, const nlohmann::json& value) {

@@ -8,10 +8,10 @@
 
 namespace tessera {
 
-/// Writes a network's folder with the listed weights in bfloat16. `component.folder` and its parents are made.
+/// Writes a network's folder with the listed weights in bfloat16. `component.folder` and its parents are created.
 void export_component(const Component& component, const nlohmann::json& config, const ParamList& params);
 
-/// Makes a folder and its parents. Throws Error naming it when it cannot be made.
+/// Creates a folder and its parents. Throws Error naming it when that fails.
 void make_folder(const std::filesystem::path& folder);
 
 /// Writes `value`, indented, atomically.

@@ -52,7 +52,7 @@ LatentCache load_latents(const SceneModel& model, const SceneRenderer& renderer,
       std::fprintf(stderr, "%lld latents from %s\n", static_cast<long long>(cache.size()), plan.file.c_str());
       return cache;
     }
-    std::fprintf(stderr, "%s is of another autoencoder or plan: made anew\n", plan.file.c_str());
+    std::fprintf(stderr, "%s was made with another autoencoder or plan: encoding again\n", plan.file.c_str());
   }
   cache.latents = encode_all(model, renderer, plan);
   write_safetensors(plan.file, {{"fingerprint", wanted}, {"latents", cache.latents}});

@@ -19,7 +19,7 @@ struct LatentCache {
   Scene scene(int64_t i) const { return sample_scene(seed, static_cast<uint64_t>(i), video); }
 };
 
-/// What LatentCache holds, and where it is kept between runs.
+/// What a LatentCache holds, and where it is kept between runs.
 struct LatentCachePlan {
   std::filesystem::path file;
   uint64_t seed = 0;
@@ -27,8 +27,8 @@ struct LatentCachePlan {
   int64_t count = 0, frames = 1, side = 128;
 };
 
-/// Reads the cache's file when it was made by the same autoencoder with the same plan, else renders and encodes the
-/// scenes (resuming an interrupted file is not tried) and writes it. Says what it does on stderr.
+/// Reads the cache's file if it was made by the same autoencoder with the same plan; otherwise renders and encodes the
+/// scenes and writes it (an interrupted encoding starts over). Says what it does on stderr.
 LatentCache load_latents(const SceneModel& model, const SceneRenderer& renderer, const LatentCachePlan& plan);
 
 }  // namespace tessera

@@ -14,7 +14,7 @@ namespace tessera {
 struct OptimizerConfig {
   double beta1 = 0.9, beta2 = 0.99, eps = 1e-8;
   double weight_decay = 0.0;
-  double clip_norm = 1.0;           ///< gradients are scaled down to this global L2 norm
+  double clip_norm = 1.0;           ///< largest global L2 norm of the gradients
   double muon_momentum = 0.95;      ///< Nesterov
   double ema_decay = 0.0;           ///< 0: no moving average; ramps up as (1 + step) / (10 + step)
   std::vector<std::string> muon{};  ///< a matrix whose name contains one of these is updated by Muon, all else by AdamW
@@ -36,11 +36,11 @@ class Optimizer {
   double step(double rate, double muon_rate);
   int64_t steps() const { return steps_; }
 
-  /// Multiplies a named weight's moving average into place: slots hold the averaged weights until swap_ema() again.
-  /// A contract error without ema_decay.
+  /// Exchanges weights and moving averages: slots hold the averaged weights until the next swap_ema(). Throws
+  /// c10::Error without ema_decay.
   void swap_ema();
 
-  /// Views of everything that a restart needs: "weight/NAME", "ema/NAME", "first/NAME", "second/NAME".
+  /// Views of everything that resuming needs: "weight/NAME", "ema/NAME", "first/NAME", "second/NAME".
   std::map<std::string, at::Tensor> state() const;
   /// Copies such a state in. Throws Error naming `where` and the tensor when one is missing or mis-shaped.
   void load(const std::map<std::string, at::Tensor>& state, int64_t steps, const std::string& where);
@@ -71,8 +71,8 @@ class Optimizer {
 /// land between about 0.7 and 1.2. Returns float32.
 at::Tensor orthogonalize(const at::Tensor& matrices);
 
-/// The part of the base learning rate at `progress` in [0, 1] of a run: linear warm-up over `warmup`, flat, then a
-/// linear fall to `floor` over the last `decay`.
+/// The learning rate over its base at `progress` in [0, 1] of a run: linear warm-up over the first `warmup`, constant,
+/// then linear decay to `floor` over the last `decay`.
 double trapezoid(double progress, double warmup, double decay, double floor);
 
 }  // namespace tessera

@@ -10,6 +10,7 @@
 #include <fstream>
 
 #include "core/atomic_file.h"
+#include "core/dtype.h"
 #include "weights/safetensors.h"
 
 namespace tessera {
@@ -17,11 +18,13 @@ namespace {
 
 constexpr const char* kCheckpoint = "checkpoint.safetensors";
 
-double seconds_between(std::chrono::steady_clock::time_point from, std::chrono::steady_clock::time_point to) {
-  return std::chrono::duration<double>(to - from).count();
-}
-
 }  // namespace
+
+int64_t at_least(const JsonConfig& json, const std::string& key, int64_t fallback, int64_t least) {
+  const int64_t value = json.integer(key, fallback);
+  if (value < least) json.fail(key, "must be at least " + std::to_string(least));
+  return value;
+}
 
 std::vector<std::string> RunConfig::keys() {
   return {"run",          "seed",  "minutes", "steps",     "learning_rate",
@@ -32,8 +35,7 @@ std::vector<std::string> RunConfig::keys() {
 RunConfig RunConfig::from_json(const JsonConfig& json) {
   RunConfig config;
   config.folder = json.text("run");
-  if (json.integer("seed", 1) < 0) json.fail("seed", "must not be negative");
-  config.seed = static_cast<uint64_t>(json.integer("seed", 1));
+  config.seed = static_cast<uint64_t>(at_least(json, "seed", 1, 0));
   config.minutes = json.number("minutes", 0);
   config.steps = json.integer("steps", 0);
   if ((config.minutes > 0) == (config.steps > 0)) json.fail("minutes", "or steps must be positive, and only one given");
@@ -45,23 +47,22 @@ RunConfig RunConfig::from_json(const JsonConfig& json) {
   if (!(config.decay > 0 && config.decay <= 1)) json.fail("decay", "must be in (0, 1]");
   config.checkpoint_minutes = json.number("checkpoint_minutes", config.checkpoint_minutes);
   config.sheet_minutes = json.number("sheet_minutes", config.sheet_minutes);
-  config.log_every = json.integer("log_every", config.log_every);
-  if (config.log_every < 1) json.fail("log_every", "must be positive");
-  const std::string dtype = json.text("dtype", "bf16");
-  if (dtype != "bf16" && dtype != "fp32") json.fail("dtype", "must be bf16 or fp32");
-  config.dtype = dtype == "bf16" ? at::kBFloat16 : at::kFloat;
+  config.log_every = at_least(json, "log_every", config.log_every, 1);
+  const std::optional<at::ScalarType> dtype = find_dtype(json.text("dtype", "bf16"));
+  if (dtype != at::kBFloat16 && dtype != at::kFloat) json.fail("dtype", "must be bf16 or fp32");
+  config.dtype = *dtype;
   return config;
 }
 
 TrainingRun::TrainingRun(const RunConfig& config) : config_(config) {
   std::error_code problem;
   std::filesystem::create_directories(config_.folder, problem);
-  if (problem) throw Error(config_.folder.string() + ": cannot make the run's folder: " + problem.message());
+  if (problem) throw Error(config_.folder.string() + ": cannot create the run's folder: " + problem.message());
   check_writable(file("log.jsonl"));
 }
 
 double TrainingRun::active_seconds() const {
-  return seconds_before_ + seconds_between(start_, Clock::now());
+  return seconds_before_ + since_start_.seconds();
 }
 
 double TrainingRun::progress() const {
@@ -75,13 +76,13 @@ double TrainingRun::rate_factor() const {
 
 bool TrainingRun::resume(Optimizer& optimizer) {
   const auto path = file(kCheckpoint);
-  start_ = last_save_ = last_log_ = Clock::now();
+  since_start_ = since_save_ = since_log_ = Stopwatch();
   if (!std::filesystem::exists(path)) return false;
   const TensorFile checkpoint = read_safetensors(path);
   step_ = checkpoint.at("run/steps").item<int64_t>();
   seconds_before_ = checkpoint.at("run/seconds").item<double>();
   optimizer.load(checkpoint.tensors(), step_, path.string());
-  std::fprintf(stderr, "goes on from %s at step %lld, %.1f active minutes\n", path.c_str(),
+  std::fprintf(stderr, "resuming from %s at step %lld, %.1f active minutes\n", path.c_str(),
                static_cast<long long>(step_), seconds_before_ / 60);
   return true;
 }
@@ -91,16 +92,16 @@ void TrainingRun::save(const Optimizer& optimizer) {
   tensors["run/steps"] = at::scalar_tensor(step_, at::kLong);
   tensors["run/seconds"] = at::scalar_tensor(active_seconds(), at::kDouble);
   write_safetensors(file(kCheckpoint), tensors);
-  last_save_ = Clock::now();
+  since_save_ = Stopwatch();
 }
 
 bool TrainingRun::checkpoint_due() const {
-  return seconds_between(last_save_, Clock::now()) >= 60 * config_.checkpoint_minutes;
+  return since_save_.seconds() >= 60 * config_.checkpoint_minutes;
 }
 
 bool TrainingRun::sheet_due() {
-  if (seconds_between(last_sheet_, Clock::now()) < 60 * config_.sheet_minutes) return false;
-  last_sheet_ = Clock::now();
+  if (since_sheet_ && since_sheet_->seconds() < 60 * config_.sheet_minutes) return false;
+  since_sheet_ = Stopwatch();
   return true;
 }
 
@@ -120,8 +121,7 @@ void TrainingRun::record(const std::string& phase, int64_t samples, const std::m
 }
 
 void TrainingRun::log_line() {
-  const auto now = Clock::now();
-  const double rate = static_cast<double>(samples_) / std::max(seconds_between(last_log_, now), 1e-9);
+  const double rate = static_cast<double>(samples_) / std::max(since_log_.seconds(), 1e-9);
   const double minutes = active_seconds() / 60, part = std::min(progress(), 1.0);
   const double left = minutes / std::max(part, 1e-9) - minutes;
   nlohmann::json entry = {{"step", step_}, {"phase", phase_}, {"minutes", minutes}, {"rate", rate}};
@@ -134,7 +134,7 @@ void TrainingRun::log_line() {
   std::fprintf(stderr, "%s %lld%s  %.1f/s  %.1f%%  %.1f min, %.1f left\n", phase_.c_str(),
                static_cast<long long>(step_), values.c_str(), rate, 100 * part, minutes, left);
   std::ofstream(file("log.jsonl"), std::ios::app) << entry.dump() << '\n';
-  last_log_ = now;
+  since_log_ = Stopwatch();
   means_.clear();
   samples_ = 0;
 }

@@ -2,15 +2,20 @@
 
 #include <ATen/core/Tensor.h>
 
-#include <chrono>
 #include <filesystem>
 #include <map>
+#include <optional>
 #include <string>
+#include <vector>
 
+#include "core/clock.h"
 #include "core/json_config.h"
 #include "training/optimizer.h"
 
 namespace tessera {
+
+/// An integer of a config that must be `least` or more. Throws Error naming the file and key.
+int64_t at_least(const JsonConfig& json, const std::string& key, int64_t fallback, int64_t least);
 
 /// What every training run has: the keys of the config file that RunConfig::keys() names.
 struct RunConfig {
@@ -28,42 +33,43 @@ struct RunConfig {
   static std::vector<std::string> keys();
 };
 
-/// Clock, log and checkpoints of one run. A run killed at any moment goes on from its newest checkpoint: items of data
-/// and noise are functions of (seed, step), and progress counts steps or active time, not the wall clock.
+/// Clock, log and checkpoints of one run. A run killed at any moment resumes from its newest checkpoint: data and noise
+/// are functions of (seed, step), and progress counts steps or active time, not the wall clock.
 class TrainingRun {
  public:
   /// Makes the folder. Throws Error when it cannot be written.
   explicit TrainingRun(const RunConfig& config);
 
-  /// Loads FOLDER/checkpoint.safetensors when there is one; says so on stderr. The active time starts here.
+  /// Loads FOLDER/checkpoint.safetensors if there is one, and says so on stderr. The active time starts here.
   bool resume(Optimizer& optimizer);
   /// Writes the checkpoint, atomically.
   void save(const Optimizer& optimizer);
 
-  /// Part of the run that is done, in [0, 1]: by steps, or by active time.
+  /// Fraction of the run that is done: by steps, or by active time.
   double progress() const;
   bool done() const { return progress() >= 1.0; }
-  /// The learning rate for the next step as a part of the base rate.
+  /// The learning rate for the next step over the base rate.
   double rate_factor() const;
   int64_t step() const { return step_; }
 
   /// Counts a finished step and logs the means of `measures` every log_every steps (and into FOLDER/log.jsonl).
-  /// `phase` names what is trained; means start anew when it changes. Steps may have different measures.
+  /// `phase` names what is trained; a new phase starts new means. Steps may have different measures.
   void record(const std::string& phase, int64_t samples, const std::map<std::string, double>& measures);
-  /// True when the checkpoint interval has passed since the last save(); sheets alike, and marks the sheet as drawn.
+  /// True when the checkpoint interval has passed since the last save().
   bool checkpoint_due() const;
+  /// The same for sample sheets, the first of which is due at once; counts the sheet as drawn.
   bool sheet_due();
   /// FOLDER/NAME.
   std::filesystem::path file(const std::string& name) const { return config_.folder / name; }
 
  private:
-  using Clock = std::chrono::steady_clock;
   void log_line();
 
   RunConfig config_;
   int64_t step_ = 0;
   double seconds_before_ = 0;  // active time of earlier processes
-  Clock::time_point start_ = Clock::now(), last_save_ = start_, last_sheet_{}, last_log_ = start_;
+  Stopwatch since_start_, since_save_, since_log_;
+  std::optional<Stopwatch> since_sheet_;  // none: no sheet yet
   double active_seconds() const;
 
   std::string phase_;
@@ -75,8 +81,8 @@ class TrainingRun {
   int64_t samples_ = 0;
 };
 
-/// Makes malloc keep freed blocks instead of giving them back to the kernel: page faults cost a sixth of a training
-/// step. Call once, before the first tensor.
+/// Makes malloc keep freed blocks instead of returning them to the kernel: page faults cost a sixth of a training step.
+/// Call once, before the first tensor.
 void keep_freed_memory();
 
 }  // namespace tessera

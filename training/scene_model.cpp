@@ -38,16 +38,15 @@ std::vector<at::Tensor> SceneModel::sample(const std::vector<std::string>& promp
       {vae.config().z_dim, 1 + (sampling.frames - 1) / time, sampling.height / space, sampling.width / space}, seeds);
   SamplerConfig config;
   config.flow_shift = sampling.flow_shift;
-  const auto sampler = make_sampler(config, {.steps = sampling.steps});
-  GuidedModel guided(
-      {.scale = sampling.guidance},
-      [&](const at::Tensor& x, const at::Tensor& timesteps, const at::Tensor& condition) {
-        return transformer(x.to(dtype), timesteps, condition);
-      },
-      context(prompts), context(std::vector<std::string>(prompts.size())));
-  const at::Tensor normal = run_sampler(
-      *sampler, noise,
-      [&](const at::Tensor& x, double t, int64_t call, int64_t calls) { return guided(x, t, call, calls); });
+  const auto network = [&](const at::Tensor& x, const at::Tensor& timesteps, const at::Tensor& condition) {
+    return transformer(x.to(dtype), timesteps, condition);
+  };
+  const at::Tensor normal = sample_one({.sampler = make_sampler(config, {.steps = sampling.steps}),
+                                        .noise = noise,
+                                        .guidance = {.scale = sampling.guidance},
+                                        .positive = context(prompts),
+                                        .negative = context(std::vector<std::string>(prompts.size()))},
+                                       network);
   const at::Tensor latents = normal * per_channel(vae.config().latents_std) + per_channel(vae.config().latents_mean);
   std::vector<at::Tensor> frames;
   for (int64_t i = 0; i < latents.size(0); ++i)
@@ -61,7 +60,8 @@ std::unique_ptr<SceneModel> open_scene_model(const std::filesystem::path& folder
                   &vae = dir.component("vae");
   if (!dir.index.has("generation_defaults"))
     throw Error(folder.string() +
-                "/model_index.json: has no generation_defaults; only models of `tessera train denoiser` are evaluated");
+                "/model_index.json: has no generation_defaults; only models written by `tessera train denoiser` can be "
+                "evaluated");
   std::unique_ptr<SceneModel> model(new SceneModel{
       Tokenizer(dir.component("tokenizer").file("spiece.model")), Umt5Encoder(Umt5Config::from_json(text.config())),
       WanTransformer(WanTransformerConfig::from_json(transformer.config())),

@@ -8,7 +8,7 @@
 namespace tessera {
 
 /// Writes images [3, H, W] in [-1, 1], all of one size, as one PNG: a row of the sheet for each row, two pixels of gray
-/// between. Shorter rows are filled with gray.
+/// between. Shorter rows are padded with gray.
 void write_sheet(const std::filesystem::path& path, const std::vector<std::vector<at::Tensor>>& rows);
 
 }  // namespace tessera

@@ -6,7 +6,6 @@
 #include <algorithm>
 #include <cmath>
 
-#include "core/cancel.h"
 #include "core/rng.h"
 #include "training/counter_rng.h"
 #include "training/export.h"
@@ -18,7 +17,7 @@ namespace {
 
 constexpr uint64_t kSheetSeed = 77001, kStatisticsSeed = 77002;
 
-/// A crop around the silhouette, where the edges are; one in eight lies anywhere.
+/// A crop around the silhouette, where the edges are; one in eight is anywhere in the frame.
 Window draw_crop(CounterRng& rng, const Scene& scene, int64_t side, int64_t crop) {
   double x = rng.uniform(-0.5, 0.5), y = rng.uniform(-0.5, 0.5);
   if (rng.below(8) != 0) {
@@ -31,12 +30,6 @@ Window draw_crop(CounterRng& rng, const Scene& scene, int64_t side, int64_t crop
     return std::clamp<int64_t>(start, 0, side - crop);
   };
   return {place(y), place(x), crop, crop};
-}
-
-int64_t positive(const JsonConfig& json, const std::string& key, int64_t fallback) {
-  const int64_t value = json.integer(key, fallback);
-  if (value < 1) json.fail(key, "must be positive");
-  return value;
 }
 
 double decibel(double mean_square) {
@@ -56,11 +49,11 @@ VaeTrainConfig VaeTrainConfig::read(const std::filesystem::path& path) {
   config.run = RunConfig::from_json(json);
   config.model = json.object("model").json();
   const WanVaeConfig model = WanVaeConfig::from_json(json.object("model"));
-  config.side = positive(json, "side", config.side);
-  config.frames = positive(json, "frames", config.frames);
-  config.crop = positive(json, "crop", config.crop);
-  config.still_batch = positive(json, "still_batch", config.still_batch);
-  config.clip_batch = positive(json, "clip_batch", config.clip_batch);
+  config.side = at_least(json, "side", config.side, 1);
+  config.frames = at_least(json, "frames", config.frames, 1);
+  config.crop = at_least(json, "crop", config.crop, 1);
+  config.still_batch = at_least(json, "still_batch", config.still_batch, 1);
+  config.clip_batch = at_least(json, "clip_batch", config.clip_batch, 1);
   config.stills_part = json.number("stills_part", config.stills_part);
   config.clip_rate = json.number("clip_rate", config.clip_rate);
   config.kl_weight = json.number("kl_weight", config.kl_weight);
@@ -76,7 +69,9 @@ VaeTrainConfig VaeTrainConfig::read(const std::filesystem::path& path) {
 }
 
 VaeTrainer::VaeTrainer(VaeTrainConfig config)
-    : config_(std::move(config)), vae_(WanVaeConfig::from_json(JsonConfig(config_.model, "model"))), run_(config_.run) {
+    : Trainer(config.run),
+      config_(std::move(config)),
+      vae_(WanVaeConfig::from_json(JsonConfig(config_.model, "model"))) {
   vae_.params(params_);
   if (config_.start.empty())
     initialize(params_, config_.run.seed, at::kCPU);
@@ -86,8 +81,7 @@ VaeTrainer::VaeTrainer(VaeTrainConfig config)
   for (const Param& param : params_)
     if (config_.train_encoder || param.name.starts_with("decoder.") || param.name.starts_with("post_quant_conv."))
       trained.add(param.name, *param.slot, param.shape);
-  optimizer_ = std::make_unique<Optimizer>(trained, OptimizerConfig{});
-  run_.resume(*optimizer_);
+  start(trained, {});
 }
 
 void VaeTrainer::load_start() {
@@ -145,20 +139,7 @@ double VaeTrainer::step() {
   return value;
 }
 
-void VaeTrainer::train() {
-  install_signal_handlers();
-  while (!run_.done()) {
-    step();
-    if (canceled() != 0 || run_.checkpoint_due()) save();
-    throw_if_canceled();
-    if (run_.sheet_due()) draw_sheet();
-  }
-  save();
-  draw_sheet();
-  write_output();
-}
-
-void VaeTrainer::draw_sheet() const {
+void VaeTrainer::draw_sheet() {
   const c10::NoGradGuard no_gradients;
   std::vector<std::vector<at::Tensor>> rows;
   double square = 0;
@@ -182,7 +163,7 @@ void VaeTrainer::draw_sheet() const {
                static_cast<long long>(config_.frames), decibel(square));
 }
 
-void VaeTrainer::write_output() const {
+void VaeTrainer::write_output() {
   const c10::NoGradGuard no_gradients;
   nlohmann::json config = config_.model;
   if (config_.train_encoder) {

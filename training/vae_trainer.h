@@ -1,11 +1,8 @@
 #pragma once
 
-#include <functional>
-#include <memory>
-
 #include "models/wan/vae.h"
-#include "training/run.h"
 #include "training/scenes.h"
+#include "training/trainer.h"
 
 namespace tessera {
 
@@ -16,42 +13,33 @@ struct VaeTrainConfig {
   int64_t side = 128;         ///< pixels of a scene's frame
   int64_t frames = 17;        ///< of a clip
   int64_t crop = 64;          ///< side of the training crops
-  double stills_part = 0.35;  ///< of the run that trains on single frames, where the network is two-dimensional
+  double stills_part = 0.35;  ///< fraction of the run on single frames, where the network is two-dimensional
   int64_t still_batch = 48, clip_batch = 4;
   double clip_rate = 1.0;        ///< factor on the learning rate of the clip phase
   double kl_weight = 1e-4;       ///< on the mean KL of a latent value
-  std::filesystem::path start;   ///< a vae directory whose weights are the first; empty: fresh weights
-  bool train_encoder = true;     ///< false: the latents stay as they are and only the decoder learns; needs `start`
+  std::filesystem::path start;   ///< a vae directory to start from; empty: new weights
+  bool train_encoder = true;     ///< false: only the decoder learns, latents stay the same; needs `start`
   std::filesystem::path output;  ///< the finished autoencoder: a diffusers vae directory
 
   static VaeTrainConfig read(const std::filesystem::path& path);
 };
 
 /// Trains Wan's autoencoder on crops of rendered scenes with L1 + MSE and a small KL, by AdamW.
-class VaeTrainer {
+class VaeTrainer : public Trainer {
  public:
   explicit VaeTrainer(VaeTrainConfig config);
-
-  /// Trains from the newest checkpoint (or from the start) to the end, then writes the output directory.
-  /// On a signal: writes a checkpoint and throws the Error of throw_if_canceled().
-  void train();
-  /// One optimizer step; returns the loss before it.
-  double step();
-  int64_t steps_done() const { return run_.step(); }
-  void save() { run_.save(*optimizer_); }
+  double step() override;
 
  private:
   void load_start();
   at::Tensor batch(bool clips) const;  // [B, 3, T, crop, crop]
-  void draw_sheet() const;
-  void write_output() const;
+  void draw_sheet() override;
+  void write_output() override;
 
   VaeTrainConfig config_;
   SceneRenderer renderer_;
   WanVae vae_;
   ParamList params_;
-  std::unique_ptr<Optimizer> optimizer_;
-  TrainingRun run_;
 };
 
 /// Mean and standard deviation of every latent channel over rendered stills and clips: the config's latents_mean and

@@ -45,7 +45,7 @@ std::string ArchiveValue::description() const {
     case Kind::kNumber:
       return "a number";
     case Kind::kText:
-      return "a text";
+      return "a string";
     case Kind::kBytes:
       return "bytes";
     case Kind::kList:
@@ -114,7 +114,7 @@ const std::string* ArchiveValue::class_name() const {
 const ArchiveValue* ArchiveValue::find(const std::string& key) const {
   const auto* held = entries();
   if (!held) return nullptr;
-  // Of equal keys Python keeps the last.
+  // Python keeps the last of equal keys.
   for (auto entry = held->rbegin(); entry != held->rend(); ++entry)
     if (const std::string* name = entry->first.text(); name && *name == key) return &entry->second;
   return nullptr;

@@ -13,8 +13,8 @@
 namespace tessera {
 
 /// One value of a PyTorch archive: plain data, a tensor, or a Python object of which only the class name and the
-/// fields are known. Copies share what they hold. A tree read from a file has no cycles, a depth of at most 100 and
-/// at most ten million values, shared ones counted wherever they occur.
+/// fields are known. Copies share their contents. A tree read from a file has no cycles, a depth of at most 100 and
+/// at most ten million values; shared values count every time they occur.
 class ArchiveValue {
  public:
   enum class Kind { kNone, kBool, kInteger, kNumber, kText, kBytes, kList, kTuple, kDict, kTensor, kStorage, kObject };
@@ -25,22 +25,23 @@ class ArchiveValue {
     bool tuple = false;
     std::vector<ArchiveValue> items;
   };
-  /// A dict, its entries in the order in which they were written.
+  /// A dict, its entries in file order.
   struct Dict {
     std::vector<Entry> entries;
   };
-  /// A Python object that was not made: an argparse.Namespace, an optimizer, a class or function by its name alone.
+  /// A Python object that was not created: an argparse.Namespace, an optimizer, or just the name of a class or
+  /// function.
   struct Object {
     std::string class_name;               ///< with its module, e.g. "argparse.Namespace"
-    bool is_class = false;                ///< the class or function itself, not an object made from it
-    std::vector<ArchiveValue> arguments;  ///< what it would have been made from
+    bool is_class = false;                ///< the class or function itself, not an object created by it
+    std::vector<ArchiveValue> arguments;  ///< of the call that would have created it
     Dict fields;                          ///< its attributes, or its entries when it is a kind of dict
     at::Tensor tensor;                    ///< of a numpy array: its numbers; undefined otherwise
   };
-  /// Bytes that tensors are cut from; tensors of one storage share memory.
+  /// Bytes that tensors are views of; tensors of one storage share memory.
   struct Storage {
     c10::Storage bytes;
-    std::optional<at::ScalarType> dtype;  ///< empty: each of its tensors names its own
+    std::optional<at::ScalarType> dtype;  ///< empty: each tensor has its own
     std::string name;                     ///< its key in the archive, for messages
   };
 
@@ -61,7 +62,7 @@ class ArchiveValue {
   std::string description() const;
 
   bool is_none() const { return kind() == Kind::kNone; }
-  /// Each is empty or nullptr when the value is of another kind.
+  /// Each is empty or nullptr for a value of another kind.
   std::optional<bool> boolean() const;
   std::optional<int64_t> integer() const;
   std::optional<double> number() const;  ///< of a float or an integer
@@ -75,7 +76,7 @@ class ArchiveValue {
   /// The entry of a dict, or the field of an object, under a text key; nullptr when there is none.
   const ArchiveValue* find(const std::string& key) const;
 
-  /// For the reader: the shared parts themselves; nullptr when the value is of another kind.
+  /// For the reader: the shared parts themselves; nullptr for a value of another kind.
   std::shared_ptr<Sequence> sequence_part() const { return part<std::shared_ptr<Sequence>>(); }
   std::shared_ptr<Dict> dict_part() const { return part<std::shared_ptr<Dict>>(); }
   std::shared_ptr<Object> object_part() const { return part<std::shared_ptr<Object>>(); }

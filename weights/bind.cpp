@@ -15,8 +15,8 @@ namespace {
 
 constexpr size_t kMostListed = 10;
 
-/// True when some element has all bits of `exponent` set (NaN or infinity). No temporaries: the largest embedding has 2
-/// GB.
+/// True when some element has all bits of `exponent` set (NaN or infinity). Makes no temporaries: the largest embedding
+/// has 2 GB.
 template <typename Bits>
 bool has_bits(const at::Tensor& tensor, Bits exponent) {
   const Bits* data = static_cast<const Bits*>(tensor.const_data_ptr());
@@ -51,7 +51,7 @@ bool is_finite(const at::Tensor& tensor) {
   throw Error(text);
 }
 
-/// What is wrong with names, shapes and kinds; reads no tensor data.
+/// Problems with names, shapes and dtypes; reads no tensor data.
 std::vector<std::string> check_names(const ParamList& params, const TensorFile& file) {
   std::vector<std::string> problems;
   std::set<std::string> wanted;

@@ -21,7 +21,7 @@ constexpr NamePair kOutsideBlocks[] = {
     {"final_layer.linear.bias", "proj_out_2.bias"},
 };
 
-// One embedding for all blocks in their files, one in every block in ours.
+// The original files have one embedding for all blocks; diffusers repeats it in every block.
 constexpr NamePair kEmbedder[] = {
     {"t_embedder.mlp.0.weight", "timestep_embedder.linear_1.weight"},
     {"t_embedder.mlp.0.bias", "timestep_embedder.linear_1.bias"},
@@ -50,7 +50,7 @@ constexpr NamePair kBlock[] = {
     {"mlp.fc2.bias", "ff.net.2.bias"},
 };
 
-// The one rule of a fused tensor: a third of the rows each.
+// q, k and v have a third of the rows each.
 constexpr const char* kFused[] = {"attn.qkv.weight", "attn.qkv.bias", "attn.to_qkv.weight", "attn.to_qkv.bias"};
 
 std::string block_prefix(int64_t layer) {

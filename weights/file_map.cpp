@@ -16,7 +16,7 @@
 namespace tessera {
 namespace {
 
-/// Begin and end of every map that is open.
+/// Begin and end of every open map.
 std::mutex open_maps_mutex;
 std::map<uintptr_t, uintptr_t> open_maps;
 
@@ -33,7 +33,7 @@ FileMap::FileMap(const std::filesystem::path& path, std::string_view wanted) {
   struct stat info {};
   if (::fstat(file, &info) == 0 && info.st_size > 0) {
     size_ = static_cast<uint64_t>(info.st_size);
-    // NORESERVE: without it a private map counts against memory although few pages are ever written.
+    // NORESERVE: otherwise a private map counts against memory although few pages are ever written.
     data_ = ::mmap(nullptr, size_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_NORESERVE, file, 0);
   }
   const int mapping_error = errno;
@@ -58,7 +58,7 @@ void forget_pages(const at::Tensor& tensor) {
   const std::lock_guard lock(open_maps_mutex);
   auto map = open_maps.upper_bound(data);
   if (map == open_maps.begin() || data + tensor.nbytes() > (--map)->second) return;
-  // Whole pages alone: the first and the last may belong to a neighbor, too.
+  // Only whole pages: the first and the last may belong to a neighbor too.
   const uintptr_t begin = (data + page - 1) / page * page, end = (data + tensor.nbytes()) / page * page;
   if (begin < end) ::madvise(reinterpret_cast<void*>(begin), end - begin, MADV_DONTNEED);
 }

@@ -10,12 +10,12 @@
 
 namespace tessera {
 
-/// A whole file mapped copy-on-write: writing to its memory never reaches the file. A map larger than the machine's
-/// memory is fine, only touched pages are loaded. A program that shortens the file in place takes its bytes away, and
-/// reading them then ends this process (SIGBUS).
+/// A whole file mapped copy-on-write: writing to the memory never reaches the file. The map may be larger than the
+/// machine's memory; only touched pages are loaded. If another program truncates the file in place, reading the lost
+/// bytes ends this process (SIGBUS).
 class FileMap {
  public:
-  /// Throws Error when there is no such regular file or it cannot be mapped; `wanted` says in such a message what was
+  /// Throws Error when there is no such regular file or it cannot be mapped; `wanted` is what the message says was
   /// expected, e.g. "a safetensors file".
   FileMap(const std::filesystem::path& path, std::string_view wanted);
   ~FileMap();
@@ -32,8 +32,8 @@ class FileMap {
   uint64_t size_ = 0;
 };
 
-/// Tells the system that the pages of a tensor need not stay in memory if the tensor lies in some FileMap: they are
-/// read from the file again when touched (what was written to them is lost). Other tensors are left alone.
+/// Tells the system that the pages of a tensor inside a FileMap need not stay in memory: they are read from the file
+/// again when touched (anything written to them is lost). Does nothing to other tensors.
 void forget_pages(const at::Tensor& tensor);
 
 }  // namespace tessera

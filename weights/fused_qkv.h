@@ -7,9 +7,9 @@
 
 namespace tessera {
 
-/// Takes the fused weight or bias `name` [3n, ...] of an attention layer apart into prefix + "to_q.", "to_k.", "to_v.",
-/// each [n, ...] and a view; nothing happens when `tensors` lacks it. Throws Error naming `where` and the tensor when
-/// its rows are not three equal parts.
+/// Splits the fused weight or bias `name` [3n, ...] of an attention layer into prefix + "to_q.", "to_k.", "to_v.", each
+/// a view [n, ...]. Does nothing when `tensors` lacks it. Throws Error naming `where` and the tensor when its rows do
+/// not divide into three equal parts.
 void split_qkv(std::map<std::string, at::Tensor>& tensors, const std::string& where, const std::string& name,
                const std::string& prefix);
 

@@ -31,7 +31,7 @@ std::string numbered(const std::string& prefix, int64_t i) {
   return prefix + std::to_string(i) + ".";
 }
 
-/// The original names of one half; `levels` sizes, which the decoder counts from the finest.
+/// The original names of one half with `levels` resolutions, which the decoder numbers from the finest.
 void add_half(NameTable& table, bool encoder, int64_t levels) {
   const std::string half = encoder ? "encoder." : "decoder.";
   const std::string theirs = half + (encoder ? "down." : "up."),
@@ -49,7 +49,7 @@ void add_half(NameTable& table, bool encoder, int64_t levels) {
   add_same(table, half + "norm_out", half + "conv_norm_out");
 }
 
-/// The autoencoder's own tensors, without a prefix.
+/// The autoencoder's own tensors, without their prefix.
 TensorFile original_part(const TensorFile& file) {
   const bool whole = file.find(std::string(kFirstStage) + "decoder.conv_in.weight") != nullptr;
   const std::string prefix = whole ? kFirstStage : "";

@@ -9,6 +9,7 @@
 #include "core/atomic_file.h"
 #include "core/error.h"
 #include "core/paths.h"
+#include "core/text.h"
 #include "weights/shown.h"
 #include "weights/torch_archive.h"
 
@@ -24,7 +25,7 @@ constexpr const char* kStems[] = {"diffusion_pytorch_model", "model"};          
 constexpr const char* kOldStems[] = {"diffusion_pytorch_model", "pytorch_model"};  // of .bin
 constexpr const char* kVariants[] = {"fp32", "bf16", "fp16"};
 
-/// True for a name that stays inside its folder and fits a message.
+/// True for a name that cannot lead out of its folder and can be shown in a message.
 bool is_plain_name(const std::string& name) {
   constexpr size_t kLongest = 255;  // of a file's name
   return !name.empty() && name.size() <= kLongest && name != "." && name != ".." &&
@@ -43,10 +44,9 @@ std::string holdings(const fs::path& folder) {
   if (problem) return "it cannot be listed: " + problem.message();
   if (names.empty()) return "it is empty";
   std::sort(names.begin(), names.end());
-  std::string text = "it holds ";
-  for (size_t i = 0; i < names.size() && i < kMostShown; ++i) text += (i ? ", " : "") + names[i];
-  if (names.size() > kMostShown) text += " and " + std::to_string(names.size() - kMostShown) + " more";
-  return text;
+  const size_t hidden = names.size() - std::min(names.size(), kMostShown);
+  names.resize(names.size() - hidden);
+  return "it holds " + joined(names) + (hidden > 0 ? " and " + std::to_string(hidden) + " more" : "");
 }
 
 /// The class that a config.json names, "" when it names none.
@@ -58,11 +58,11 @@ std::string class_in(const JsonConfig& config) {
   if (!config.has("architectures")) return "";
   const json& names = config.json().at("architectures");
   if (!names.is_array() || names.empty() || !names[0].is_string() || !is_plain_name(names[0].get<std::string>()))
-    config.fail("architectures", "must be a list that holds a class name");
+    config.fail("architectures", "must be a list with a class name");
   return names[0].get<std::string>();
 }
 
-/// What a folder without model_index.json may be, and what to do then.
+/// What a folder without model_index.json may be, and what to do about it.
 std::string wrong_folder_hint(const fs::path& path) {
   fs::path parent = (path / "..").lexically_normal();
   if (!parent.has_filename() && parent.has_relative_path()) parent = parent.parent_path();
@@ -70,8 +70,8 @@ std::string wrong_folder_hint(const fs::path& path) {
     return " It looks like Wan's original release: use the release whose name ends in -Diffusers.";
   if (!is_file(path / "config.json")) return "";
   if (is_file(parent / kIndexName))
-    return " It is one component of a model: give the folder above it, " + parent.string() + ".";
-  return " It looks like a single component: give the folder that holds transformer/, vae/ and the others.";
+    return " It is one component of a model: use the folder above it, " + parent.string() + ".";
+  return " It looks like a single component: use the folder that holds transformer/, vae/ and the others.";
 }
 
 void check_model_folder(const fs::path& path) {
@@ -79,7 +79,7 @@ void check_model_folder(const fs::path& path) {
   if (!fs::exists(path, ignored))
     throw Error(
         "no such model: " + path.string() +
-        "; want a folder that holds model_index.json (a model of the Hugging Face hub must be downloaded first)");
+        "; want a folder that holds model_index.json (models on the Hugging Face hub must be downloaded first)");
   if (!is_folder(path))
     throw Error(path.string() + " is a file; want a model folder that holds model_index.json, transformer/, vae/, ...");
   if (!is_file(path / kIndexName))
@@ -87,7 +87,7 @@ void check_model_folder(const fs::path& path) {
                 wrong_folder_hint(path));
 }
 
-/// The components that model_index.json lists as [library, class]; everything else there is an option of the pipeline.
+/// The components that model_index.json lists as [library, class]; its other entries are options of the pipeline.
 std::vector<Component> listed_components(const fs::path& path, const JsonConfig& index) {
   std::vector<Component> components;
   for (const auto& [name, value] : index.json().items()) {
@@ -98,7 +98,10 @@ std::vector<Component> listed_components(const fs::path& path, const JsonConfig&
     if (!is_plain_name(value[0].get<std::string>()) || !is_plain_name(value[1].get<std::string>()))
       index.fail(name, "must be the names of a library and a class");
     if (!is_plain_name(name)) index.fail(name, "must be the name of a folder");
-    components.push_back({name, value[0].get<std::string>(), value[1].get<std::string>(), path / name});
+    components.push_back({.name = name,
+                          .library = value[0].get<std::string>(),
+                          .class_name = value[1].get<std::string>(),
+                          .folder = path / name});
   }
   return components;
 }
@@ -122,7 +125,7 @@ std::vector<WeightFiles> files_of_variant(const fs::path& folder, bool safetenso
   return found;
 }
 
-/// The weights of one file format, if the folder has such.
+/// The weights of one file format, if the folder has any.
 std::optional<WeightFiles> find_weights(const fs::path& folder, bool safetensors) {
   const auto plain = files_of_variant(folder, safetensors, "");
   if (!plain.empty()) return plain.front();
@@ -133,8 +136,8 @@ std::optional<WeightFiles> find_weights(const fs::path& folder, bool safetensors
   }
   if (variants.empty()) return std::nullopt;
   if (variants.size() == 1) return variants.front();
-  throw Error(folder.string() + " has several variants of its weights, " + variants[0].path.filename().string() +
-              " and " + variants[1].path.filename().string() + ": keep one, or name one without its variant");
+  throw Error(folder.string() + " has several variants of the weights, " + variants[0].path.filename().string() +
+              " and " + variants[1].path.filename().string() + ": keep one, or rename one to have no variant");
 }
 
 WeightFiles find_weights(const fs::path& folder) {
@@ -144,30 +147,30 @@ WeightFiles find_weights(const fs::path& folder) {
               "same as .bin (pytorch_model.bin), or their .index.json (" + holdings(folder) + ")");
 }
 
-/// Shard file name -> the tensors that the index promises it holds.
-std::map<std::string, std::vector<std::string>> promised_tensors(const JsonConfig& index) {
-  std::map<std::string, std::vector<std::string>> promised;
+/// Shard file name -> the tensors that the index lists in it.
+std::map<std::string, std::vector<std::string>> listed_tensors(const JsonConfig& index) {
+  std::map<std::string, std::vector<std::string>> listed;
   const JsonConfig map = index.object("weight_map");
   for (const auto& [tensor, shard] : map.json().items()) {
     if (!shard.is_string() || !is_plain_name(shard.get<std::string>()))
       map.fail(tensor, "must be the name of a shard beside the index");
-    promised[shard.get<std::string>()].push_back(tensor);
+    listed[shard.get<std::string>()].push_back(tensor);
   }
-  if (promised.empty()) index.fail("weight_map", "must name at least one tensor");
-  return promised;
+  if (listed.empty()) index.fail("weight_map", "must name at least one tensor");
+  return listed;
 }
 
 TensorFile read_shards(const fs::path& index_path) {
   std::map<std::string, at::Tensor> tensors;
   std::map<std::string, std::string> holders;
-  for (const auto& [shard, promised] : promised_tensors(JsonConfig::read(index_path))) {
+  for (const auto& [shard, listed] : listed_tensors(JsonConfig::read(index_path))) {
     const fs::path path = index_path.parent_path() / shard;
     if (!is_file(path))
       throw Error("missing shard " + path.string() + ": " + index_path.string() + " expects " +
-                  std::to_string(promised.size()) + " tensors in it, such as " + plain(promised.front()) +
+                  std::to_string(listed.size()) + " tensors in it, such as " + plain(listed.front()) +
                   "; download the model again");
     const TensorFile file = read_tensors(path);
-    for (const auto& name : promised)
+    for (const auto& name : listed)
       if (!file.find(name))
         throw Error(path.string() + " has no tensor " + plain(name) + ", which " + index_path.string() +
                     " expects in it; download the model again");
@@ -189,8 +192,8 @@ TensorFile read_files(const std::vector<fs::path>& files) {
     const TensorFile file = read_tensors(path);
     for (const auto& [name, tensor] : file.tensors())
       if (!tensors.emplace(name, tensor).second)
-        throw Error(path.string() + ": tensor " + plain(name) + " is in another file of " + files.front().string() +
-                    ", too");
+        throw Error(path.string() + ": tensor " + plain(name) + " is also in another file of " +
+                    files.front().string());
   }
   return {std::move(tensors), files.front().string() + " and " + std::to_string(files.size() - 1) + " more"};
 }
@@ -211,7 +214,7 @@ int64_t stored_bytes(const at::Tensor& tensor, std::optional<at::ScalarType> dty
   return tensor.numel() * static_cast<int64_t>(c10::elementSize(stored));
 }
 
-/// One file, or shards in the order of the names, each as full as it may be, and their index.
+/// One file, or shards in the order of the names, each as full as possible, and their index.
 void write_weights(const fs::path& stem, const std::map<std::string, at::Tensor>& tensors,
                    const std::map<std::string, std::string>& metadata, std::optional<at::ScalarType> dtype,
                    int64_t largest_file) {
@@ -270,8 +273,7 @@ const Component* ModelDir::find(const std::string& name) const {
 
 const Component& ModelDir::component(const std::string& name) const {
   if (const Component* found = find(name)) return *found;
-  std::string listed;
-  for (const auto& part : components) listed += (listed.empty() ? "" : ", ") + part.name;
+  const std::string listed = joined(components, ", ", [](const Component& part) { return part.name; });
   throw Error(index.where() + " lists no " + name + " (it lists " + (listed.empty() ? "no component" : listed) + ")");
 }
 
@@ -289,7 +291,7 @@ std::vector<fs::path> weight_files(const Component& component) {
   const WeightFiles found = find_weights(component.folder);
   std::vector<fs::path> files = {found.path};
   if (!found.sharded) return files;
-  for (const auto& [shard, promised] : promised_tensors(JsonConfig::read(found.path)))
+  for (const auto& [shard, listed] : listed_tensors(JsonConfig::read(found.path)))
     files.push_back(component.folder / shard);
   return files;
 }
@@ -316,9 +318,9 @@ std::vector<std::string> missing_files(const Component& component) {
   try {
     const WeightFiles files = find_weights(folder);
     if (!files.sharded) return missing;
-    for (const auto& [shard, promised] : promised_tensors(JsonConfig::read(files.path)))
+    for (const auto& [shard, listed] : listed_tensors(JsonConfig::read(files.path)))
       if (!is_file(folder / shard))
-        missing.push_back("missing shard " + (folder / shard).string() + " (" + std::to_string(promised.size()) +
+        missing.push_back("missing shard " + (folder / shard).string() + " (" + std::to_string(listed.size()) +
                           " tensors)");
   } catch (const Error& e) {
     missing.emplace_back(e.what());

@@ -12,24 +12,24 @@
 
 namespace tessera {
 
-/// One part of a model: in a pipeline directory a folder with a config and, for networks, weights. Parts of other
-/// layouts (see checkpoints/model_layout.h) name their files and bring their config.
+/// One part of a model: in a pipeline directory, a folder with a config and, for networks, weights. In other layouts
+/// (see checkpoints/model_layout.h) it names its files and carries its config.
 struct Component {
   std::string name;        ///< folder name and key of model_index.json, e.g. "transformer"
   std::string library;     ///< "diffusers" or "transformers": decides the names of its files
   std::string class_name;  ///< e.g. "WanTransformer3DModel"
   std::filesystem::path folder;
-  std::vector<std::filesystem::path> files = {};  ///< its weights; empty: those that diffusers' names find in `folder`
+  std::vector<std::filesystem::path> files = {};  ///< its weights; empty: those with diffusers' names in `folder`
   std::optional<JsonConfig> settings = {};        ///< its config in `library`'s keys; empty: the file in `folder`
 
-  /// `settings`, or else config.json, scheduler_config.json or tokenizer_config.json, whichever the folder holds.
-  /// Throws Error naming the folder when it holds none, and when the config names another class than `class_name`.
+  /// `settings`, or else whichever of config.json, scheduler_config.json and tokenizer_config.json the folder holds.
+  /// Throws Error naming the folder when it holds none, or when the config names a class other than `class_name`.
   JsonConfig config() const;
   /// The path of a file in the folder, e.g. "spiece.model". Throws Error naming it when it is not there.
   std::filesystem::path file(const std::string& file_name) const;
 };
 
-/// A pipeline directory in diffusers' layout. Its folders exist; what is inside them is read on request.
+/// A pipeline directory in diffusers' layout. Its folders exist; their contents are read on request.
 struct ModelDir {
   std::filesystem::path path;
   std::string class_name;  ///< of the pipeline, e.g. "WanPipeline"
@@ -46,42 +46,43 @@ struct ModelDir {
 /// it holds instead), when that file is malformed, or when a folder it lists is missing.
 ModelDir open_model_dir(const std::filesystem::path& path);
 
-/// The same, whether the folders of its parts exist or not.
+/// The same, whether or not the folders of its parts exist.
 ModelDir list_model_dir(const std::filesystem::path& path);
 
-/// The files that read_weights reads, an index before its shards, whether they exist or not. Throws Error when the
-/// folder has no weights or several variants and none plain.
+/// The files that read_weights reads, an index before its shards, whether or not they exist. Throws Error when the
+/// folder has no weights, or several variants and none without a variant.
 std::vector<std::filesystem::path> weight_files(const Component& component);
 
-/// What a part lacks of the files it needs, a sentence each naming the file: config, weights or each missing shard of
-/// them, spiece.model of a tokenizer. No weights are read.
+/// The files that a part needs and lacks, one sentence each: config, weights or each missing shard, spiece.model of a
+/// tokenizer. No weights are read.
 std::vector<std::string> missing_files(const Component& component);
 
-/// Opens one component folder by itself; name, library and class come from the folder and its config.json
+/// Opens a single component folder; name, library and class come from the folder and its config.json
 /// (`_class_name` of diffusers, `architectures` of transformers).
 Component open_component(const std::filesystem::path& folder);
 
-/// The tensors of one file, mapped: safetensors, or by its content an archive of torch.save (see read_torch_archive).
+/// The tensors of one file, mapped: safetensors, or, judging by its content, an archive of torch.save (see
+/// read_torch_archive).
 TensorFile read_tensors(const std::filesystem::path& path);
 
 /// The component's tensors, mapped: its `files`, or a single file or the shards of an index, named
 /// diffusion_pytorch_model or model.
-/// .safetensors are taken before .bin (pytorch_model.bin), files without a variant first (single before index), then
-/// the one variant present of fp32, bf16, fp16.
-/// Throws Error when there are no weights (saying what is there), several variants and none plain, a shard that is
-/// missing or damaged or lacks a tensor which the index promises, or a tensor that two shards hold.
+/// .safetensors take precedence over .bin (pytorch_model.bin), files without a variant (single before index) over the
+/// one variant present of fp32, bf16, fp16.
+/// Throws Error when there are no weights (saying what is there), several variants and none without a variant, a
+/// shard that is missing, damaged or lacks a tensor listed in the index, or a tensor that is in two shards.
 TensorFile read_weights(const Component& component);
 
 /// Writes the component's folder: weights first, then config.json with the class name added; each file atomically.
-/// Floating-point tensors are converted to `dtype` when it is given. Weights of more than `largest_file` bytes (the
-/// limit of diffusers) become shards with an index.
+/// Floating-point tensors are converted to `dtype` when it is given. Weights of more than `largest_file` bytes
+/// (diffusers' limit) are split into shards with an index.
 void write_component(const Component& component, nlohmann::json config,
                      const std::map<std::string, at::Tensor>& tensors,
                      const std::map<std::string, std::string>& metadata = {},
                      std::optional<at::ScalarType> dtype = std::nullopt, int64_t largest_file = 10'000'000'000);
 
-/// Writes model_index.json of a pipeline, atomically, to the folder `path`, which is made if needed. `options` are
-/// further keys.
+/// Writes model_index.json of a pipeline, atomically, to the folder `path`, which is created if needed. `options`
+/// are further keys.
 void write_model_index(const std::filesystem::path& path, const std::string& pipeline_class,
                        const std::vector<Component>& components,
                        const nlohmann::json& options = nlohmann::json::object());

@@ -26,7 +26,7 @@ constexpr NamePair kAttention[] = {
     {"lepe.bias", "lepe.bias"},         {"block_attn.conv.weight", "block_attn.conv.weight"},
 };
 
-// Wan's own norm3 stands before the cross-attention; diffusers counts it as norm2.
+// Wan's own norm3 precedes the cross-attention; diffusers calls it norm2.
 constexpr NamePair kBlock[] = {
     {"modulation", "scale_shift_table"},   {"norm3.weight", "norm2.weight"},
     {"norm3.bias", "norm2.bias"},          {"ffn.0.weight", "ffn.net.0.proj.weight"},
@@ -76,7 +76,7 @@ constexpr const char* kVaeAttention[] = {"norm.gamma", "to_qkv.weight", "to_qkv.
 constexpr const char* kVaeResample[] = {"resample.1.weight", "resample.1.bias", "time_conv.weight", "time_conv.bias"};
 constexpr const char* kWeightAndBias[] = {"weight", "bias"};
 
-constexpr int64_t kMostBlocks = 1024;  // a larger number in a name is not one of a block
+constexpr int64_t kMostBlocks = 1024;  // a larger number in a name is not that of a block
 constexpr const char* kSingleFilePrefix = "model.diffusion_model.";
 constexpr const char* kWrappers[] = {"model.", "module.", "diffusion_model.", "transformer.", "_orig_mod."};
 
@@ -94,7 +94,7 @@ std::string numbered(const std::string& prefix, int64_t number) {
   return prefix + std::to_string(number) + ".";
 }
 
-/// What encoder and decoder share: the first and last convolution and the middle.
+/// What encoder and decoder have in common: the first and last convolution and the middle block.
 void add_vae_half(NameTable& table, const std::string& half) {
   add_same(table, kWeightAndBias, half + "conv1.", half + "conv_in.");
   add_pairs(table, kVaeResidual, half + "middle.0.", half + "mid_block.resnets.0.");
@@ -155,7 +155,7 @@ NameTable wan_vae_names(int64_t levels, int64_t res_blocks) {
   add_same(table, kWeightAndBias, "conv2.", "post_quant_conv.");
   add_vae_half(table, "encoder.");
   add_vae_half(table, "decoder.");
-  // Both number the encoder's layers through; diffusers nests the decoder's in levels.
+  // Both number the encoder's layers consecutively; diffusers nests the decoder's in levels.
   for (int64_t level = 0, i = 0; level < levels; ++level) {
     for (int64_t block = 0; block < res_blocks; ++block, ++i)
       add_pairs(table, kVaeResidual, numbered("encoder.downsamples.", i), numbered("encoder.down_blocks.", i));
@@ -199,8 +199,8 @@ TensorFile unwrapped(const TensorFile& file) {
 
 namespace {
 
-TensorFile vae_with_our_names(const TensorFile& file) {
-  // Levels are parted by resampling layers, which the last lacks.
+TensorFile canonical_vae_tensors(const TensorFile& file) {
+  // Every level but the last ends in a resampling layer.
   int64_t resampling = 0, residual = 0;
   for (const auto& [name, tensor] : file.tensors()) {
     if (!name.starts_with("encoder.downsamples.")) continue;
@@ -212,7 +212,7 @@ TensorFile vae_with_our_names(const TensorFile& file) {
 
 }  // namespace
 
-TensorFile with_our_names(const TensorFile& file, const std::string& class_name) {
+TensorFile canonical_tensors(const TensorFile& file, const std::string& class_name) {
   if (class_name == "WanTransformer3DModel") {
     const TensorFile inner = unwrapped(file);
     if (!has_original_wan_names(inner)) return inner;
@@ -226,7 +226,7 @@ TensorFile with_our_names(const TensorFile& file, const std::string& class_name)
     return has_original_dit_names(inner) ? original_dit_tensors(inner) : inner;
   }
   if (class_name == "AutoencoderKL") return autoencoder_kl_tensors(file);
-  if (class_name == "AutoencoderKLWan" && file.find("decoder.head.0.gamma")) return vae_with_our_names(file);
+  if (class_name == "AutoencoderKLWan" && file.find("decoder.head.0.gamma")) return canonical_vae_tensors(file);
   return file;
 }
 
@@ -243,8 +243,8 @@ TensorFile renamed(const TensorFile& file, const NameTable& table) {
     const auto [place, fresh] = tensors.emplace(ours, tensor);
     const at::Tensor& first = place->second;
     if (!fresh && !(first.scalar_type() == tensor.scalar_type() && at::equal(first, tensor)))
-      throw Error(file.where() + ": tensors " + sources[ours] + " and " + name + " should be one and the same (" +
-                  ours + " in this model), but they differ");
+      throw Error(file.where() + ": tensors " + sources[ours] + " and " + name + " should be tied (both are " + ours +
+                  " in this model), but they differ");
     if (fresh) sources[ours] = name;
   }
   return {std::move(tensors), file.where(), file.metadata()};

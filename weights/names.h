@@ -8,44 +8,46 @@
 
 namespace tessera {
 
-/// From a checkpoint's tensor name to ours (diffusers' and transformers' names). Whole names, never parts of them.
+/// From a checkpoint's tensor name to the canonical one, which is that of diffusers or transformers. Whole names, never
+/// parts of them.
 using NameTable = std::map<std::string, std::string>;
 
 /// One attention module of Wan 2.1's own code or of the released MHLA code: q, k, v, o, norms, and what MHLA adds
 /// (gate g, g_norm, lepe, block_attn), e.g. from + "q.weight" to into + "to_q.weight".
 NameTable wan_attention_names(const std::string& from, const std::string& into);
 
-/// A whole text-to-video transformer of Wan 2.1's own code, softmax or MHLA, with blocks 0 to layers - 1.
+/// A complete text-to-video transformer of Wan 2.1's own code, softmax or MHLA, with blocks 0 to layers - 1.
 NameTable wan_transformer_names(int64_t layers);
 
 /// A T5 or UMT5 encoder: the token embedding may be stored as shared.weight, as encoder.embed_tokens.weight, or tied
-/// under both names; ours is shared.weight.
+/// under both names; the canonical name is shared.weight.
 NameTable t5_encoder_names();
 
-/// The encoder of UMT5 as Wan 2.1's own code names it (models_t5_umt5-xxl-enc-bf16.pth), with blocks 0 to layers - 1.
+/// The encoder of UMT5 under the names of Wan 2.1's own code (models_t5_umt5-xxl-enc-bf16.pth), with blocks 0 to layers
+/// - 1.
 NameTable wan_text_encoder_names(int64_t layers);
 
-/// The autoencoder of Wan 2.1's own code (Wan2.1_VAE.pth): `levels` sizes, the encoder with `res_blocks` residual
-/// blocks at each, the decoder with one more.
+/// The autoencoder of Wan 2.1's own code (Wan2.1_VAE.pth) with `levels` resolutions: `res_blocks` residual blocks at
+/// each in the encoder, one more in the decoder.
 NameTable wan_vae_names(int64_t levels, int64_t res_blocks);
 
-/// 1 + the largest N below 1024 of all names that begin with `prefix`N and a dot; 0 when there is none.
+/// 1 + the largest N below 1024 among the names that begin with `prefix`N and a dot; 0 when there is none.
 int64_t count_numbered(const TensorFile& file, const std::string& prefix);
 
-/// The tensors without a wrapper that training code or single-file checkpoints put around a network's names: those
-/// under model.diffusion_model. when there are any (the rest belongs to other networks), else all of them without the
-/// one of model., module., diffusion_model., transformer. and _orig_mod. that every name has, again and again.
+/// The tensors without the prefixes that training code or single-file checkpoints add: those under
+/// model.diffusion_model. when there are any (the rest belongs to other networks), else all of them. Then any of
+/// model., module., diffusion_model., transformer. and _orig_mod. that all names share is removed, repeatedly.
 TensorFile unwrapped(const TensorFile& file);
 
 /// The tensors of a network of class WanTransformer3DModel, UMT5EncoderModel, AutoencoderKLWan, DiTTransformer2DModel
-/// or AutoencoderKL under our names, whichever of its known layouts the file has; other classes' tensors as they are.
-TensorFile with_our_names(const TensorFile& file, const std::string& class_name);
+/// or AutoencoderKL under canonical names, from any of its known layouts; tensors of other classes are unchanged.
+TensorFile canonical_tensors(const TensorFile& file, const std::string& class_name);
 
-/// True when the transformer in `file` has the names of Wan's own code, which differ in every block from ours.
+/// True when the transformer in `file` has the names of Wan's own code, which differ from diffusers' in every block.
 bool has_original_wan_names(const TensorFile& file);
 
-/// The same tensors under the table's names; names that the table lacks stay. Two names may end as one only when they
-/// hold equal tensors (tied weights); otherwise throws Error naming the file and both.
+/// The same tensors under the table's names; names that it lacks are kept. Two names may become one only when their
+/// tensors are equal (tied weights); otherwise throws Error naming the file and both.
 TensorFile renamed(const TensorFile& file, const NameTable& table);
 
 }  // namespace tessera

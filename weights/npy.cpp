@@ -51,7 +51,7 @@ class Literal {
         shape = true;
         header.shape = numbers();
       } else {
-        fail("its header has the key " + shown(key) + " unexpectedly");
+        fail("its header has the key " + shown(key) + ", which is unknown or repeated");
       }
       if (!take(',')) {
         expect('}');
@@ -126,7 +126,7 @@ void swap_bytes(uint8_t* data, size_t count, size_t width) {
 
 at::ScalarType NpyHeader::dtype(const std::string& where) const {
   if (descr.find('O') != std::string::npos)
-    throw Error(where + ": it holds pickled Python objects, which are never run here; save plain arrays of numbers");
+    throw Error(where + ": it holds pickled Python objects, which are never executed; save plain arrays of numbers");
   for (const auto& type : kTypes)
     if (descr.size() == 3 && std::string_view("<>|=").find(descr[0]) != std::string_view::npos &&
         descr.substr(1) == type.name)
@@ -149,7 +149,7 @@ uint64_t NpyHeader::data_bytes(const std::string& where) const {
   if (none) return 0;
   for (const int64_t size : shape) {
     if (bytes_ > static_cast<uint64_t>(std::numeric_limits<int64_t>::max()) / static_cast<uint64_t>(size))
-      throw Error(where + ": its header claims more data than any file holds");
+      throw Error(where + ": its header claims more data than any file can hold");
     bytes_ *= static_cast<uint64_t>(size);
   }
   return bytes_;
@@ -166,8 +166,8 @@ NpyHeader parse_npy_header(std::span<const uint8_t> start, const std::string& wh
   uint32_t length = 0;
   for (size_t i = 0; i < width && 8 + i < start.size(); ++i) length |= static_cast<uint32_t>(start[8 + i]) << (8 * i);
   if (8 + width + uint64_t{length} > text.size())
-    throw Error(where + ": its header says it has " + std::to_string(length) +
-                " bytes, more than there are: it is truncated or damaged");
+    throw Error(where + ": its header claims to have " + std::to_string(length) +
+                " bytes, more than there are: the file is truncated or damaged");
   NpyHeader header = Literal(text.substr(8 + width, length), where).parse();
   header.bytes = 8 + width + length;
   return header;

@@ -8,6 +8,7 @@
 #include <span>
 
 #include "core/error.h"
+#include "core/text.h"
 #include "weights/file_map.h"
 #include "weights/shown.h"
 #include "weights/zip_directory.h"
@@ -16,7 +17,7 @@ namespace tessera {
 namespace {
 
 constexpr std::string_view kSuffix = ".npy";
-constexpr uint64_t kMostExpansion = 1032;  // of deflate: more is a lie
+constexpr uint64_t kMostExpansion = 1032;  // deflate's limit: a larger claim is false
 constexpr size_t kMostStep = 1u << 30;     // zlib counts in 32 bits
 
 std::string array_where(const std::string& where, const std::string& name) {
@@ -44,8 +45,7 @@ struct NpzFile::Archive {
   std::string listing() const {
     constexpr size_t kShown = 8;
     const std::vector<std::string> all = names();
-    std::string text;
-    for (size_t i = 0; i < std::min(all.size(), kShown); ++i) text += (i ? ", " : "") + shown(all[i]);
+    std::string text = joined(std::span(all).first(std::min(all.size(), kShown)), ", ", shown);
     if (all.size() > kShown) text += " and " + std::to_string(all.size() - kShown) + " more";
     return all.empty() ? "no arrays" : text;
   }
@@ -62,7 +62,7 @@ class NpzFile::Stream {
       : archive_(std::move(archive)), where_(array_where(archive_->where, name)), entry_(archive_->entry(name)) {
     if (entry_.size > entry_.stored * kMostExpansion + kMostExpansion)
       fail("its directory claims " + std::to_string(entry_.size) + " bytes from " + std::to_string(entry_.stored) +
-           ", more than any compression gives");
+           ", more than deflate can expand them to");
     zlib_.next_in = archive_->map.data() + entry_.begin;
     left_in_ = entry_.stored;
     if (entry_.compressed && inflateInit2(&zlib_, -MAX_WBITS) != Z_OK) fail("out of memory for unpacking");
@@ -83,7 +83,7 @@ class NpzFile::Stream {
       at += step;
     }
     done_ += out.size();
-    if (done_ == entry_.size && crc_ != entry_.crc) fail("its checksum does not fit: the file is damaged");
+    if (done_ == entry_.size && crc_ != entry_.crc) fail("its checksum does not match: the file is damaged");
   }
   uint64_t size() const { return entry_.size; }
   const std::string& where() const { return where_; }
@@ -104,7 +104,7 @@ class NpzFile::Stream {
       left_in_ -= fed - zlib_.avail_in;
       const bool ended = state == Z_STREAM_END;
       if ((state != Z_OK && !ended) || (ended && zlib_.avail_out > 0))
-        fail("its compressed data are damaged, cut short or not deflate");
+        fail("its compressed data are damaged, truncated or not deflate");
     }
   }
 
@@ -179,7 +179,7 @@ std::optional<std::string> NpzFile::text(const std::string& name) const {
   if (!has(name)) return {};
   Stream stream(archive_, name);
   const NpyHeader header = read_header(stream);
-  if (!header.is_text() || !header.shape.empty()) throw Error(stream.where() + ": want one text");
+  if (!header.is_text() || !header.shape.empty()) throw Error(stream.where() + ": want a single string");
   std::vector<uint8_t> data(header.data_bytes(stream.where()));
   stream.read(data);
   if (header.descr[1] == 'S') return std::string(data.begin(), std::find(data.begin(), data.end(), 0));

@@ -14,7 +14,7 @@
 namespace tessera {
 
 /// The arrays of a NumPy archive (.npz, as np.savez and np.savez_compressed write it: stored or deflated, zip64 too).
-/// Nothing in it is ever run: pickled objects are an error. Every error is one line that names the file and the array.
+/// Nothing in it is executed: pickled objects are an error. Every error is one line that names the file and the array.
 class NpzFile {
  public:
   /// Maps the file and reads its directory. Throws Error when it is absent, no zip archive, or damaged.
@@ -35,8 +35,8 @@ class NpzFile {
   /// Throws Error as header() does, and when the data are damaged (CRC-32).
   at::Tensor read(const std::string& name) const;
 
-  /// A text array without dimensions, as np.array("...") makes it; letters beyond ASCII become "?". Nothing when there
-  /// is no such array.
+  /// A text array without dimensions, as np.array("...") makes it; characters beyond ASCII become "?". Empty when
+  /// there is no such array.
   std::optional<std::string> text(const std::string& name) const;
 
   struct Archive;
@@ -48,7 +48,7 @@ class NpzFile {
 };
 
 /// The rows (first axis) of one array, in order, a few at a time: arrays larger than memory, such as ADM's arr_0 of
-/// uint8 pictures [N, H, W, 3], are read at the cost of a chunk.
+/// uint8 pictures [N, H, W, 3], are read with one chunk in memory.
 class NpzRows {
  public:
   /// Throws Error as NpzFile::header does, for arrays in Fortran order, and for those without dimensions.
@@ -69,7 +69,7 @@ class NpzRows {
 };
 
 /// Writes arrays and texts (ASCII) as np.savez would, atomically; equal input gives equal bytes. Readable by numpy.load
-/// and by NpzFile. Throws Error when the file would have 4 GiB or more, or cannot be written.
+/// and by NpzFile. Throws Error when the file cannot be written.
 void write_npz(const std::filesystem::path& path, const std::map<std::string, at::Tensor>& arrays,
                const std::map<std::string, std::string>& texts = {});
 

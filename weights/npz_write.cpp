@@ -1,9 +1,11 @@
 #include <ATen/ATen.h>
-#include <zlib.h>
+#include <zip.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <limits>
 #include <string_view>
+#include <utility>
 
 #include "core/atomic_file.h"
 #include "core/error.h"
@@ -12,59 +14,53 @@
 namespace tessera {
 namespace {
 
-constexpr uint16_t kVersion = 20, kDate = 0x21;  // zip 2.0; 1980-01-01, so that equal input gives equal bytes
-constexpr uint32_t kLocal = 0x04034b50, kEntry = 0x02014b50, kEnd = 0x06054b50;
-constexpr size_t kMostStep = 1u << 30;  // zlib counts in 32 bits
+constexpr uLong kFirstOfJanuary1980 = 0x210000;  // in DOS's form: a fixed date, so that equal input gives equal bytes
 
-/// A stored (not compressed) zip archive, written front to back.
+/// A zip archive of stored (not compressed) entries, written front to back.
 class ZipWriter {
  public:
-  explicit ZipWriter(const std::filesystem::path& path) : path_(path), file_(path) {}
+  explicit ZipWriter(const std::filesystem::path& path)
+      : path_(path), file_(path), zip_(zipOpen64(file_.temporary().c_str(), APPEND_STATUS_CREATE)) {
+    if (!zip_) throw write_error(path_, errno);
+  }
+  ~ZipWriter() {
+    if (zip_) zipClose(zip_, nullptr);
+  }
+  ZipWriter(const ZipWriter&) = delete;
+  ZipWriter& operator=(const ZipWriter&) = delete;
 
   void add(const std::string& name, const std::string& header, std::string_view data) {
-    const uint64_t size = header.size() + data.size();
-    if (size + place_ > std::numeric_limits<uint32_t>::max() / 2)
-      throw Error(path_.string() + ": its arrays have more than 2 GiB together, which this writer does not do");
-    const std::string numbers = number(kVersion, 2) + number(0, 2) + number(0, 2) + number(0, 2) + number(kDate, 2) +
-                                number(checksum(data, checksum(header, 0)), 4) + number(size, 4) + number(size, 4) +
-                                number(name.size(), 2) + number(0, 2);
-    directory_ += number(kEntry, 4) + number(kVersion, 2) + numbers + number(0, 2) + number(0, 2) + number(0, 2) +
-                  number(0, 4) + number(place_, 4) + name;
-    ++entries_;
-    put(number(kLocal, 4) + numbers + name);
+    const zip_fileinfo info = {.tmz_date = {}, .dosDate = kFirstOfJanuary1980, .internal_fa = 0, .external_fa = 0};
+    const bool large = header.size() + data.size() >= std::numeric_limits<uint32_t>::max();
+    check(zipOpenNewFileInZip64(zip_, name.c_str(), &info, nullptr, 0, nullptr, 0, nullptr, 0, 0, large));
     put(header);
     put(data);
+    check(zipCloseFileInZip(zip_));
   }
 
   void commit() {
-    const uint64_t begin = place_;
-    put(directory_);
-    put(number(kEnd, 4) + number(0, 2) + number(0, 2) + number(entries_, 2) + number(entries_, 2) +
-        number(directory_.size(), 4) + number(begin, 4) + number(0, 2));
+    check(zipClose(std::exchange(zip_, nullptr), nullptr));
     file_.commit();
   }
 
  private:
-  static std::string number(uint64_t value, size_t bytes) {
-    std::string text;
-    for (size_t i = 0; i < bytes; ++i) text += static_cast<char>(value >> (8 * i) & 0xFF);
-    return text;
-  }
-  static uLong checksum(std::string_view bytes, uLong crc) {
-    for (size_t at = 0; at < bytes.size(); at += kMostStep)
-      crc = crc32(crc, reinterpret_cast<const Bytef*>(bytes.data() + at),
-                  static_cast<uInt>(std::min(bytes.size() - at, kMostStep)));
-    return crc;
+  void check(int result) const {
+    if (result == ZIP_OK) return;
+    if (result == ZIP_ERRNO && errno != 0) throw write_error(path_, errno);
+    throw Error("cannot write " + path_.string() + ": minizip failed with " + std::to_string(result),
+                ExitCode::kFailed);
   }
   void put(std::string_view bytes) {
-    file_.write(bytes);
-    place_ += bytes.size();
+    constexpr size_t kMostStep = 1u << 30;  // minizip counts in 32 bits
+    for (size_t at = 0; at < bytes.size(); at += kMostStep) {
+      const std::string_view step = bytes.substr(at, kMostStep);
+      check(zipWriteInFileInZip(zip_, step.data(), static_cast<unsigned>(step.size())));
+    }
   }
 
   std::filesystem::path path_;
   AtomicFile file_;
-  std::string directory_;
-  uint64_t place_ = 0, entries_ = 0;
+  zipFile zip_;
 };
 
 }  // namespace

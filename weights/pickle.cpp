@@ -15,13 +15,13 @@ namespace {
 
 using Values = std::vector<ArchiveValue>;
 
-constexpr int64_t kMostWork = 6'000'000;  // values pushed and remembered: bounds memory
+constexpr int64_t kMostWork = 6'000'000;  // values pushed and stored: bounds memory
 constexpr int64_t kWorkOfContainer = 4, kWorkOfCall = 16;
-constexpr int64_t kBytesOfWork = 16;  // what a copy of so many bytes costs
+constexpr int64_t kBytesOfWork = 16;  // bytes whose copy costs as much as a value
 constexpr size_t kLongestName = 1000;
 
-/// Modules and functions that no checkpoint has an honest use for. Nothing would run them here; a file that names one
-/// is an attack on readers that would.
+/// Modules and functions that no honest checkpoint uses. Nothing would run them here; a file that names one is an
+/// attack on readers that would.
 constexpr const char* kForbiddenModules[] = {
     "os",     "posix",           "nt",      "subprocess", "commands", "pty",        "shutil",   "socket",
     "sys",    "runpy",           "ctypes",  "importlib",  "imp",      "webbrowser", "code",     "pdb",
@@ -156,19 +156,19 @@ class Unpickler {
     stack_.push_back(std::move(value));
   }
   ArchiveValue pop() {
-    if (stack_.size() <= floor()) fail("it takes a value that is not there");
+    if (stack_.size() <= floor()) fail("it uses a value that is not there");
     ArchiveValue value = std::move(stack_.back());
     stack_.pop_back();
     return value;
   }
   ArchiveValue& top() {
-    if (stack_.size() <= floor()) fail("it takes a value that is not there");
+    if (stack_.size() <= floor()) fail("it uses a value that is not there");
     return stack_.back();
   }
   size_t floor() const { return marks_.empty() ? 0 : marks_.back(); }
-  /// The values above the last mark, which goes too.
+  /// The values above the last mark, which is removed too.
   Values pop_mark() {
-    if (marks_.empty()) fail("it takes values to a mark that is not there");
+    if (marks_.empty()) fail("it uses a mark that is not there");
     const auto begin = stack_.begin() + static_cast<std::ptrdiff_t>(marks_.back());
     Values values(std::make_move_iterator(begin), std::make_move_iterator(stack_.end()));
     stack_.erase(begin, stack_.end());
@@ -230,7 +230,7 @@ class Unpickler {
   bool push_text(uint8_t opcode) {
     switch (opcode) {
       case kBinUnicode:
-      case kBinString:  // of Python 2, whose texts these are
+      case kBinString:  // of Python 2, whose strings these are
         push(ArchiveValue::text(take_text(take<uint32_t>())));
         return true;
       case kShortBinUnicode:
@@ -336,7 +336,7 @@ class Unpickler {
   void append(Values items) {
     if (const auto sequence = top().sequence_part())
       std::move(items.begin(), items.end(), std::back_inserter(sequence->items));
-    else if (!top().object_part())  // of a class that is a kind of list, only the fields are kept
+    else if (!top().object_part())  // of a subclass of list only the fields are kept
       fail("it appends to " + top().description());
   }
   void set_items(const Values& items) {
@@ -357,7 +357,7 @@ class Unpickler {
       }
       case kStackGlobal: {
         const Values names = pop_last(2);
-        if (!names[0].text() || !names[1].text()) fail("it names a class by something else than texts");
+        if (!names[0].text() || !names[1].text()) fail("it names a class by something other than strings");
         push_global(*names[0].text(), *names[1].text());
         return true;
       }
@@ -375,7 +375,7 @@ class Unpickler {
       case kBuild: {
         const ArchiveValue state = pop();
         if (const auto object = top().object_part()) set_state(*object, state);
-        return true;  // attributes of plain containers and tensors are of no use
+        return true;  // attributes of plain containers and tensors are not needed
       }
       case kBinPersId: {
         const ArchiveValue id = pop();
@@ -388,10 +388,10 @@ class Unpickler {
   }
   void push_global(const std::string& module, const std::string& name) {
     const std::string full = module + "." + name;
-    if (full.size() > kLongestName) fail("it names a class of " + std::to_string(full.size()) + " letters");
+    if (full.size() > kLongestName) fail("it names a class with " + std::to_string(full.size()) + " characters");
     if (is_forbidden(module, name))
       throw Error(where_ + ": its pickle names " + shown(full) +
-                  ", which would act on the machine when run; nothing was run. Do not trust this file");
+                  ", which could run commands on this machine; nothing was run. Do not trust this file");
     push(tree_.object(full, true), kWorkOfContainer);
   }
   void call(const ArchiveValue& callee, const ArchiveValue& arguments) {
@@ -407,12 +407,12 @@ class Unpickler {
     const auto object = tree_.object(function->class_name, false);
     object->arguments = list->items;
     const bool listed = std::find(skipped_.begin(), skipped_.end(), object->class_name) != skipped_.end();
-    // numpy's arrays are made by their state, later.
+    // numpy's arrays are filled later, by their state.
     if (!listed && !object->class_name.starts_with("numpy.") && skipped_.size() < 100)
       skipped_.push_back(object->class_name);
     push(object);
   }
-  /// A container that a hook made, made again as one of this tree's.
+  /// A container made by a hook, recreated as one of this tree.
   ArchiveValue adopt(ArchiveValue made) {
     if (const std::string* copied = made.bytes()) work(static_cast<int64_t>(copied->size()) / kBytesOfWork);
     if (const auto dict = made.dict_part()) {
@@ -468,7 +468,7 @@ class Unpickler {
       }
       case kProto:
         if (const int protocol = take<uint8_t>(); protocol > 5)
-          fail("it is of protocol " + std::to_string(protocol) + ", at most 5 is known");
+          fail("it uses protocol " + std::to_string(protocol) + ", but only protocols up to 5 are supported");
         return true;
       case kFrame:
         take<uint64_t>();
@@ -483,7 +483,7 @@ class Unpickler {
   const PickleHooks& hooks_;
   size_t at_ = 0, opcode_at_ = 0;
   int64_t work_ = 0;
-  PickleTree tree_;  // before what holds its containers, so that it is destroyed after them
+  PickleTree tree_;  // declared before the holders of its containers, so that it is destroyed after them
   Values stack_;
   std::vector<size_t> marks_;
   std::unordered_map<uint64_t, ArchiveValue> memo_;

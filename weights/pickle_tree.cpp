@@ -27,7 +27,7 @@ const ArchiveValue* child(const ArchiveValue& value, size_t index) {
   return entries && index / 2 < entries->size() ? &part_of((*entries)[index / 2], index) : nullptr;
 }
 
-/// What tells containers apart; nullptr for plain values.
+/// Identifies a container; nullptr for plain values.
 const void* identity(const ArchiveValue& value) {
   if (const auto sequence = value.sequence_part()) return sequence.get();
   if (const auto dict = value.dict_part()) return dict.get();
@@ -57,7 +57,7 @@ class Measure {
       else
         add(known->second);
       const Size& size = path_.back().size;
-      if (size.depth > kDeepest) return "is nested more than " + std::to_string(kDeepest) + " deep";
+      if (size.depth > kDeepest) return "has more than " + std::to_string(kDeepest) + " nested levels";
       if (size.values > kMostValues) return "holds more than " + std::to_string(kMostValues) + " values";
     }
     return "";
@@ -97,7 +97,7 @@ class Measure {
 }  // namespace
 
 PickleTree::~PickleTree() {
-  // Every container is still held by a list here, so emptying one never destroys another.
+  // Every container is still owned by a list here, so emptying one never destroys another.
   for (const auto& sequence : sequences_) sequence->items.clear();
   for (const auto& dict : dicts_) dict->entries.clear();
   for (const auto& object : objects_) {

@@ -9,8 +9,8 @@
 
 namespace tessera {
 
-/// Makes the containers of a pickle and owns them until the tree is known to be sound: a hostile pickle can build
-/// chains so deep that destroying them in the usual way would overflow the stack, and cycles that nothing would free.
+/// Creates the containers of a pickle and owns them until the tree is known to be safe: a hostile pickle can build
+/// chains so deep that destroying them recursively would overflow the stack, and cycles that nothing would free.
 class PickleTree {
  public:
   PickleTree() = default;
@@ -22,8 +22,8 @@ class PickleTree {
   std::shared_ptr<ArchiveValue::Dict> dict();
   std::shared_ptr<ArchiveValue::Object> object(std::string class_name, bool is_class);
 
-  /// Checks everything made so far, then gives it up to whoever holds it. Returns "" or what is wrong: a cycle, a depth
-  /// of more than 100, more than ten million values.
+  /// Checks everything created so far, then gives up its ownership. Returns "" or what is wrong: a cycle, more than 100
+  /// nested levels, more than ten million values.
   std::string release();
 
  private:

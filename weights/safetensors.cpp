@@ -11,6 +11,7 @@
 
 #include "core/atomic_file.h"
 #include "core/error.h"
+#include "core/text.h"
 #include "weights/file_map.h"
 
 namespace tessera {
@@ -24,11 +25,11 @@ constexpr uint64_t kLargestHeader = 100'000'000;  // the limit of the reference 
 constexpr int kDeepestHeader = 3;                 // {name: {shape: [..]}}
 constexpr size_t kMostDimensions = 64;            // what a TensorIterator can hold
 
-struct DtypeName {
+struct StoredDtype {
   const char* name;
   at::ScalarType type;
 };
-constexpr DtypeName kDtypes[] = {
+constexpr StoredDtype kDtypes[] = {
     {"F64", at::kDouble},
     {"F32", at::kFloat},
     {"F16", at::kHalf},
@@ -47,15 +48,13 @@ constexpr DtypeName kDtypes[] = {
 };
 
 std::string known_dtypes() {
-  std::string all;
-  for (const auto& dtype : kDtypes) all += (all.empty() ? "" : ", ") + std::string(dtype.name);
-  return all;
+  return joined(kDtypes, ", ", [](const StoredDtype& dtype) { return dtype.name; });
 }
 
 /// JSON text on one line and of bounded length, for messages about hostile headers.
 std::string shown(const json& value) {
   std::string text = value.dump(-1, ' ', true, json::error_handler_t::replace);
-  if (text.size() > 120) text = text.substr(0, 117) + "...";
+  if (text.size() > 120) text.replace(117, std::string::npos, "...");
   return text;
 }
 
@@ -69,7 +68,7 @@ struct Entry {
 
 std::string other_format_hint(const FileMap& map) {
   if (map.begins_with("version https://git-lfs"))
-    return " (it is a Git LFS pointer: fetch the real file with git lfs pull)";
+    return " (it is a Git LFS pointer: get the real file with git lfs pull)";
   if (map.begins_with("PK\x03\x04")) return " (it looks like a PyTorch or ZIP archive)";
   if (map.begins_with("<")) return " (it looks like a web page)";
   return "";
@@ -77,16 +76,16 @@ std::string other_format_hint(const FileMap& map) {
 
 uint64_t header_length(const FileMap& map, const std::string& where) {
   if (map.size() < kLengthBytes)
-    throw Error(where + " is truncated: " + std::to_string(map.size()) + " bytes, a safetensors file has at least 8" +
-                other_format_hint(map));
+    throw Error(where + " is truncated: " + std::to_string(map.size()) +
+                " bytes, but a safetensors file has at least 8" + other_format_hint(map));
   uint64_t length = 0;
   std::memcpy(&length, map.data(), kLengthBytes);
   if (length > kLargestHeader)
-    throw Error(where + " is not a safetensors file: its first 8 bytes give a header of " + std::to_string(length) +
-                " bytes, at most " + std::to_string(kLargestHeader) + " are allowed" + other_format_hint(map));
+    throw Error(where + " is not a safetensors file: its first 8 bytes claim a header of " + std::to_string(length) +
+                " bytes, but at most " + std::to_string(kLargestHeader) + " are allowed" + other_format_hint(map));
   if (length > map.size() - kLengthBytes)
     throw Error(where + " is truncated or not a safetensors file: its header should have " + std::to_string(length) +
-                " bytes, the file holds " + std::to_string(map.size() - kLengthBytes) + " after the length");
+                " bytes, but only " + std::to_string(map.size() - kLengthBytes) + " follow the length");
   return length;
 }
 
@@ -111,13 +110,13 @@ json parse_header(const char* text, uint64_t length, const std::string& where) {
 }
 
 at::ScalarType parse_dtype(const json& info, const std::string& at_tensor) {
-  if (!info.contains("dtype") || !info["dtype"].is_string()) throw Error(at_tensor + " has no \"dtype\" text");
+  if (!info.contains("dtype") || !info["dtype"].is_string()) throw Error(at_tensor + " has no \"dtype\" string");
   for (const auto& known : kDtypes)
     if (info["dtype"] == known.name) return known.type;
   throw Error(at_tensor + " has dtype " + shown(info["dtype"]) + ", which is not one of " + known_dtypes());
 }
 
-/// The array `key` of whole numbers in [0, 2^63).
+/// The array `key`, of whole numbers in [0, 2^63).
 std::vector<int64_t> parse_numbers(const json& info, const char* key, const std::string& at_tensor) {
   if (!info.contains(key) || !info[key].is_array()) throw Error(at_tensor + " has no \"" + key + "\" array");
   std::vector<int64_t> numbers;
@@ -129,17 +128,17 @@ std::vector<int64_t> parse_numbers(const json& info, const char* key, const std:
   return numbers;
 }
 
-/// Bytes of a tensor; throws when its shape cannot be that of any tensor in memory.
+/// Bytes of a tensor; throws when no tensor in memory can have its shape.
 uint64_t byte_count(const Entry& entry, const json& info, const std::string& at_tensor) {
   if (entry.shape.size() > kMostDimensions)
-    throw Error(at_tensor + " has " + std::to_string(entry.shape.size()) + " dimensions, at most 64 are allowed");
+    throw Error(at_tensor + " has " + std::to_string(entry.shape.size()) + " dimensions, but at most 64 are allowed");
   // Strides are products of max(size, 1), so these must fit even when another dimension is zero.
   int64_t bytes = static_cast<int64_t>(c10::elementSize(entry.dtype));
   bool empty = false;
   for (const int64_t size : entry.shape) {
     empty = empty || size == 0;
     if (__builtin_mul_overflow(bytes, std::max<int64_t>(size, 1), &bytes))
-      throw Error(at_tensor + ": its shape " + shown(info["shape"]) + " is larger than any file");
+      throw Error(at_tensor + ": its shape " + shown(info["shape"]) + " is larger than any file can be");
   }
   return empty ? 0 : static_cast<uint64_t>(bytes);
 }
@@ -155,15 +154,15 @@ Entry parse_entry(const std::string& name, const json& info, uint64_t data_bytes
   entry.end = static_cast<uint64_t>(offsets[1]);
   const uint64_t want = byte_count(entry, info, at_tensor);
   if (entry.end - entry.begin != want)
-    throw Error(at_tensor + " has " + std::to_string(entry.end - entry.begin) + " bytes, its shape " +
+    throw Error(at_tensor + " has " + std::to_string(entry.end - entry.begin) + " bytes, but its shape " +
                 shown(info["shape"]) + " of " + shown(info["dtype"]) + " needs " + std::to_string(want));
   if (entry.end > data_bytes)
-    throw Error(at_tensor + " ends at byte " + std::to_string(entry.end) + " of the data, the file holds " +
+    throw Error(at_tensor + " ends at byte " + std::to_string(entry.end) + " of the data, but the file holds " +
                 std::to_string(data_bytes) + ": it is truncated or damaged");
   return entry;
 }
 
-/// The data must be covered exactly: sorted by place, each tensor begins where the last one ended.
+/// The tensors must cover the data exactly: in file order, each begins where the previous one ended.
 void check_layout(std::vector<Entry>& entries, uint64_t data_bytes, const std::string& where) {
   std::sort(entries.begin(), entries.end(), [](const Entry& a, const Entry& b) {
     return std::tie(a.begin, a.end, a.name) < std::tie(b.begin, b.end, b.name);
@@ -177,13 +176,13 @@ void check_layout(std::vector<Entry>& entries, uint64_t data_bytes, const std::s
                   std::to_string(entry.begin) + ", the other ends at " + std::to_string(covered) + ")");
     if (entry.begin > covered)
       throw Error(at_tensor + " begins at byte " + std::to_string(entry.begin) + ", want " + std::to_string(covered) +
-                  ": the bytes between belong to no tensor");
+                  ": the bytes between them belong to no tensor");
     covered = entry.end;
     last = &entry;
   }
   if (covered != data_bytes)
-    throw Error(where + ": its tensors end at byte " + std::to_string(covered) + " of the data, the file holds " +
-                std::to_string(data_bytes) + ": want no bytes that belong to no tensor");
+    throw Error(where + ": its tensors end at byte " + std::to_string(covered) + " of the data, but the file holds " +
+                std::to_string(data_bytes) + ": the bytes after them belong to no tensor");
 }
 
 at::Tensor make_tensor(const Entry& entry, const std::shared_ptr<FileMap>& map, uint64_t data_begin) {
@@ -193,24 +192,25 @@ at::Tensor make_tensor(const Entry& entry, const std::shared_ptr<FileMap>& map, 
   if (reinterpret_cast<uintptr_t>(data) % c10::elementSize(entry.dtype) == 0)
     return at::from_blob(
         data, entry.shape, [map](void*) {}, options);
-  // Old writers did not pad the header, so their data may lie where no element may.
+  // Old writers did not pad the header, so their data may be unaligned.
   at::Tensor copy = at::empty(entry.shape, options);
   std::memcpy(copy.data_ptr(), data, entry.end - entry.begin);
   return copy;
 }
 
 std::map<std::string, std::string> parse_metadata(const json& info, const std::string& where) {
-  if (!info.is_object()) throw Error(where + ": its __metadata__ is " + info.type_name() + ", want an object of texts");
+  if (!info.is_object())
+    throw Error(where + ": its __metadata__ is " + info.type_name() + ", want an object of strings");
   std::map<std::string, std::string> metadata;
   for (const auto& [key, value] : info.items()) {
     if (!value.is_string())
-      throw Error(where + ": its __metadata__ " + shown(key) + " is " + value.type_name() + ", want a text");
+      throw Error(where + ": its __metadata__ " + shown(key) + " is " + value.type_name() + ", want a string");
     metadata[key] = value.get<std::string>();
   }
   return metadata;
 }
 
-const char* dtype_name(at::ScalarType type, const std::string& tensor) {
+const char* stored_name(at::ScalarType type, const std::string& tensor) {
   for (const auto& known : kDtypes)
     if (known.type == type) return known.name;
   TORCH_CHECK(false, "tensor ", tensor, " is ", type, ", which safetensors cannot hold");
@@ -262,7 +262,7 @@ void write_safetensors(const std::filesystem::path& path, const std::map<std::st
     return dtype && tensor.is_floating_point() ? *dtype : tensor.scalar_type();
   };
   std::vector<std::pair<std::string, at::Tensor>> order(tensors.begin(), tensors.end());
-  // Wide elements first keeps every tensor aligned without holes.
+  // Wide elements first: every tensor is aligned without padding.
   std::stable_sort(order.begin(), order.end(), [&](const auto& a, const auto& b) {
     return c10::elementSize(stored(a.second)) > c10::elementSize(stored(b.second));
   });
@@ -273,14 +273,14 @@ void write_safetensors(const std::filesystem::path& path, const std::map<std::st
     TORCH_CHECK(name != "__metadata__", "a tensor may not be named __metadata__");
     const size_t end = offset + static_cast<size_t>(tensor.numel()) * c10::elementSize(stored(tensor));
     header[name] = {
-        {"dtype", dtype_name(stored(tensor), name)}, {"shape", tensor.sizes().vec()}, {"data_offsets", {offset, end}}};
+        {"dtype", stored_name(stored(tensor), name)}, {"shape", tensor.sizes().vec()}, {"data_offsets", {offset, end}}};
     offset = end;
   }
   std::string text;
   try {
     text = header.dump();
   } catch (const json::type_error&) {
-    throw Error("cannot write " + path.string() + ": a tensor name or metadata text is not UTF-8");
+    throw Error("cannot write " + path.string() + ": a tensor name or a metadata string is not UTF-8");
   }
   text.append((kLengthBytes - text.size() % kLengthBytes) % kLengthBytes, ' ');
   const uint64_t length = text.size();

@@ -25,7 +25,7 @@ class TensorFile {
   const std::map<std::string, at::Tensor>& tensors() const { return tensors_; }
   /// The file (or index) as the user named it, for messages.
   const std::string& where() const { return where_; }
-  /// The texts of the header's __metadata__; empty when it has none.
+  /// The strings of the header's __metadata__; empty when it has none.
   const std::map<std::string, std::string>& metadata() const { return metadata_; }
 
  private:
@@ -36,14 +36,14 @@ class TensorFile {
 
 /// Maps a safetensors file copy-on-write: nothing is copied until written to, and nothing written reaches the file.
 /// Every tensor is contiguous, on the CPU, in the file's dtype. Throws Error naming the file, the tensor and the byte
-/// counts when the header lies: truncated, overlapping, out of range, wrong size for its shape, unknown dtype,
+/// counts when the header is wrong: truncated, overlapping, out of range, wrong size for its shape, unknown dtype,
 /// duplicate names. Source: the safetensors format description, v0.4.
-/// Replacing the file by rename, as write_safetensors does, leaves its tensors as they were; a program that shortens it
-/// in place takes their bytes away, and reading them then ends this process (SIGBUS).
+/// Replacing the file by rename, as write_safetensors does, leaves its tensors unchanged; truncating it in place takes
+/// their bytes away (see FileMap).
 TensorFile read_safetensors(const std::filesystem::path& path);
 
-/// Writes tensors (any device; made contiguous) atomically: a temporary file beside, fsync, rename.
-/// `metadata` goes to the header's __metadata__. Names are written in order; equal input gives equal bytes.
+/// Writes tensors (on any device; made contiguous) through AtomicFile. `metadata` goes to the header's __metadata__.
+/// Equal input gives equal bytes.
 /// With `dtype`, floating-point tensors are converted to it, one at a time.
 void write_safetensors(const std::filesystem::path& path, const std::map<std::string, at::Tensor>& tensors,
                        const std::map<std::string, std::string>& metadata = {},

@@ -5,11 +5,11 @@
 
 namespace tessera {
 
-/// A text of a stranger's file, quoted, on one line and of at most 120 bytes, for messages: control characters and
-/// bytes that are no UTF-8 are escaped or replaced.
+/// Text from an untrusted file for messages: quoted, on one line, at most 120 bytes, with control characters and
+/// invalid UTF-8 escaped or replaced.
 std::string shown(std::string_view text);
 
-/// The text as it is where it is short and has nothing to escape, else shown().
+/// The text itself when it is short and needs no escaping, else shown().
 std::string plain(std::string_view text);
 
 }  // namespace tessera

@@ -10,6 +10,7 @@
 #include <set>
 
 #include "core/error.h"
+#include "core/text.h"
 #include "weights/file_map.h"
 #include "weights/pickle.h"
 #include "weights/shown.h"
@@ -24,9 +25,9 @@ using StoragePart = std::shared_ptr<ArchiveValue::Storage>;
 constexpr std::string_view kZipMagic("PK\x03\x04", 4);
 // The first pickle of the older format is the number 0x1950a86a20f9469cfc6c.
 constexpr std::string_view kLegacyMagic("\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19\x2e", 15);
-constexpr const char* kResave = "; load it in PyTorch 2 and torch.save its state_dict again";
+constexpr const char* kResave = "; load it in PyTorch 2 and save its state_dict again with torch.save";
 
-/// A storage as a persistent id names it: ("storage", type, key, location, elements[, view]).
+/// A storage as named by a persistent id: ("storage", type, key, location, elements[, view]).
 struct StorageId {
   std::string key;
   std::optional<at::ScalarType> dtype;
@@ -46,7 +47,7 @@ StorageId parse_storage_id(const ArchiveValue& id, const std::string& where) {
   read.dtype = untyped || !type->starts_with("torch.") || !name.ends_with("Storage") ? std::nullopt : torch_dtype(name);
   if (!untyped && !read.dtype)
     throw Error(where + ": storage " + shown(read.key) + " is a " + shown(*type) +
-                ", which is not supported (quantized, or no storage)" + kResave + " as a floating dtype");
+                ", which is not supported (quantized, or not a storage)" + kResave + " as a floating dtype");
   const auto width = static_cast<int64_t>(untyped ? 1 : c10::elementSize(*read.dtype));
   if (read.bytes < 0 || __builtin_mul_overflow(read.bytes, width, &read.bytes))
     throw Error(where + ": storage " + shown(read.key) + " has an impossible number of elements, " +
@@ -61,9 +62,9 @@ StoragePart make_storage(const StorageId& id) {
   return std::make_shared<ArchiveValue::Storage>(ArchiveValue::Storage{std::move(storage), id.dtype, id.key});
 }
 
-/// Gives the storage its bytes: the mapped ones where elements may lie there, else a copy.
+/// Gives the storage its bytes: the mapped ones when they are aligned, else a copy.
 void attach(ArchiveValue::Storage& storage, const std::shared_ptr<FileMap>& map, uint64_t begin) {
-  constexpr uintptr_t kAlignment = 8;  // of every dtype's machine word
+  constexpr uintptr_t kAlignment = 8;  // enough for every dtype
   const size_t size = storage.bytes.nbytes();
   if (size == 0) return;
   uint8_t* data = map->data() + begin;
@@ -103,7 +104,7 @@ class ZipArchive {
         if (!folder_.empty()) throw Error(where_ + ": it holds two pickles, " + folder_ + "data.pkl and " + name);
         folder_ = name.substr(0, name.size() - kPickle.size() + 1);
       }
-    if (folder_.empty()) throw Error(where_ + " is a zip archive, but not one of torch.save" + hint());
+    if (folder_.empty()) throw Error(where_ + " is a zip archive, but not one written by torch.save" + hint());
   }
 
   TorchArchive read() {
@@ -140,7 +141,7 @@ class ZipArchive {
     const ZipEntry& found = entry("data/" + id.key);
     if (static_cast<uint64_t>(id.bytes) != found.size)
       throw Error(where_ + ": storage " + shown(id.key) + " has " + std::to_string(found.size) +
-                  " bytes in the archive, its pickle says " + std::to_string(id.bytes) + ": it is damaged");
+                  " bytes in the archive, but its pickle says " + std::to_string(id.bytes) + ": it is damaged");
     StoragePart& part = storages_[id.key];
     if (part && part->dtype == id.dtype) return part;
     const bool first = !part;
@@ -178,7 +179,7 @@ class LegacyArchive {
     TorchArchive archive = archive_of(next_pickle(), where_);
     const ArchiveValue keys = next_pickle().value;
     if (!keys.items())
-      throw Error(where_ + " is damaged: after its pickle stands " + keys.description() +
+      throw Error(where_ + " is damaged: after its pickle comes " + keys.description() +
                   ", want the list of its storages");
     for (const auto& key : *keys.items()) read_storage(key);
     for (const auto& [key, part] : storages_)
@@ -202,10 +203,11 @@ class LegacyArchive {
       return (*parts)[1];
     const StorageId id = parse_storage_id(value, where_);
     if (id.view)
-      throw Error(where_ + ": storage " + shown(id.key) + " is a view of another, as PyTorch 0.3 wrote" + kResave);
+      throw Error(where_ + ": storage " + shown(id.key) + " is a view of another one, as written by PyTorch 0.3" +
+                  kResave);
     if (static_cast<uint64_t>(id.bytes) > map_->size())
       throw Error(where_ + ": storage " + shown(id.key) + " should have " + std::to_string(id.bytes) +
-                  " bytes, more than the file: it is truncated or damaged");
+                  " bytes, more than the file has: it is truncated or damaged");
     StoragePart& part = storages_[id.key];
     if (!part) part = make_storage(id);
     if (part->dtype != id.dtype || part->bytes.nbytes() != static_cast<size_t>(id.bytes))
@@ -216,8 +218,8 @@ class LegacyArchive {
   void read_storage(const ArchiveValue& value) {
     const auto found = value.text() ? storages_.find(*value.text()) : storages_.end();
     if (found == storages_.end() || !attached_.insert(found->first).second)
-      throw Error(where_ + " is damaged: it lists a storage (" + (value.text() ? shown(*value.text()) : "no text") +
-                  ") that no tensor uses, or twice");
+      throw Error(where_ + " is damaged: it lists a storage (" +
+                  (value.text() ? shown(*value.text()) : "not a string") + ") that no tensor uses, or lists it twice");
     ArchiveValue::Storage& part = *found->second;
     const uint64_t size = part.bytes.nbytes(), width = part.dtype ? c10::elementSize(*part.dtype) : 1;
     uint64_t elements = 0;
@@ -226,14 +228,14 @@ class LegacyArchive {
     at_ += sizeof elements;
     if (elements != size / width)
       throw Error(where_ + ": storage " + shown(part.name) + " has " + std::to_string(elements) +
-                  " elements, its pickle says " + std::to_string(size / width) + ": the file is damaged");
+                  " elements, but its pickle says " + std::to_string(size / width) + ": the file is damaged");
     if (map_->size() - at_ < size) fail_truncated(part);
     attach(part, map_, at_);
     at_ += size;
   }
   [[noreturn]] void fail_truncated(const ArchiveValue::Storage& part) const {
     throw Error(where_ + " is truncated in storage " + shown(part.name) + " of " + std::to_string(part.bytes.nbytes()) +
-                " bytes; copy or download it again");
+                " bytes; download or copy it again");
   }
 
   std::shared_ptr<FileMap> map_;
@@ -243,18 +245,19 @@ class LegacyArchive {
   std::set<std::string> attached_;
 };
 
-/// What a file that is no archive of torch.save seems to be.
+/// What a file that is not an archive of torch.save seems to be.
 std::string other_format_hint(const FileMap& map) {
-  if (map.size() == 0) return " (it is empty): fetch it again";
+  if (map.size() == 0) return " (it is empty): download it again";
   if (map.begins_with("version https://git-lfs"))
-    return " (it is a Git LFS pointer: fetch the real file with git lfs pull)";
-  if (map.begins_with("<")) return " (it looks like a web page: fetch the file itself)";
-  if (map.size() > 9 && map.bytes()[8] == '{') return " (it looks like a safetensors file: name it .safetensors)";
+    return " (it is a Git LFS pointer: get the real file with git lfs pull)";
+  if (map.begins_with("<")) return " (it looks like a web page: download the file itself)";
+  if (map.size() > 9 && map.bytes()[8] == '{') return " (it looks like a safetensors file: rename it to .safetensors)";
   constexpr uint64_t kTarMagic = 257;
   if (map.size() > kTarMagic + 5 && std::memcmp(map.data() + kTarMagic, "ustar", 5) == 0)
     return std::string(" (it looks like the tar format of PyTorch before 0.2)") + kResave;
   if (map.begins_with("\x80")) return std::string(" (it is a plain pickle)") + kResave;
-  return " (" + std::to_string(map.size()) + " bytes of something else): fetch it again and compare its size and hash";
+  return " (" + std::to_string(map.size()) +
+         " bytes of something else): download it again and compare its size and hash";
 }
 
 }  // namespace
@@ -274,19 +277,19 @@ TorchArchive load_torch_archive(const std::filesystem::path& path) {
   const auto map = std::make_shared<FileMap>(path, "a file of torch.save (.pt, .pth or .bin)");
   if (map->begins_with(kZipMagic)) return ZipArchive(map, where).read();
   if (map->begins_with(kLegacyMagic)) return LegacyArchive(map, where).read();
-  throw Error(where + " is not a file of torch.save" + other_format_hint(*map));
+  throw Error(where + " was not written by torch.save" + other_format_hint(*map));
 }
 
 TensorFile tensors_of(const TorchArchive& archive, const std::string& key) {
   const ArchiveValue* chosen = key.empty() ? &archive.root : archive.root.find(key);
   const std::string at_dict = archive.where + (key.empty() ? "" : ": its " + shown(key));
   if (!chosen) {
-    std::string held;
+    std::vector<std::string> held;
     if (const auto* entries = archive.root.entries())
       for (size_t i = 0; i < entries->size() && i < 8; ++i)
-        if (const std::string* name = (*entries)[i].first.text()) held += (held.empty() ? "" : ", ") + shown(*name);
+        if (const std::string* name = (*entries)[i].first.text()) held.push_back(shown(*name));
     throw Error(archive.where + " has no " + shown(key) + "; it holds " +
-                (held.empty() ? archive.root.description() : held));
+                (held.empty() ? archive.root.description() : joined(held)));
   }
   if (!chosen->dict_part()) throw Error(at_dict + " is " + chosen->description() + ", want a dict of tensors");
   std::map<std::string, at::Tensor> tensors;
@@ -294,7 +297,7 @@ TensorFile tensors_of(const TorchArchive& archive, const std::string& key) {
     if (!name.text()) throw Error(at_dict + " has " + name.description() + " as a key, want a dict of named tensors");
     if (value.is_none()) continue;
     if (!value.tensor())
-      throw Error(at_dict + " should hold tensors alone, but " + shown(*name.text()) + " is " + value.description());
+      throw Error(at_dict + " should hold only tensors, but " + shown(*name.text()) + " is " + value.description());
     if (!tensors.emplace(*name.text(), *value.tensor()).second)
       throw Error(at_dict + " names " + shown(*name.text()) + " twice");
   }

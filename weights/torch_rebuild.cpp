@@ -7,6 +7,7 @@
 #include <map>
 
 #include "core/error.h"
+#include "core/utf8.h"
 #include "weights/shown.h"
 
 namespace tessera {
@@ -15,7 +16,7 @@ namespace {
 using Values = std::vector<ArchiveValue>;
 
 constexpr size_t kMostDimensions = 64;               // what a TensorIterator can hold
-constexpr int64_t kMostExpanded = int64_t{1} << 24;  // elements of a view that repeats its storage's
+constexpr int64_t kMostExpanded = int64_t{1} << 24;  // elements of a view that repeats those of its storage
 
 struct DtypeNames {
   at::ScalarType type;
@@ -113,21 +114,16 @@ ArchiveValue make_sequence(const Values& arguments, bool tuple) {
   return made;
 }
 
-/// Bytes as protocol 2 writes them: a text whose letters are all below 256, and "latin1".
+/// Bytes as protocol 2 writes them: a string of characters below 256, and "latin1".
 std::optional<ArchiveValue> encoded(const Values& arguments) {
   if (arguments.empty()) return ArchiveValue::bytes("");
   const std::string* text = arguments[0].text();
   if (arguments.size() != 2 || !text || !arguments[1].text() || *arguments[1].text() != "latin1") return std::nullopt;
   std::string bytes;
-  for (size_t i = 0; i < text->size(); ++i) {
-    const auto first = static_cast<uint8_t>((*text)[i]);
-    if (first < 0x80) {
-      bytes.push_back((*text)[i]);
-    } else if ((first == 0xC2 || first == 0xC3) && i + 1 < text->size()) {
-      bytes.push_back(static_cast<char>((first & 3) << 6 | ((*text)[++i] & 0x3F)));
-    } else {
-      return std::nullopt;
-    }
+  for (size_t at = 0; at < text->size();) {
+    const std::optional<uint32_t> code = next_code_point(*text, at);
+    if (!code || *code > 0xFF) return std::nullopt;
+    bytes.push_back(static_cast<char>(*code));
   }
   return ArchiveValue::bytes(std::move(bytes));
 }
@@ -139,7 +135,7 @@ std::optional<ArchiveValue> device_name(const Values& arguments) {
   return ArchiveValue::text(std::move(name));
 }
 
-/// The dtype of a pickled numpy.dtype, e.g. numpy.dtype("f8", False, True); empty for texts, structures and the like.
+/// The dtype of a pickled numpy.dtype, e.g. numpy.dtype("f8", False, True); empty for strings, structures and the like.
 std::optional<at::ScalarType> numpy_dtype(const ArchiveValue& value) {
   static const std::map<std::string, at::ScalarType> kNames = {
       {"f8", at::kDouble},       {"f4", at::kFloat},         {"f2", at::kHalf},   {"i8", at::kLong},

@@ -17,10 +17,10 @@ constexpr uint32_t kEntrySignature = 0x02014b50, kLocalSignature = 0x04034b50;
 constexpr uint32_t kEndSignature = 0x06054b50, kEnd64Signature = 0x06064b50, kLocator64Signature = 0x07064b50;
 constexpr uint64_t kEntryBytes = 46, kLocalBytes = 30, kEndBytes = 22, kEnd64Bytes = 56, kLocator64Bytes = 20;
 constexpr uint64_t kLongestComment = 65535;
-constexpr uint32_t kIn64 = 0xFFFFFFFF;  // the number stands in the zip64 field
+constexpr uint32_t kIn64 = 0xFFFFFFFF;  // the number is in the zip64 field
 constexpr uint16_t kExtra64 = 1;
 
-/// Numbers at places of the archive; every read is checked.
+/// Reads numbers of the archive by position, with bounds checks.
 class Reader {
  public:
   Reader(std::span<const uint8_t> bytes, const std::string& where) : bytes_(bytes), where_(where) {}
@@ -53,7 +53,7 @@ struct Directory {
   uint64_t begin, size, entries;
 };
 
-/// Where the record that ends every zip archive lies.
+/// The position of the record that ends every zip archive.
 uint64_t find_end(const Reader& file) {
   const uint64_t last = file.size() < kEndBytes ? 0 : file.size() - kEndBytes;
   const uint64_t first = last < kLongestComment ? 0 : last - kLongestComment;
@@ -64,13 +64,17 @@ uint64_t find_end(const Reader& file) {
 
 Directory find_directory(const Reader& file) {
   const uint64_t end = find_end(file);
-  Directory found{file.at<uint32_t>(end + 16), file.at<uint32_t>(end + 12), file.at<uint16_t>(end + 10)};
+  Directory found{.begin = file.at<uint32_t>(end + 16),
+                  .size = file.at<uint32_t>(end + 12),
+                  .entries = file.at<uint16_t>(end + 10)};
   uint64_t limit = end;
   if (end >= kLocator64Bytes && file.at<uint32_t>(end - kLocator64Bytes) == kLocator64Signature) {
     const auto end64 = file.at<uint64_t>(end - kLocator64Bytes + 8);
     file.range(end64, kEnd64Bytes);
     if (file.at<uint32_t>(end64) != kEnd64Signature) file.fail("its zip64 directory is damaged");
-    found = {file.at<uint64_t>(end64 + 48), file.at<uint64_t>(end64 + 40), file.at<uint64_t>(end64 + 32)};
+    found = {.begin = file.at<uint64_t>(end64 + 48),
+             .size = file.at<uint64_t>(end64 + 40),
+             .entries = file.at<uint64_t>(end64 + 32)};
     limit = end64;
   }
   if (found.begin > limit || found.size > limit - found.begin || found.entries > found.size / kEntryBytes)
@@ -79,7 +83,7 @@ Directory find_directory(const Reader& file) {
   return found;
 }
 
-/// Fills the numbers of a zip64 entry from its extra field; they stand in this order, each only when it is needed.
+/// Fills the numbers of a zip64 entry from its extra field; they come in this order, each only when needed.
 void read_extra64(const Reader& file, uint64_t place, uint64_t end, std::initializer_list<uint64_t*> numbers) {
   while (place + 4 <= end) {
     const auto kind = file.at<uint16_t>(place);
@@ -103,7 +107,7 @@ struct Placed {
   ZipEntry entry;
 };
 
-/// Reads the entry at `place` and moves `place` behind it.
+/// Reads the entry at `place` and advances `place` past it.
 Placed read_entry(const Reader& file, const Directory& directory, uint64_t& place) {
   if (file.at<uint32_t>(place) != kEntrySignature) file.fail("its zip directory is damaged");
   Placed read;

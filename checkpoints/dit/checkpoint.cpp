@@ -2,9 +2,9 @@
 
 #include <ATen/ATen.h>
 
-#include <cmath>
-
+#include "checkpoints/tensor_shapes.h"
 #include "core/error.h"
+#include "core/text.h"
 #include "models/attention/blocks.h"
 #include "weights/dit_names.h"
 #include "weights/torch_archive.h"
@@ -20,7 +20,7 @@ constexpr const char* kStateKeys[] = {"ema", "model", "state_dict"};
 struct KnownModel {
   const char* name;
   int64_t width, depth, heads;
-  bool original;  // of facebookresearch; the others are MHLA's variants
+  bool original;  // by facebookresearch; the others are variants by MHLA
 };
 
 constexpr KnownModel kModels[] = {
@@ -52,21 +52,6 @@ Contents read_contents(const fs::path& path) {
   return {unwrapped(tensors_of(archive, state)), args ? *args : ArchiveValue(), archive.skipped};
 }
 
-/// The shape of a tensor that must be there with `dims` axes, none of them empty.
-at::IntArrayRef shape_of(const TensorFile& file, const std::string& name, int64_t dims) {
-  const at::Tensor* tensor = file.find(name);
-  if (!tensor) throw Error(file.where() + " has no tensor " + name + ", so it is no whole DiT checkpoint");
-  if (tensor->dim() != dims || tensor->numel() == 0)
-    throw Error(c10::str(file.where(), ": ", name, " must have ", dims, " axes, got ", tensor->sizes()));
-  return tensor->sizes();
-}
-
-int64_t root_of(int64_t square, const std::string& what) {
-  const auto side = static_cast<int64_t>(std::lround(std::sqrt(static_cast<double>(square))));
-  if (side * side != square) throw Error(what + " must be the square of a whole number, got " + std::to_string(square));
-  return side;
-}
-
 /// An integer field of args, or of the dict `group` in it.
 std::optional<int64_t> integer_of(const ArchiveValue& args, const std::string& key, const std::string& group = "") {
   const ArchiveValue* from = group.empty() ? &args : args.find(group);
@@ -74,7 +59,7 @@ std::optional<int64_t> integer_of(const ArchiveValue& args, const std::string& k
   return value ? value->integer() : std::nullopt;
 }
 
-/// What stands in the JSON file beside the checkpoint; an empty object without one.
+/// The JSON file beside the checkpoint; an empty object when there is none.
 JsonConfig beside(const fs::path& path) {
   const fs::path json = fs::path(path).replace_extension(".json");
   std::error_code ignored;
@@ -112,10 +97,10 @@ void read_heads(DitConfig& config, int64_t width, const Contents& contents, cons
                            " layers of width " + std::to_string(width);
   if (!heads)
     throw Error(what +
-                ", which is none of DiT-S, B, L and XL, and its tensors do not say how many heads it has: write " +
+                ", which matches none of DiT-S, B, L and XL, and tensors do not tell the number of heads: write " +
                 "{\"num_heads\": N} to " + json.where());
   if (*heads < 1 || width % *heads != 0)
-    throw Error(what + ", which do not divide into " + std::to_string(*heads) + " heads");
+    throw Error(what + ", which cannot be divided into " + std::to_string(*heads) + " heads");
   config.num_attention_heads = *heads;
   config.attention_head_dim = width / *heads;
 }
@@ -123,19 +108,19 @@ void read_heads(DitConfig& config, int64_t width, const Contents& contents, cons
 void check_block_size(int64_t found, const std::optional<int64_t>& said, const std::string& who,
                       const std::string& where) {
   if (said && *said != found)
-    throw Error(where + ": its mixing matrix is for blocks of " + std::to_string(found) + " tokens, " + who + " says " +
-                std::to_string(*said));
+    throw Error(where + ": its mixing matrix is for blocks of " + std::to_string(found) + " tokens, but " + who +
+                " says " + std::to_string(*said));
 }
 
 void read_mhla(DitConfig& config, const Contents& contents, const JsonConfig& json,
                const std::optional<int64_t>& block_size) {
   const TensorFile& file = contents.tensors;
   const std::string mixing = "blocks.0.attn.piece_attn.conv.weight";
-  const int64_t blocks = root_of(shape_of(file, mixing, 4)[0], file.where() + ": the number of blocks of " + mixing);
+  const int64_t blocks = exact_root(shape_of(file, mixing, 4)[0], file.where() + ": the number of blocks of " + mixing);
   const int64_t grid = config.grid();
   if (grid % blocks != 0)
     throw Error(c10::str(file.where(), ": ", mixing, " is for ", blocks, "x", blocks,
-                         " blocks, which do not divide a picture of ", grid, "x", grid, " tokens"));
+                         " blocks, which do not divide an image of ", grid, "x", grid, " tokens"));
   const int64_t tokens = (grid / blocks) * (grid / blocks);
   check_block_size(tokens, block_size, "--block-size", file.where());
   check_block_size(tokens, positive_in(json, "block_size"), json.where(), file.where());
@@ -154,7 +139,8 @@ void read_classes(DitConfig& config, int64_t rows, const Contents& contents, con
   config.null_class = config.num_embeds_ada_norm == rows - 1;
   if (config.num_embeds_ada_norm < 1 || config.labels() != rows)
     throw Error(contents.tensors.where() + ": its label table has " + std::to_string(rows) +
-                " rows, which do not fit " + std::to_string(config.num_embeds_ada_norm) + " classes and one for none");
+                " rows, which do not match " + std::to_string(config.num_embeds_ada_norm) +
+                " classes plus one for no class");
 }
 
 }  // namespace
@@ -183,11 +169,12 @@ DitCheckpoint describe_dit(const TensorFile& file, const ArchiveValue& args, con
   config.num_layers = original_dit_layers(file);
   if (config.num_layers == 0) shape_of(file, "blocks.0.mlp.fc1.weight", 2);
   const int64_t tokens = shape_of(file, "pos_embed", 3)[1];
-  config.sample_size = root_of(tokens, file.where() + ": the number of tokens of pos_embed") * config.patch_size;
+  config.sample_size = exact_root(tokens, file.where() + ": the number of tokens of pos_embed") * config.patch_size;
   config.out_channels = shape_of(file, "final_layer.linear.weight", 2)[0] / (config.patch_size * config.patch_size);
   if (config.out_channels != config.in_channels && !config.learns_variance())
     throw Error(file.where() + ": it predicts " + std::to_string(config.out_channels) + " channels from " +
-                std::to_string(config.in_channels) + ", want as many or, with a learned variance, twice as many");
+                std::to_string(config.in_channels) +
+                ", want the same number or, with a learned variance, twice as many");
   config.mlp_ratio = static_cast<double>(shape_of(file, "blocks.0.mlp.fc1.weight", 2)[0]) / static_cast<double>(width);
   read_classes(config, shape_of(file, "y_embedder.embedding_table.weight", 2)[0], contents, json);
   read_heads(config, width, contents, json);
@@ -198,7 +185,7 @@ DitCheckpoint describe_dit(const TensorFile& file, const ArchiveValue& args, con
   config.attention_bias = file.find(mhla ? "blocks.0.attn.to_qkv.bias" : "blocks.0.attn.qkv.bias") != nullptr;
   if (mhla) read_mhla(config, contents, json, block_size);
   if (!mhla && (block_size || json.has("block_size")))
-    throw Error(file.where() + " has softmax attention, so it has no blocks: leave --block-size out");
+    throw Error(file.where() + " has softmax attention and therefore no blocks: omit --block-size");
   const std::string order = json.text("position_order", "raster");
   if (order != "raster" && order != "blocks") json.fail("position_order", "must be raster or blocks");
   checkpoint.block_positions = order == "blocks";
@@ -211,12 +198,9 @@ DitCheckpoint describe_dit(const TensorFile& file, const ArchiveValue& args, con
 DitCheckpoint read_dit_checkpoint(const fs::path& path, const std::optional<int64_t>& block_size) {
   const Contents contents = read_contents(path);
   DitCheckpoint checkpoint = describe_dit(contents.tensors, contents.args, beside(path), block_size);
-  if (!contents.skipped.empty()) {
-    std::string classes;
-    for (const std::string& name : contents.skipped) classes += (classes.empty() ? "" : ", ") + name;
-    checkpoint.notes.push_back(path.string() + ": Python objects were not made, their plain data were read (" +
-                               classes + ")");
-  }
+  if (!contents.skipped.empty())
+    checkpoint.notes.push_back(path.string() + ": Python objects were not created, only their plain data was read (" +
+                               joined(contents.skipped) + ")");
   return checkpoint;
 }
 

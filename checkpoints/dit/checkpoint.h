@@ -17,26 +17,26 @@ namespace tessera {
 struct DitCheckpoint {
   DitConfig config;
   nlohmann::json class_names;      ///< id2label of the file beside it; null without
-  bool block_positions = false;    ///< its positions are stored in the order of blocks, not of the raster
+  bool block_positions = false;    ///< its positions are stored in block order, not raster order
   std::vector<std::string> notes;  ///< for the user
 };
 
-/// Whether a file is such a checkpoint, by the names in it. Throws Error for an archive that is damaged.
+/// Whether a file is such a checkpoint, by its tensor names. Throws Error for a damaged archive.
 bool is_dit_checkpoint(const std::filesystem::path& path);
 
-/// What a checkpoint says of its network: sizes from the tensors' shapes; heads from its args, or from the table of
-/// published models (DiT-S, B, L, XL by width and depth); MHLA's block size from its mixing matrix, checked against
-/// args and `block_size`. What else it does not say stands in a JSON file beside it, named like it (x.json for x.pt):
+/// The network of a checkpoint: sizes from the tensors' shapes; heads from its args, or from the table of published
+/// models (DiT-S, B, L, XL by width and depth); MHLA's block size from its mixing matrix, checked against args and
+/// `block_size`. What it does not say may be given in a JSON file of the same name beside it (x.json for x.pt):
 /// {"num_heads": 16, "block_size": 16, "position_order": "raster" | "blocks", "num_classes": 1000, "id2label": {...}}.
-/// Throws Error naming the file and what to write there, or the tensor that is missing or contradicts another.
+/// Throws Error naming the file and what to write to it, or the tensor that is missing or contradicts another.
 DitCheckpoint read_dit_checkpoint(const std::filesystem::path& path, const std::optional<int64_t>& block_size);
 
-/// The same from the tensors (in the original names; only their shapes are looked at), the args (none: ArchiveValue())
-/// and the content of the file beside them.
+/// The same from the tensors (under their original names; only shapes are read), the args (none: ArchiveValue()) and
+/// the content of the file beside them.
 DitCheckpoint describe_dit(const TensorFile& tensors, const ArchiveValue& args, const JsonConfig& beside,
                            const std::optional<int64_t>& block_size);
 
-/// The row of a position table in raster order that stands at each place of the order by blocks, int64 [tokens].
+/// For each position in block order, its row in a position table in raster order, int64 [tokens].
 at::Tensor block_order(const DitConfig& config);
 
 }  // namespace tessera

@@ -10,7 +10,7 @@ namespace {
 namespace fs = std::filesystem;
 using nlohmann::json;
 
-/// Stable Diffusion's autoencoder, sd-vae-ft-mse and -ema.
+/// Stable Diffusion's autoencoder, e.g. sd-vae-ft-mse and -ema.
 json stable_diffusion_vae() {
   return {{"_class_name", "AutoencoderKL"},
           {"in_channels", 3},
@@ -22,7 +22,8 @@ json stable_diffusion_vae() {
           {"scaling_factor", 0.18215}};
 }
 
-/// The diffusion both codes train with, and the way they visit its timesteps. The sampler itself is in the index.
+/// The diffusion process that both codes train with, and their spacing of timesteps. The sampler itself is in the
+/// index.
 json original_scheduler(const DitConfig& config) {
   return {{"_class_name", "DDIMScheduler"},
           {"num_train_timesteps", 1000},
@@ -46,27 +47,29 @@ json original_index(const DitCheckpoint& checkpoint) {
   return index;
 }
 
-ModelLayout checkpoint_layout(const fs::path& path, const DitOptions& options) {
+ModelLayout checkpoint_layout(const fs::path& path, const ModelOptions& options) {
   const DitCheckpoint checkpoint = read_dit_checkpoint(path, options.block_size);
   const bool mhla = checkpoint.config.attention.kind == AttentionKind::kMhla;
   const fs::path folder = path.has_parent_path() ? path.parent_path() : fs::path(".");
   json transformer = checkpoint.config.to_json();
   if (checkpoint.block_positions) transformer["position_order"] = "blocks";
-  ModelDir model{path, "DiTPipeline", {original_index(checkpoint), path.string()}, {}};
-  model.components.push_back(
-      {"transformer", "diffusers", "DiTTransformer2DModel", folder, {path}, JsonConfig(transformer, path.string())});
-  model.components.push_back({"scheduler",
-                              "diffusers",
-                              "DDIMScheduler",
-                              folder,
-                              {},
-                              JsonConfig(original_scheduler(checkpoint.config), path.string())});
-  ModelLayout layout{mhla ? "dit-mhla" : "dit", std::move(model), {}};
-  layout.notes = checkpoint.notes;
-  return layout;
+  ModelDir model{.path = path,
+                 .class_name = "DiTPipeline",
+                 .index = {original_index(checkpoint), path.string()},
+                 .components = {}};
+  model.components.push_back({.name = "transformer",
+                              .library = "diffusers",
+                              .class_name = "DiTTransformer2DModel",
+                              .folder = folder,
+                              .files = {path},
+                              .settings = JsonConfig(transformer, path.string())});
+  model.components.push_back({.name = "scheduler",
+                              .library = "diffusers",
+                              .class_name = "DDIMScheduler",
+                              .folder = folder,
+                              .settings = JsonConfig(original_scheduler(checkpoint.config), path.string())});
+  return {.name = mhla ? "dit-mhla" : "dit", .model = std::move(model), .missing = {}, .notes = checkpoint.notes};
 }
-
-}  // namespace
 
 bool is_dit_model(const fs::path& path) {
   const fs::path index = path / "model_index.json";
@@ -75,11 +78,14 @@ bool is_dit_model(const fs::path& path) {
   return config.has("_class_name") && config.text("_class_name") == "DiTPipeline";
 }
 
+}  // namespace
+
 Component open_autoencoder_kl(const fs::path& path) {
   if (is_file(path)) {
     const fs::path folder = path.has_parent_path() ? path.parent_path() : fs::path(".");
-    Component part{"vae", "diffusers", "AutoencoderKL", folder, {path}, {}};
-    part.settings = JsonConfig(stable_diffusion_vae(), path.string() + " (of Stable Diffusion's sizes)");
+    Component part{
+        .name = "vae", .library = "diffusers", .class_name = "AutoencoderKL", .folder = folder, .files = {path}};
+    part.settings = JsonConfig(stable_diffusion_vae(), path.string() + " (assumed to be Stable Diffusion's)");
     if (!is_file(folder / "config.json")) return part;
     const JsonConfig config = JsonConfig::read(folder / "config.json");
     if (config.text("_class_name", "") == "AutoencoderKL") part.settings = config;
@@ -92,12 +98,12 @@ Component open_autoencoder_kl(const fs::path& path) {
   return part;
 }
 
-std::optional<ModelLayout> recognize_dit_layout(const fs::path& path, const DitOptions& options) {
+std::optional<ModelLayout> recognize_dit_layout(const fs::path& path, const ModelOptions& options) {
   if (!is_dit_model(path)) return std::nullopt;
   ModelLayout layout =
       is_file(path) ? checkpoint_layout(path, options) : ModelLayout{"diffusers", open_model_dir(path), {}};
   if (!is_file(path) && options.block_size)
-    throw Error(path.string() + " says its blocks in transformer/config.json: leave --block-size out");
+    throw Error(path.string() + " has its block size in transformer/config.json: omit --block-size");
   auto& components = layout.model.components;
   if (!options.vae.empty()) {
     std::erase_if(components, [](const Component& part) { return part.name == "vae"; });
@@ -105,8 +111,7 @@ std::optional<ModelLayout> recognize_dit_layout(const fs::path& path, const DitO
   }
   if (!layout.model.find("vae"))
     layout.missing.push_back(
-        "it comes without an autoencoder; give Stable Diffusion's, such as the folder or file of sd-vae-ft-mse, with "
-        "--vae PATH");
+        "it has no autoencoder; pass Stable Diffusion's, such as the folder or file of sd-vae-ft-mse, with --vae PATH");
   return layout;
 }
 

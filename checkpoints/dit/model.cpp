@@ -3,14 +3,13 @@
 #include <ATen/ATen.h>
 
 #include "checkpoints/dit/checkpoint.h"
-#include "checkpoints/load_part.h"
 #include "core/error.h"
 
 namespace tessera {
 namespace {
 
-/// Components that this program has other classes for are refused by name. Transformer2DModel is what diffusers called
-/// DiT's network before it had a class of its own.
+/// Refuses components of other classes by name. Transformer2DModel is what diffusers called DiT's network before it had
+/// a class of its own.
 void check_class(const ModelDir& folder, const std::string& name, const std::vector<std::string>& classes) {
   const std::string found = folder.component(name).class_name;
   for (const std::string& supported : classes)
@@ -23,9 +22,9 @@ void check_fit(const DitModel& model) {
   if (model.vae.latent_channels != model.transformer.in_channels)
     throw Error(vae + ": latents have " + std::to_string(model.vae.latent_channels) + " channels, but " +
                 model.folder.path.string() + " makes latents of " + std::to_string(model.transformer.in_channels) +
-                "; give the autoencoder that belongs to the model with --vae PATH");
+                "; pass the autoencoder that belongs to the model with --vae PATH");
   if (model.vae.out_channels != 3)
-    throw Error(vae + ": out_channels must make 3 colors, got " + std::to_string(model.vae.out_channels));
+    throw Error(vae + ": out_channels must be 3 (RGB), got " + std::to_string(model.vae.out_channels));
   if (model.scheduler.flow())
     throw Error(model.folder.component("scheduler").config().where() +
                 ": want a diffusion scheduler (prediction_type epsilon, sample or v_prediction)");
@@ -37,7 +36,7 @@ ClassNames read_class_names(const ModelDir& folder, int64_t classes) {
   const JsonConfig labels = folder.index.object("id2label");
   std::vector<std::string> lines(static_cast<size_t>(classes));
   for (const auto& [key, name] : labels.json().items()) {
-    if (!name.is_string()) labels.fail(key, "must be a text");
+    if (!name.is_string()) labels.fail(key, "must be a string");
     const bool number = !key.empty() && key.size() < 10 && key.find_first_not_of("0123456789") == std::string::npos;
     if (!number || std::stoll(key) >= classes)
       labels.fail(key, "must be the number of a class, 0 to " + std::to_string(classes - 1));
@@ -48,7 +47,7 @@ ClassNames read_class_names(const ModelDir& folder, int64_t classes) {
 
 }  // namespace
 
-DitModel open_dit_model(const std::filesystem::path& path, const DitOptions& options) {
+DitModel open_dit_model(const std::filesystem::path& path, const ModelOptions& options) {
   auto layout = recognize_dit_layout(path, options);
   if (!layout) throw Error(path.string() + " is not a class-conditional model (DiT)");
   layout->require_complete();
@@ -59,14 +58,21 @@ DitModel open_dit_model(const std::filesystem::path& path, const DitOptions& opt
   const DitConfig transformer = DitConfig::from_json(folder.component("transformer").config());
   const AutoencoderKlConfig vae = AutoencoderKlConfig::from_json(folder.component("vae").config());
   ClassNames classes = read_class_names(folder, transformer.num_embeds_ada_norm);
-  DitModel model{std::move(folder), layout->name, scheduler, transformer, vae, std::move(classes), layout->notes};
+  DitModel model{.folder = std::move(folder),
+                 .layout = layout->name,
+                 .scheduler = scheduler,
+                 .transformer = transformer,
+                 .vae = vae,
+                 .classes = std::move(classes),
+                 .notes = layout->notes};
   check_fit(model);
   return model;
 }
 
-TensorFile read_dit_transformer(Component part) {
-  part.class_name = "DiTTransformer2DModel";
-  const TensorFile file = read_component(part);
+TensorFile read_dit_transformer(const Component& part) {
+  Component renamed = part;
+  renamed.class_name = "DiTTransformer2DModel";
+  const TensorFile file = read_component(renamed);
   if (!part.settings || part.settings->text("position_order", "raster") != "blocks") return file;
   std::map<std::string, at::Tensor> tensors = file.tensors();
   at::Tensor& positions = tensors.at("pos_embed.pos_embed");

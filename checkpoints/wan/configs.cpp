@@ -4,7 +4,9 @@
 
 #include <algorithm>
 
+#include "checkpoints/tensor_shapes.h"
 #include "core/error.h"
+#include "models/attention/attention.h"
 #include "weights/names.h"
 
 namespace tessera {
@@ -12,19 +14,11 @@ namespace {
 
 using nlohmann::json;
 
-constexpr int64_t kT5MaxDistance = 128;  // of every T5; no tensor depends on it
-
-/// The size of an axis of a tensor that must be there, have `dims` dimensions and none of size 0.
-int64_t size_of(const TensorFile& file, const std::string& name, int64_t dims, int64_t axis) {
-  const at::Tensor& tensor = file.at(name);
-  if (tensor.dim() != dims || tensor.numel() == 0)
-    throw Error(c10::str(file.where(), ": ", name, " is ", tensor.sizes(), ", want ", dims, " dimensions"));
-  return tensor.size(axis);
-}
+constexpr int64_t kT5MaxDistance = 128;  // the same in every T5; no tensor depends on it
 
 int64_t divided(const TensorFile& file, const std::string& name, int64_t number, int64_t by) {
   if (by < 1 || number % by != 0)
-    throw Error(c10::str(file.where(), ": ", name, ": ", number, " does not divide by ", by));
+    throw Error(c10::str(file.where(), ": ", name, ": ", number, " is not a multiple of ", by));
   return number / by;
 }
 
@@ -36,10 +30,11 @@ void refuse_image_models(const TensorFile& file) {
   for (const char* name : {"blocks.0.attn2.add_k_proj.weight", "blocks.0.cross_attn.k_img.weight",
                            "condition_embedder.image_embedder.norm1.weight", "img_emb.proj.0.weight"})
     if (file.find(name))
-      throw Error(file.where() + " has " + name + ": it is an image-to-video model; only text-to-video models run");
+      throw Error(file.where() + " has " + name +
+                  ": it is an image-to-video model; only text-to-video models are supported");
 }
 
-/// Which layers are MHLA's, gate and LePE, as the names tell; null without such layers.
+/// Which layers are MHLA, gate and LePE, by tensor names; null without such layers.
 json attention_of(const TensorFile& file, int64_t layers) {
   std::vector<int64_t> softmax, mhla;
   for (int64_t layer = 0; layer < layers; ++layer) {
@@ -48,28 +43,28 @@ json attention_of(const TensorFile& file, int64_t layers) {
   }
   if (mhla.empty()) return nullptr;
   const std::string first = block_name(mhla.front()) + "attn1.";
-  return {{"kind", "mhla"},
+  return {{"kind", name_of(AttentionKind::kMhla)},
           {"gated", file.find(first + "g.weight") != nullptr},
           {"lepe", file.find(first + "lepe.weight") != nullptr},
           {"softmax_layers", softmax}};
 }
 
-/// The width of a head: of MHLA's per-head norm, or the one that all of Wan 2.1 has.
+/// The width of a head: that of MHLA's per-head norm, or the one of all Wan 2.1 models.
 int64_t head_width(const TensorFile& file, int64_t layers, int64_t channels) {
   for (int64_t layer = 0; layer < layers; ++layer) {
     const std::string norm = block_name(layer) + "attn1.g_norm.weight";
-    if (file.find(norm)) return size_of(file, norm, 1, 0);
+    if (file.find(norm)) return shape_of(file, norm, 1)[0];
   }
   if (channels == 1536 || channels == 5120) return 128;
   throw Error(c10::str(file.where(), ": a transformer of width ", channels,
-                       " is neither of Wan 2.1's (1536, 5120): put its config.json, which says num_heads, beside it"));
+                       " is not one of Wan 2.1's (1536, 5120): put its config.json, which has num_heads, beside it"));
 }
 
 }  // namespace
 
 JsonConfig diffusers_transformer_config(const JsonConfig& wan) {
   const std::string type = wan.text("model_type", "t2v");
-  if (type != "t2v") wan.fail("model_type", "must be t2v: only text-to-video models run");
+  if (type != "t2v") wan.fail("model_type", "must be t2v: only text-to-video models are supported");
   const int64_t width = wan.integer("dim"), heads = wan.integer("num_heads");
   if (width < 1 || heads < 1 || width % heads != 0) wan.fail("dim", "must be a multiple of num_heads");
   const json config = {{"_class_name", "WanTransformer3DModel"},
@@ -100,21 +95,21 @@ JsonConfig transformer_config_of(const TensorFile& file) {
   std::vector<int64_t> patch_size;
   int64_t patch_numbers = 1;
   for (int64_t axis = 2; axis < 5; ++axis) {
-    patch_size.push_back(size_of(file, patch, 5, axis));
+    patch_size.push_back(shape_of(file, patch, 5)[static_cast<size_t>(axis)]);
     patch_numbers *= patch_size.back();
   }
-  const int64_t channels = size_of(file, patch, 5, 0), layers = count_numbered(file, "blocks.");
+  const int64_t channels = shape_of(file, patch, 5)[0], layers = count_numbered(file, "blocks.");
   const int64_t head = head_width(file, layers, channels);
   json config = {
       {"_class_name", "WanTransformer3DModel"},
       {"patch_size", patch_size},
       {"num_attention_heads", divided(file, patch, channels, head)},
       {"attention_head_dim", head},
-      {"in_channels", size_of(file, patch, 5, 1)},
-      {"out_channels", divided(file, "proj_out.weight", size_of(file, "proj_out.weight", 2, 0), patch_numbers)},
-      {"text_dim", size_of(file, condition + "text_embedder.linear_1.weight", 2, 1)},
-      {"freq_dim", size_of(file, condition + "time_embedder.linear_1.weight", 2, 1)},
-      {"ffn_dim", size_of(file, "blocks.0.ffn.net.0.proj.weight", 2, 0)},
+      {"in_channels", shape_of(file, patch, 5)[1]},
+      {"out_channels", divided(file, "proj_out.weight", shape_of(file, "proj_out.weight", 2)[0], patch_numbers)},
+      {"text_dim", shape_of(file, condition + "text_embedder.linear_1.weight", 2)[1]},
+      {"freq_dim", shape_of(file, condition + "time_embedder.linear_1.weight", 2)[1]},
+      {"ffn_dim", shape_of(file, "blocks.0.ffn.net.0.proj.weight", 2)[0]},
       {"num_layers", layers},
       {"cross_attn_norm", file.find("blocks.0.norm2.weight") != nullptr},
       {"qk_norm", "rms_norm_across_heads"},
@@ -126,15 +121,15 @@ JsonConfig transformer_config_of(const TensorFile& file) {
 JsonConfig text_encoder_config_of(const TensorFile& file) {
   const std::string first = "encoder.block.0.layer.", bias = first + "0.SelfAttention.relative_attention_bias.weight";
   const std::string query = first + "0.SelfAttention.q.weight";
-  const int64_t heads = size_of(file, bias, 2, 1);
+  const int64_t heads = shape_of(file, bias, 2)[1];
   const json config = {{"architectures", {"UMT5EncoderModel"}},
-                       {"vocab_size", size_of(file, "shared.weight", 2, 0)},
-                       {"d_model", size_of(file, "shared.weight", 2, 1)},
-                       {"d_kv", divided(file, query, size_of(file, query, 2, 0), heads)},
-                       {"d_ff", size_of(file, first + "1.DenseReluDense.wi_0.weight", 2, 0)},
+                       {"vocab_size", shape_of(file, "shared.weight", 2)[0]},
+                       {"d_model", shape_of(file, "shared.weight", 2)[1]},
+                       {"d_kv", divided(file, query, shape_of(file, query, 2)[0], heads)},
+                       {"d_ff", shape_of(file, first + "1.DenseReluDense.wi_0.weight", 2)[0]},
                        {"num_layers", count_numbered(file, "encoder.block.")},
                        {"num_heads", heads},
-                       {"relative_attention_num_buckets", size_of(file, bias, 2, 0)},
+                       {"relative_attention_num_buckets", shape_of(file, bias, 2)[0]},
                        {"relative_attention_max_distance", kT5MaxDistance},
                        {"layer_norm_epsilon", 1e-6},
                        {"feed_forward_proj", "gated-gelu"}};
@@ -142,7 +137,7 @@ JsonConfig text_encoder_config_of(const TensorFile& file) {
 }
 
 JsonConfig vae_config_of(const TensorFile& file) {
-  const int64_t base = size_of(file, "encoder.conv_in.weight", 5, 0);
+  const int64_t base = shape_of(file, "encoder.conv_in.weight", 5)[0];
   std::vector<int64_t> multipliers;
   std::vector<bool> temporal;
   int64_t residual = 0, width = base;
@@ -152,7 +147,7 @@ JsonConfig vae_config_of(const TensorFile& file) {
       multipliers.push_back(divided(file, block + "resample.1.weight", width, base));
       temporal.push_back(file.find(block + "time_conv.weight") != nullptr);
     } else {
-      width = size_of(file, block + "conv1.weight", 5, 0);
+      width = shape_of(file, block + "conv1.weight", 5)[0];
       ++residual;
     }
   }
@@ -161,14 +156,14 @@ JsonConfig vae_config_of(const TensorFile& file) {
   const json config = {
       {"_class_name", "AutoencoderKLWan"},
       {"base_dim", base},
-      {"decoder_base_dim", size_of(file, "decoder.conv_out.weight", 5, 1)},
-      {"z_dim", size_of(file, "post_quant_conv.weight", 5, 0)},
+      {"decoder_base_dim", shape_of(file, "decoder.conv_out.weight", 5)[1]},
+      {"z_dim", shape_of(file, "post_quant_conv.weight", 5)[0]},
       {"dim_mult", multipliers},
       {"num_res_blocks", divided(file, "encoder.down_blocks.*", residual, levels)},
       {"attn_scales", json::array()},
       {"temperal_downsample", temporal},
-      {"in_channels", size_of(file, "encoder.conv_in.weight", 5, 1)},
-      {"out_channels", size_of(file, "decoder.conv_out.weight", 5, 0)},
+      {"in_channels", shape_of(file, "encoder.conv_in.weight", 5)[1]},
+      {"out_channels", shape_of(file, "decoder.conv_out.weight", 5)[0]},
   };
   return {config, file.where()};
 }

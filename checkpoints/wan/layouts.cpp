@@ -54,10 +54,10 @@ std::vector<fs::path> with_folders_above(const fs::path& folder) {
   return folders;
 }
 
-/// Where the transformer's weights may lie in a folder that is not a pipeline directory.
+/// Where the transformer's weights may be in a folder that is not a pipeline directory.
 struct TransformerFiles {
   bool named_by_diffusers = false;  ///< diffusion_pytorch_model or model, in shards or not
-  std::vector<fs::path> others;     ///< weights that are not a known autoencoder, text or image encoder
+  std::vector<fs::path> others;     ///< weights not known to be an autoencoder, text or image encoder
 };
 
 TransformerFiles transformer_files(const fs::path& folder) {
@@ -72,13 +72,13 @@ TransformerFiles transformer_files(const fs::path& folder) {
   return found;
 }
 
-bool is_wan_transformer(const TensorFile& ours) {
-  const at::Tensor* patch = ours.find("patch_embedding.weight");
-  return patch && patch->dim() == 5 && ours.find("condition_embedder.time_proj.weight");
+bool is_wan_transformer(const TensorFile& file) {
+  const at::Tensor* patch = file.find("patch_embedding.weight");
+  return patch && patch->dim() == 5 && file.find("condition_embedder.time_proj.weight");
 }
 
 Component transformer_part(const fs::path& folder) {
-  return {"transformer", "diffusers", "WanTransformer3DModel", folder, {}, {}};
+  return {.name = "transformer", .library = "diffusers", .class_name = "WanTransformer3DModel", .folder = folder};
 }
 
 /// Builds a layout part by part.
@@ -87,24 +87,34 @@ struct Builder {
   json defaults = json::object(), large_defaults = json::object();
 
   explicit Builder(const fs::path& path)
-      : layout{"wan", {path, "WanPipeline", {json::object(), path.string()}, {}}, {}} {}
+      : layout{.name = "wan",
+               .model = {.path = path,
+                         .class_name = "WanPipeline",
+                         .index = {json::object(), path.string()},
+                         .components = {}},
+               .missing = {}} {}
 
   const Component* find(const std::string& name) const { return layout.model.find(name); }
   void add(Component part) { layout.model.components.push_back(std::move(part)); }
 
-  /// A network in one file: its config is in its shapes. A damaged file counts as missing.
+  /// A network in one file, whose shapes determine its config. A damaged file counts as missing.
   void add_network(const std::string& name, const std::string& class_name, const fs::path& file,
                    JsonConfig (*config_of)(const TensorFile&)) {
     try {
       const std::string library = name == "vae" ? "diffusers" : "transformers";
-      const JsonConfig config = config_of(with_our_names(read_tensors(file), class_name));
-      add({name, library, class_name, file.parent_path(), {file}, config});
+      const JsonConfig config = config_of(canonical_tensors(read_tensors(file), class_name));
+      add({.name = name,
+           .library = library,
+           .class_name = class_name,
+           .folder = file.parent_path(),
+           .files = {file},
+           .settings = config});
     } catch (const Error& e) {
       layout.missing.emplace_back(e.what());
     }
   }
 
-  /// Takes from a Wan release, or from a pipeline directory, the parts that are not there yet.
+  /// Takes the parts that are still missing from a Wan release or a pipeline directory.
   void take_parts(const fs::path& folder) {
     if (is_file(folder / "model_index.json")) {
       const ModelDir model = open_model_dir(folder);
@@ -115,7 +125,10 @@ struct Builder {
     if (const auto file = first_file(folder, kTextNames); file && !find("text_encoder"))
       add_network("text_encoder", "UMT5EncoderModel", *file, text_encoder_config_of);
     if (is_file(folder / kTokenizerFolder / "spiece.model") && !find("tokenizer"))
-      add({"tokenizer", "transformers", "T5Tokenizer", folder / kTokenizerFolder, {}, {}});
+      add({.name = "tokenizer",
+           .library = "transformers",
+           .class_name = "T5Tokenizer",
+           .folder = folder / kTokenizerFolder});
     if (const auto file = first_file(folder, kVaeNames); file && !find("vae"))
       add_network("vae", "AutoencoderKLWan", *file, vae_config_of);
   }
@@ -131,18 +144,17 @@ struct Builder {
     if (find("tokenizer")) return;
     say("tokenizer", std::string(kTokenizerFolder) + "/spiece.model");
     if (is_file(folder / kTokenizerFolder / "tokenizer.json"))
-      layout.missing.back() += " (the tokenizer.json there is not read; google/umt5-xxl on the hub has spiece.model)";
+      layout.missing.back() += " (tokenizer.json is not supported; google/umt5-xxl on the hub has spiece.model)";
   }
 
   ModelLayout finish(const std::string& scheduler_class, double flow_shift) {
     const fs::path& path = layout.model.path;
     const std::string where = path.string() + " (scheduler of this layout)";
-    add({"scheduler",
-         "diffusers",
-         scheduler_class,
-         path,
-         {},
-         wan_scheduler_config(scheduler_class, flow_shift, where)});
+    add({.name = "scheduler",
+         .library = "diffusers",
+         .class_name = scheduler_class,
+         .folder = path,
+         .settings = wan_scheduler_config(scheduler_class, flow_shift, where)});
     json index = {{"_class_name", "WanPipeline"},
                   {"generation_defaults", defaults},
                   {"generation_defaults_720p", large_defaults}};
@@ -180,7 +192,7 @@ void take_parts_nearby(Builder& builder, const fs::path& folder, const MhlaSetti
   const size_t damaged = builder.layout.missing.size();
   builder.list_missing_parts(folder);
   if (builder.layout.missing.size() > damaged)
-    builder.layout.missing.push_back("these parts may also lie in a folder of Wan's release, such as " +
+    builder.layout.missing.push_back("these parts may also be in the folder of a Wan release, such as " +
                                      (folder / kReleases[0]).string());
 }
 
@@ -202,7 +214,7 @@ ModelLayout mhla_layout(Builder builder, Component transformer, const TensorFile
   return builder.finish("DPMSolverMultistepScheduler", shift.is_number() ? shift.get<double>() : 3.0);
 }
 
-/// A transformer with softmax attention: the release's own folder, or one file.
+/// A transformer with softmax attention: the release folder itself, or one file.
 ModelLayout softmax_layout(Builder builder, Component transformer, const std::optional<TensorFile>& tensors) {
   const fs::path folder = transformer.folder;
   const fs::path own = folder / "config.json";
@@ -223,7 +235,7 @@ void refuse_other_wans(const fs::path& folder) {
   for (const char* name : {"low_noise_model", "high_noise_model", "Wan2.2_VAE.pth"}) {
     std::error_code ignored;
     if (fs::exists(folder / name, ignored))
-      throw Error(folder.string() + " holds " + name + ": it is Wan 2.2, which is not supported; want Wan 2.1");
+      throw Error(folder.string() + " holds " + name + ": it is Wan 2.2, which is not supported; use Wan 2.1");
   }
   if (!is_file(folder / "config.json")) return;
   const JsonConfig config = JsonConfig::read(folder / "config.json");
@@ -239,7 +251,7 @@ bool is_release_folder(const fs::path& folder) {
 
 std::optional<ModelLayout> recognize_file(const fs::path& path) {
   if (!is_weights(path)) return std::nullopt;
-  const TensorFile tensors = with_our_names(read_tensors(path), "WanTransformer3DModel");
+  const TensorFile tensors = canonical_tensors(read_tensors(path), "WanTransformer3DModel");
   if (!is_wan_transformer(tensors)) return std::nullopt;
   Component transformer = transformer_part(path.has_parent_path() ? path.parent_path() : fs::path("."));
   transformer.files = {path};
@@ -258,21 +270,21 @@ std::optional<ModelLayout> recognize_folder(const fs::path& folder) {
   std::optional<TensorFile> tensors;
   try {
     if (files.named_by_diffusers || !transformer.files.empty())
-      tensors = with_our_names(read_weights(transformer), transformer.class_name);
+      tensors = canonical_tensors(read_weights(transformer), transformer.class_name);
   } catch (const Error& e) {
     if (!release) throw;
     builder.layout.missing.emplace_back(e.what());
   }
   if (tensors && !is_wan_transformer(*tensors)) tensors.reset();
   if (!release && !tensors) return std::nullopt;
-  const bool ours = tensors && !release && is_file(folder / "config.json") &&
-                    JsonConfig::read(folder / "config.json").has("_class_name");
-  if (ours) return std::nullopt;  // one component of a pipeline directory
+  const bool component = tensors && !release && is_file(folder / "config.json") &&
+                         JsonConfig::read(folder / "config.json").has("_class_name");
+  if (component) return std::nullopt;  // part of a pipeline directory
   if (tensors && has_mhla_layers(*tensors)) return mhla_layout(std::move(builder), std::move(transformer), *tensors);
   if (!tensors && builder.layout.missing.empty())
     builder.layout.missing.push_back(
         "no transformer: want " + (folder / "diffusion_pytorch_model.safetensors").string() +
-        (files.others.size() > 1 ? "; the folder holds several other weights: name one" : ""));
+        (files.others.size() > 1 ? "; the folder holds several other weight files: name one" : ""));
   return softmax_layout(std::move(builder), std::move(transformer), tensors);
 }
 
@@ -280,6 +292,13 @@ std::optional<ModelLayout> recognize_folder(const fs::path& folder) {
 
 std::optional<ModelLayout> recognize_wan_layout(const fs::path& path) {
   return is_folder(path) ? recognize_folder(path) : is_file(path) ? recognize_file(path) : std::nullopt;
+}
+
+std::optional<ModelLayout> recognize_wan_model(const fs::path& path) {
+  if (!is_file(path / "model_index.json")) return recognize_wan_layout(path);
+  const JsonConfig index = JsonConfig::read(path / "model_index.json");
+  if (!index.has("_class_name") || index.text("_class_name") != "WanPipeline") return std::nullopt;
+  return ModelLayout{"diffusers", open_model_dir(path), {}};
 }
 
 }  // namespace tessera

@@ -6,20 +6,23 @@
 
 namespace tessera {
 
-/// Wan 2.1 text to video outside diffusers' layout; nullopt when `path` is something else.
+/// A Wan 2.1 text-to-video model outside diffusers' layout; nullopt for anything else.
 ///
 /// "wan": the folder of the original release (config.json of WanModel, diffusion_pytorch_model*.safetensors, in shards
 /// or not, Wan2.1_VAE.pth, models_t5_umt5-xxl-enc-bf16.pth, google/umt5-xxl/spiece.model), or one file of such a
-/// transformer, in ComfyUI's form too.
+/// transformer, also in ComfyUI's form.
 ///
 /// "wan-mhla": a checkpoint of DAGroup-PKU's video project, given as a file (safetensors, or a PyTorch archive with a
-/// state_dict) or as a folder that holds one. Its layers with softmax attention, its gate and LePE show in the names;
-/// block layout, normalizer, size and shift come from the training yaml, or from a config.json with an `attention`
-/// object beside the checkpoint. The yaml is looked for beside the checkpoint, then in configs/ there and in the three
-/// folders above.
+/// state_dict) or as a folder that holds one. Its layers with softmax attention, its gate and LePE are known from the
+/// tensor names; block layout, normalizer, size and shift come from the training YAML, or from a config.json with an
+/// `attention` object beside the checkpoint. The YAML is looked for beside the checkpoint, then in configs/ there and
+/// in the three folders above.
 ///
-/// Parts that a folder lacks are taken from a Wan 2.1 release (either layout): where the yaml says, in a subfolder, in
+/// Parts that a folder lacks are taken from a Wan 2.1 release (either layout): where the YAML says, in a subfolder, in
 /// pretrained_models/, or in a folder Wan2.1-T2V-1.3B or Wan2.1-T2V-1.3B-Diffusers beside it.
 std::optional<ModelLayout> recognize_wan_layout(const std::filesystem::path& path);
+
+/// The same, and "diffusers" for a pipeline directory of class WanPipeline.
+std::optional<ModelLayout> recognize_wan_model(const std::filesystem::path& path);
 
 }  // namespace tessera

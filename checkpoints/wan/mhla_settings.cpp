@@ -6,6 +6,7 @@
 #include <fstream>
 #include <sstream>
 
+#include "core/text.h"
 #include "core/yaml_config.h"
 
 namespace tessera {
@@ -26,9 +27,7 @@ int64_t block_count(const TensorFile& file) {
 }
 
 std::string listed(const std::vector<int64_t>& numbers) {
-  std::string text;
-  for (const int64_t number : numbers) text += (text.empty() ? "" : ", ") + std::to_string(number);
-  return "[" + text + "]";
+  return "[" + joined(numbers) + "]";
 }
 
 std::vector<int64_t> mhla_layers(const JsonConfig& config) {
@@ -39,7 +38,7 @@ std::vector<int64_t> mhla_layers(const JsonConfig& config) {
   return layers;
 }
 
-/// The yaml files of a folder and its configs/ that configure attention, sorted.
+/// The YAML files of a folder and its configs/ that configure attention, sorted.
 std::vector<fs::path> training_configs(const fs::path& folder) {
   std::vector<fs::path> found;
   for (const fs::path& place : {folder, folder / "configs"}) {
@@ -73,7 +72,7 @@ std::optional<JsonConfig> find_yaml(const std::vector<fs::path>& folders, const 
   return std::nullopt;
 }
 
-/// Copies a value of the yaml under the name that core/job.h has for it.
+/// Copies a value of the YAML under its name in core/job.h.
 void take(const JsonConfig& from, const std::string& key, json& into, const std::string& name) {
   if (from.has(key)) into[name] = from.json().at(key);
 }
@@ -81,7 +80,7 @@ void take(const JsonConfig& from, const std::string& key, json& into, const std:
 void read_yaml(const JsonConfig& yaml, MhlaSettings& settings) {
   const JsonConfig model = yaml.object("model");
   if (const std::string kind = model.text("self_attn_type"); kind != "mhla_uni")
-    model.fail("self_attn_type", "must be mhla_uni, the one published form of video MHLA");
+    model.fail("self_attn_type", "must be mhla_uni, the only published form of video MHLA");
   if (model.has("block_layout")) settings.attention["block_layout"] = model.integers("block_layout");
   settings.attention["normalizer"] = model.boolean("norm_output", true) ? "products" : "none";
   take(model, "video_width", settings.defaults, "width");
@@ -125,14 +124,13 @@ void check_layout(const TensorFile& file, const MhlaSettings& settings) {
 
 [[noreturn]] void ask_for(const std::vector<std::string>& unknown, const TensorFile& file,
                           const std::vector<int64_t>& layers, const std::vector<std::string>& others) {
-  std::string text = file.where() + " does not say";
-  for (size_t i = 0; i < unknown.size(); ++i) text += (i ? " and " : " ") + unknown[i];
-  text +=
-      " of its MHLA: put its training yaml (Wan_1300M_mhla.yaml or Wan_1300M_hybrid_mhla.yaml of the MHLA "
+  std::string text =
+      file.where() + " does not say " + joined(unknown, " and ") +
+      " of its MHLA: put its training YAML (Wan_1300M_mhla.yaml or Wan_1300M_hybrid_mhla.yaml of the MHLA "
       "repository) beside it, or a config.json such as {\"attention\": {\"block_layout\": [3, 5, 10], "
-      "\"normalizer\": \"none\"}} (\"products\" where the yaml's norm_output is true)";
-  if (!others.empty()) text += "; not used, as the weights have MHLA in layers " + listed(layers);
-  for (size_t i = 0; i < others.size(); ++i) text += (i ? ", " : ": ") + others[i];
+      "\"normalizer\": \"none\"}} (\"products\" if norm_output is true in the YAML)";
+  if (!others.empty())
+    text += "; not used because the weights have MHLA in layers " + listed(layers) + ": " + joined(others);
   throw Error(text);
 }
 

@@ -3,15 +3,14 @@
 #include <algorithm>
 #include <map>
 
-#include "checkpoints/load_part.h"
-#include "checkpoints/model_layout.h"
+#include "checkpoints/wan/layouts.h"
 #include "core/error.h"
-#include "weights/names.h"
+#include "core/text.h"
 
 namespace tessera {
 namespace {
 
-/// Component -> the classes this program has for it.
+/// Component -> its supported classes.
 const std::map<std::string, std::vector<std::string>>& supported_classes() {
   static const std::map<std::string, std::vector<std::string>> classes = {
       {"text_encoder", {"UMT5EncoderModel"}},
@@ -24,9 +23,7 @@ const std::map<std::string, std::vector<std::string>>& supported_classes() {
 
 void check_class(const std::string& where, const std::string& found, const std::vector<std::string>& supported) {
   if (std::find(supported.begin(), supported.end(), found) != supported.end()) return;
-  std::string list;
-  for (const auto& name : supported) list += (list.empty() ? "" : " or ") + name;
-  throw Error(where + ": class " + found + " is not supported; want " + list);
+  throw Error(where + ": class " + found + " is not supported; want " + joined(supported, " or "));
 }
 
 void check_classes(const ModelDir& folder) {
@@ -35,7 +32,7 @@ void check_classes(const ModelDir& folder) {
     check_class(folder.index.where() + ": " + name, folder.component(name).class_name, classes);
   if (folder.find("transformer_2"))
     throw Error(folder.index.where() +
-                ": transformer_2 is listed: models with two denoisers (Wan 2.2) are not supported; want Wan 2.1");
+                ": transformer_2 is listed: models with two denoisers (Wan 2.2) are not supported; use Wan 2.1");
 }
 
 void check_fit(const WanModel& model) {
@@ -52,7 +49,7 @@ void check_fit(const WanModel& model) {
   if (!model.scheduler.flow())
     throw Error(where_of("scheduler") + "want a flow-matching scheduler (prediction_type flow_prediction)");
   if (model.vae.image_channels() != 3)
-    throw Error(where_of("vae") + "out_channels must make 3 colors, got " + std::to_string(model.vae.image_channels()));
+    throw Error(where_of("vae") + "out_channels must be 3 (RGB), got " + std::to_string(model.vae.image_channels()));
 }
 
 std::filesystem::path spiece_model(const Component& tokenizer) {
@@ -61,7 +58,7 @@ std::filesystem::path spiece_model(const Component& tokenizer) {
                           std::filesystem::exists(tokenizer.folder / "tokenizer.json", ignored);
   if (other_form)
     throw Error(tokenizer.folder.string() +
-                " has tokenizer.json alone, which is not read: put spiece.model of google/umt5-xxl beside it");
+                " has only tokenizer.json, which is not supported: put spiece.model of google/umt5-xxl beside it");
   return tokenizer.file("spiece.model");
 }
 
@@ -74,7 +71,8 @@ int64_t WanModel::latent_frames_in(int64_t frames) const {
 }
 
 WanModel open_wan_model(const std::filesystem::path& path) {
-  const ModelLayout layout = recognize_layout(path);
+  std::optional<ModelLayout> found = recognize_wan_layout(path);
+  const ModelLayout layout = found ? *std::move(found) : ModelLayout{"diffusers", open_model_dir(path), {}};
   layout.require_complete();
   ModelDir folder = layout.model;
   check_classes(folder);
@@ -82,7 +80,11 @@ WanModel open_wan_model(const std::filesystem::path& path) {
   const Umt5Config text_encoder = Umt5Config::from_json(folder.component("text_encoder").config());
   const WanTransformerConfig transformer = WanTransformerConfig::from_json(folder.component("transformer").config());
   const WanVaeConfig vae = WanVaeConfig::from_json(folder.component("vae").config());
-  WanModel model{std::move(folder), scheduler, text_encoder, transformer, vae};
+  WanModel model{.folder = std::move(folder),
+                 .scheduler = scheduler,
+                 .text_encoder = text_encoder,
+                 .transformer = transformer,
+                 .vae = vae};
   check_fit(model);
   return model;
 }
@@ -115,10 +117,6 @@ Tokenizer load_tokenizer(const WanModel& model) {
                 " pieces, more than the text encoder's vocab_size " + std::to_string(model.text_encoder.vocab_size) +
                 "; use the tokenizer that belongs to the text encoder");
   return tokenizer;
-}
-
-TensorFile read_component(const Component& part) {
-  return with_our_names(read_weights(part), part.class_name);
 }
 
 }  // namespace tessera

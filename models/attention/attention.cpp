@@ -3,7 +3,7 @@
 #include <ATen/ATen.h>
 
 #include <algorithm>
-#include <map>
+#include <array>
 
 #include "models/attention/linear.h"
 #include "models/attention/mhla.h"
@@ -14,21 +14,18 @@ namespace {
 
 constexpr double kSmallestNormalizer = 1e-6;
 
-template <typename Value>
-Value choose(const JsonConfig& json, const std::string& key, const std::string& fallback,
-             const std::map<std::string, Value>& choices) {
-  const std::string name = json.text(key, fallback);
-  if (const auto found = choices.find(name); found != choices.end()) return found->second;
-  std::vector<std::string> names;
-  for (const auto& [known, value] : choices) names.push_back(known);
-  json.fail(key, "is unknown" + suggestion(name, names));
-}
+// In the order of the enums.
+constexpr std::array<const char*, 4> kKindNames = {"softmax", "mhla", "linear", "focused"};
+constexpr std::array<const char*, 3> kNormalizerNames = {"products", "sums", "none"};
+constexpr std::array<const char*, 5> kTransformNames = {"linear", "cos", "exp", "gaussian", "local"};
 
-Extent3 extent(const JsonConfig& json, const std::string& key) {
-  const std::vector<int64_t> values = json.integers(key);
-  if (values.size() != 3 || std::any_of(values.begin(), values.end(), [](int64_t v) { return v < 1; }))
-    json.fail(key, "must be three positive integers (time, height, width)");
-  return {values[0], values[1], values[2]};
+template <typename Value, size_t kCount>
+Value choose(const JsonConfig& json, const std::string& key, Value fallback,
+             const std::array<const char*, kCount>& names) {
+  const std::string name = json.text(key, name_of(fallback));
+  const auto found = std::find(names.begin(), names.end(), name);
+  if (found == names.end()) json.fail(key, "is unknown" + suggestion(name, {names.begin(), names.end()}));
+  return static_cast<Value>(found - names.begin());
 }
 
 std::vector<std::string> keys_of(AttentionKind kind) {
@@ -47,20 +44,13 @@ std::vector<std::string> keys_of(AttentionKind kind) {
 }
 
 void read_mhla(const JsonConfig& json, AttentionConfig& config) {
-  config.block_layout = extent(json, "block_layout");
-  if (json.has("block_tokens")) config.block_tokens = extent(json, "block_tokens");
+  config.block_layout = read_extent(json, "block_layout");
+  if (json.has("block_tokens")) config.block_tokens = read_extent(json, "block_tokens");
   config.gated = json.boolean("gated", false);
   config.lepe = json.boolean("lepe", false);
   config.qk_norm = json.boolean("qk_norm", false);
-  config.normalizer = choose<Normalizer>(
-      json, "normalizer", "sums",
-      {{"products", Normalizer::kProducts}, {"sums", Normalizer::kSums}, {"none", Normalizer::kNone}});
-  config.transform = choose<MixingTransform>(json, "transform", "linear",
-                                             {{"linear", MixingTransform::kLinear},
-                                              {"cos", MixingTransform::kCos},
-                                              {"exp", MixingTransform::kExp},
-                                              {"gaussian", MixingTransform::kGaussian},
-                                              {"local", MixingTransform::kLocal}});
+  config.normalizer = choose(json, "normalizer", config.normalizer, kNormalizerNames);
+  config.transform = choose(json, "transform", config.transform, kTransformNames);
 }
 
 void read_focused(const JsonConfig& json, AttentionConfig& config) {
@@ -72,13 +62,21 @@ void read_focused(const JsonConfig& json, AttentionConfig& config) {
 
 }  // namespace
 
+const char* name_of(AttentionKind kind) {
+  return kKindNames.at(static_cast<size_t>(kind));
+}
+
+const char* name_of(Normalizer normalizer) {
+  return kNormalizerNames.at(static_cast<size_t>(normalizer));
+}
+
+const char* name_of(MixingTransform transform) {
+  return kTransformNames.at(static_cast<size_t>(transform));
+}
+
 AttentionConfig AttentionConfig::from_json(const JsonConfig& json) {
   AttentionConfig config;
-  config.kind = choose<AttentionKind>(json, "kind", "softmax",
-                                      {{"softmax", AttentionKind::kSoftmax},
-                                       {"mhla", AttentionKind::kMhla},
-                                       {"linear", AttentionKind::kLinear},
-                                       {"focused", AttentionKind::kFocused}});
+  config.kind = choose(json, "kind", config.kind, kKindNames);
   json.reject_unknown(keys_of(config.kind));
   if (config.kind != AttentionKind::kSoftmax) config.softmax_layers = json.integers("softmax_layers", {});
   if (config.kind == AttentionKind::kMhla) read_mhla(json, config);
@@ -87,10 +85,7 @@ AttentionConfig AttentionConfig::from_json(const JsonConfig& json) {
 }
 
 nlohmann::ordered_json AttentionConfig::to_json() const {
-  constexpr const char* kKinds[] = {"softmax", "mhla", "linear", "focused"};
-  constexpr const char* kNormalizers[] = {"products", "sums", "none"};
-  constexpr const char* kTransforms[] = {"linear", "cos", "exp", "gaussian", "local"};
-  nlohmann::ordered_json json = {{"kind", kKinds[static_cast<size_t>(kind)]}};
+  nlohmann::ordered_json json = {{"kind", name_of(kind)}};
   if (kind == AttentionKind::kFocused) {
     json["focusing_factor"] = focusing_factor;
     json["kernel_size"] = kernel_size;
@@ -101,11 +96,17 @@ nlohmann::ordered_json AttentionConfig::to_json() const {
     json["gated"] = gated;
     json["lepe"] = lepe;
     json["qk_norm"] = qk_norm;
-    json["normalizer"] = kNormalizers[static_cast<size_t>(normalizer)];
-    json["transform"] = kTransforms[static_cast<size_t>(transform)];
+    json["normalizer"] = name_of(normalizer);
+    json["transform"] = name_of(transform);
   }
   if (kind != AttentionKind::kSoftmax && !softmax_layers.empty()) json["softmax_layers"] = softmax_layers;
   return json;
+}
+
+void AttentionConfig::check_layers(const JsonConfig& json, int64_t layers) const {
+  for (const int64_t layer : softmax_layers)
+    if (layer < 0 || layer >= layers)
+      json.fail("softmax_layers", "names a layer outside 0.." + std::to_string(layers - 1));
 }
 
 AttentionKind AttentionConfig::kind_of_layer(int64_t layer) const {
@@ -114,11 +115,11 @@ AttentionKind AttentionConfig::kind_of_layer(int64_t layer) const {
 }
 
 void NormalizerStats::count(const at::Tensor& normalizer) {
-  const at::Tensor n = normalizer.detach();
+  const at::Tensor rows = normalizer.detach().transpose(0, 1).flatten(1);  // [B, M H P]
   const auto add = [](at::Tensor& total, const at::Tensor& more) { total = total.defined() ? total + more : more; };
-  add(values, at::full({}, n.numel(), n.options().dtype(at::kLong)));
-  add(near_zero, (n.abs() < kSmallestNormalizer).sum());
-  add(negative, (n < 0).sum());
+  add(values, at::full({rows.size(0)}, rows.size(1), rows.options().dtype(at::kLong)));
+  add(near_zero, (rows.abs() < kSmallestNormalizer).sum(1));
+  add(negative, (rows < 0).sum(1));
 }
 
 at::Tensor guard_normalizer(const at::Tensor& normalizer) {
@@ -130,11 +131,11 @@ AttentionProjections::AttentionProjections(int64_t channels, double eps) : chann
 }
 
 void AttentionProjections::params(ParamList& out, const std::string& prefix) {
-  const Init xavier = Init::uniform(std::sqrt(3.0 / static_cast<double>(channels_)));
-  to_q.params(out, prefix + "to_q.", channels_, channels_, true, xavier);
-  to_k.params(out, prefix + "to_k.", channels_, channels_, true, xavier);
-  to_v.params(out, prefix + "to_v.", channels_, channels_, true, xavier);
-  to_out.params(out, prefix + "to_out.0.", channels_, channels_, true, xavier);
+  const Init init = xavier(channels_, channels_);
+  to_q.params(out, prefix + "to_q.", channels_, channels_, true, init);
+  to_k.params(out, prefix + "to_k.", channels_, channels_, true, init);
+  to_v.params(out, prefix + "to_v.", channels_, channels_, true, init);
+  to_out.params(out, prefix + "to_out.0.", channels_, channels_, true, init);
   norm_q.params(out, prefix + "norm_q.", channels_);
   norm_k.params(out, prefix + "norm_k.", channels_);
 }

@@ -18,7 +18,7 @@ namespace tessera {
 /// What the self-attention of a layer computes.
 enum class AttentionKind { kSoftmax, kMhla, kLinear, kFocused };
 
-/// The denominator of MHLA; DESIGN.md "MHLA, exactly".
+/// The denominator of MHLA; see docs/architecture.md, "MHLA".
 enum class Normalizer {
   kProducts,  ///< mixes q_j[p] . z_j over blocks at each position p: the released code
   kSums,      ///< q . (mixed z): the paper's formula
@@ -27,6 +27,11 @@ enum class Normalizer {
 
 /// Initial mixing weight as a function of the distance between two block centers.
 enum class MixingTransform { kLinear, kCos, kExp, kGaussian, kLocal };
+
+/// The names of these in configs, e.g. "mhla", "sums", "linear".
+const char* name_of(AttentionKind kind);
+const char* name_of(Normalizer normalizer);
+const char* name_of(MixingTransform transform);
 
 /// The `attention` object of a transformer's config.json:
 /// {"kind": "mhla", "block_layout": [5, 2, 2], "block_tokens": [1, 4, 4], "gated": false, "lepe": true,
@@ -51,16 +56,21 @@ struct AttentionConfig {
   static AttentionConfig from_json(const JsonConfig& json);
   /// What from_json reads back.
   nlohmann::ordered_json to_json() const;
+  /// Throws Error naming the file and key when softmax_layers names a layer that a model of `layers` does not have;
+  /// `json` is the object it was read from.
+  void check_layers(const JsonConfig& json, int64_t layers) const;
   AttentionKind kind_of_layer(int64_t layer) const;
 };
 
-/// How often MHLA's normalizer was in trouble, summed over layers and steps on the model's device. Reading it
-/// (`item()`) is the caller's choice; counting adds no synchronization. Slots are undefined until the first use.
+/// How often MHLA's normalizer was in trouble, for each row of the batch, summed over layers on the model's device.
+/// Reading it (`item()`) is the caller's choice; counting adds no synchronization. Slots are undefined until the first
+/// use.
 struct NormalizerStats {
-  at::Tensor values;     ///< int64 scalar: normalizers seen
-  at::Tensor near_zero;  ///< those below 1e-6 in magnitude, which were clamped away from zero, sign kept
-  at::Tensor negative;   ///< those below zero
+  at::Tensor values;     ///< int64 [B]: normalizers seen
+  at::Tensor near_zero;  ///< [B]: those below 1e-6 in magnitude, which were clamped away from zero, sign kept
+  at::Tensor negative;   ///< [B]: those below zero
 
+  /// `normalizer` has the batch on its second axis: [M, B, ...].
   void count(const at::Tensor& normalizer);
 };
 

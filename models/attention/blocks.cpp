@@ -2,7 +2,8 @@
 
 #include <ATen/ATen.h>
 
-#include "kernels/fused.h"
+#include "kernels/norm.h"
+#include "kernels/value_type.h"
 
 namespace tessera {
 namespace {
@@ -78,56 +79,56 @@ at::Tensor block_mask(const BlockGrid& cut, const at::TensorOptions& options) {
 }
 
 BlockFeatures block_features(const at::Tensor& x, const RmsNorm& norm, const Rope& rope, int64_t heads,
-                             const BlockGrid& cut, bool with_plain) {
-  if (!can_fuse(x)) return block_features_composite(x, norm, rope, heads, cut, with_plain);
+                             const BlockGrid& cut, bool with_unrotated) {
+  if (!can_vectorize(x)) return block_features_composite(x, norm, rope, heads, cut, with_unrotated);
   const int64_t B = x.size(0), N = x.size(1), C = x.size(2), D = C / heads, P = volume(cut.size);
   const NormLayout layout{.rows = B * N,
                           .tokens = N,
-                          .pieces = heads,
-                          .piece = D,
+                          .heads = heads,
+                          .head_dim = D,
                           .x_sample = N * C,
-                          .x_piece = D,
+                          .x_head = D,
                           .y_sample = heads * P * D,
-                          .y_piece = P * D,
+                          .y_head = P * D,
                           .x_token = raster_offsets(N, C),
                           .y_token = grouped_offsets(cut, B, heads, D),
-                          .each_piece = false,
+                          .each_head = false,
                           .cosines = rope.cosines,
                           .sines = rope.sines,
                           .y_shape = {volume(cut.blocks), B, heads, P, D},
                           .gaps = cut.ragged()};
-  const auto [rotated, plain] =
-      norm_and_move(x.contiguous(), norm.weight, norm.eps, layout, x.scalar_type(), with_plain);
-  return {rotated, plain};
+  const auto [rotated, unrotated] =
+      norm_and_move(x.contiguous(), norm.weight, norm.eps, layout, x.scalar_type(), with_unrotated);
+  return {rotated, unrotated};
 }
 
 at::Tensor ungroup_normed(const at::Tensor& x, const RmsNorm& norm, const BlockGrid& cut, at::ScalarType dtype) {
-  if (!can_fuse(x) || (dtype != at::kFloat && dtype != at::kBFloat16))
+  if (!can_vectorize(x) || (dtype != at::kFloat && dtype != at::kBFloat16))
     return ungroup_normed_composite(x, norm, cut, dtype);
   const int64_t B = x.size(1), heads = x.size(2), P = x.size(3), D = x.size(4), N = volume(cut.grid), C = heads * D;
   const NormLayout layout{.rows = B * N,
                           .tokens = N,
-                          .pieces = heads,
-                          .piece = D,
+                          .heads = heads,
+                          .head_dim = D,
                           .x_sample = heads * P * D,
-                          .x_piece = P * D,
+                          .x_head = P * D,
                           .y_sample = N * C,
-                          .y_piece = D,
+                          .y_head = D,
                           .x_token = grouped_offsets(cut, B, heads, D),
                           .y_token = raster_offsets(N, C),
-                          .each_piece = true,
+                          .each_head = true,
                           .cosines = {},
                           .sines = {},
                           .y_shape = {B, N, C},
                           .gaps = cut.ragged()};
-  return norm_and_move(x.contiguous(), norm.weight, norm.eps, layout, dtype, /*with_plain=*/false).first;
+  return norm_and_move(x.contiguous(), norm.weight, norm.eps, layout, dtype, /*with_unrotated=*/false).first;
 }
 
 BlockFeatures block_features_composite(const at::Tensor& x, const RmsNorm& norm, const Rope& rope, int64_t heads,
-                                       const BlockGrid& cut, bool with_plain) {
-  const at::Tensor plain = at::relu(rms_norm_composite(x, norm.weight, norm.eps, wide_type(x))) + kKernelEps;
-  const at::Tensor rotated = apply_rope(plain.unflatten(-1, {heads, -1}), rope).flatten(2).to(x.scalar_type());
-  return {group_blocks(rotated, heads, cut), with_plain ? group_blocks(plain, heads, cut) : at::Tensor()};
+                                       const BlockGrid& cut, bool with_unrotated) {
+  const at::Tensor unrotated = at::relu(rms_norm_composite(x, norm.weight, norm.eps, wide_type(x))) + kKernelEps;
+  const at::Tensor rotated = apply_rope(unrotated.unflatten(-1, {heads, -1}), rope).flatten(2).to(x.scalar_type());
+  return {group_blocks(rotated, heads, cut), with_unrotated ? group_blocks(unrotated, heads, cut) : at::Tensor()};
 }
 
 at::Tensor ungroup_normed_composite(const at::Tensor& x, const RmsNorm& norm, const BlockGrid& cut,

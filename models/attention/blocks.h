@@ -32,21 +32,20 @@ at::Tensor block_mask(const BlockGrid& cut, const at::TensorOptions& options);
 
 /// Queries or keys as MHLA wants them, grouped into blocks, zero beyond the grid.
 struct BlockFeatures {
-  at::Tensor rotated;  ///< [M, B, H, P, D] in x's dtype
-  at::Tensor plain;    ///< before rotation, in wide_type(x); undefined unless asked for
+  at::Tensor rotated;    ///< [M, B, H, P, D] in x's dtype
+  at::Tensor unrotated;  ///< before rotation, in wide_type(x); undefined unless asked for
 };
 
 /// x [B, N, H * D] -> RMS norm over all heads, relu + 1e-6, rotation, grouped into blocks; one pass on a CPU.
 BlockFeatures block_features(const at::Tensor& x, const RmsNorm& norm, const Rope& rope, int64_t heads,
-                             const BlockGrid& cut, bool with_plain);
+                             const BlockGrid& cut, bool with_unrotated);
 
-/// x [M, B, H, P, D] -> RMS norm of each head in raster order, [B, N, H * D] as `dtype`; one pass on a
-/// CPU.
+/// x [M, B, H, P, D] -> RMS norm of each head in raster order, [B, N, H * D] as `dtype`; one pass on a CPU.
 at::Tensor ungroup_normed(const at::Tensor& x, const RmsNorm& norm, const BlockGrid& cut, at::ScalarType dtype);
 
 /// What the two compute, from ATen operations on any device.
 BlockFeatures block_features_composite(const at::Tensor& x, const RmsNorm& norm, const Rope& rope, int64_t heads,
-                                       const BlockGrid& cut, bool with_plain);
+                                       const BlockGrid& cut, bool with_unrotated);
 at::Tensor ungroup_normed_composite(const at::Tensor& x, const RmsNorm& norm, const BlockGrid& cut,
                                     at::ScalarType dtype);
 

@@ -4,6 +4,8 @@
 
 #include <cmath>
 
+#include "kernels/value_type.h"
+
 namespace tessera {
 namespace {
 
@@ -100,6 +102,10 @@ at::Tensor CausalMhlaLayer::mixing() const {
   return mixing_.flatten(1).clamp(kSmallestMixing, 1.0).tril();
 }
 
+double CausalMhlaLayer::scale() const {
+  return 1.0 / std::sqrt(static_cast<double>(key_dim_ / config_.heads));
+}
+
 CausalMhlaLayer::Heads CausalMhlaLayer::heads_of(const at::Tensor& x, int64_t first) const {
   const auto split = [&](const Linear& projection) {
     const at::Tensor y = projection(x);
@@ -118,12 +124,11 @@ at::Tensor CausalMhlaLayer::output(const at::Tensor& heads, const at::Tensor& x)
 
 at::Tensor CausalMhlaLayer::operator()(const at::Tensor& x) const {
   const Heads heads = heads_of(x, 0);
-  const double scale = 1.0 / std::sqrt(static_cast<double>(key_dim_ / config_.heads));
-  return output(causal_mhla(heads.q, heads.k, heads.v, mixing(), config_.chunk, scale), x);
+  return output(causal_mhla(heads.q, heads.k, heads.v, mixing(), config_.chunk, scale()), x);
 }
 
 CausalMhlaState CausalMhlaLayer::begin() const {
-  return {mixing(), config_.chunk, 1.0 / std::sqrt(static_cast<double>(key_dim_ / config_.heads))};
+  return {mixing(), config_.chunk, scale()};
 }
 
 at::Tensor CausalMhlaLayer::step(const at::Tensor& x, CausalMhlaState& state) const {

@@ -14,17 +14,18 @@ namespace tessera {
 /// `chunk`; with S_j = sum over chunk j of k^T v and the mixing matrix M, a token of chunk i gives
 /// scale * (sum_{j<i} M_ij q S_j + M_ii * (q k^T, masked to earlier tokens of the chunk and itself) v). No denominator.
 /// q, k [B, T, H, K], v [B, T, H, V], mixing [>= chunks, >= chunks] (its upper triangle is not read); returns
-/// [B, T, H, V] in v's dtype; sums in wide_type. The last chunk may be short. Throws c10::Error when the chunks
-/// outnumber the rows of `mixing`.
+/// [B, T, H, V] in v's dtype; sums are float32 (float64 for float64). The last chunk may be short. Throws c10::Error
+/// when the chunks outnumber the rows of `mixing`.
 at::Tensor causal_mhla(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, const at::Tensor& mixing,
                        int64_t chunk, double scale);
 
-/// The same a token at a time: memory and work a token do not grow within a chunk, and a finished chunk leaves one
-/// K x V summary a head.
+/// The same a token at a time. Within a chunk neither memory nor work grows from token to token; a finished chunk
+/// leaves one K x V summary a head.
 class CausalMhlaState {
  public:
   CausalMhlaState(at::Tensor mixing, int64_t chunk, double scale);
-  /// q, k [B, H, K], v [B, H, V] of the next token -> [B, H, V], what causal_mhla gives at its place.
+  /// q, k [B, H, K], v [B, H, V] of the next token -> [B, H, V] in v's dtype, what causal_mhla gives at its place.
+  /// Throws c10::Error when a new chunk is one more than the rows of `mixing`.
   at::Tensor step(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v);
   int64_t tokens() const { return tokens_; }  ///< seen so far
 
@@ -40,29 +41,53 @@ class CausalMhlaState {
 };
 
 /// Feature map of q and k.
-enum class FeatureMap { kElu, kRelu };  ///< elu(x) + 1, and relu(x)
+enum class FeatureMap {
+  kElu,  ///< elu(x) + 1
+  kRelu  ///< relu(x)
+};
 
 struct CausalMhlaConfig {
-  int64_t hidden_size = 0, heads = 0;
-  double expand_k = 0.5, expand_v = 1.0;  ///< width of keys and values over hidden_size
+  int64_t hidden_size = 0;  ///< C, width of the layer's input and output
+  int64_t heads = 0;        ///< divides the width of values, and that of keys into pairs
+  double expand_k = 0.5;    ///< width of all keys over hidden_size
+  double expand_v = 1.0;    ///< width of all values over hidden_size
   FeatureMap feature_map = FeatureMap::kElu;
-  int64_t chunk = 64;
-  int64_t most_chunks = 32;  ///< rows of the mixing matrix
+  int64_t chunk = 64;        ///< tokens
+  int64_t most_chunks = 32;  ///< rows of the mixing matrix; a sequence has at most chunk * most_chunks tokens
   double norm_eps = 1e-5;
 };
 
-/// The language layer around it: projections without bias, feature map, half-split rotary positions (base 10000),
-/// causal MHLA with scale K^-0.5, RMS norm of each head times silu of the gate, output projection. The mixing matrix is
-/// clamped to [1e-5, 1] at every use. Names: q_proj, k_proj, v_proj, g_proj, o_proj, g_norm_swish_gate, mixing_matrix
-/// [chunks, chunks, 1, 1, 1, 1].
+/// A token mixer for language models: projections without bias, feature map, half-split rotary positions (base 10000),
+/// causal_mhla with scale K^-0.5, RMS norm of each head times SiLU of the gate, output projection. The mixing matrix is
+/// clamped to [1e-5, 1] at every use. Runs in x's dtype on x's device; weights may be float32 whatever that is.
+///
+/// Weights, K and V the widths of all keys and values: q_proj.weight and k_proj.weight [K, C], v_proj.weight and
+/// g_proj.weight [V, C], o_proj.weight [C, V], g_norm_swish_gate.weight [V / heads], mixing_matrix
+/// [most_chunks, most_chunks, 1, 1, 1, 1]. Fill them by bind() from a file or by initialize():
+///
+///     CausalMhlaLayer layer({.hidden_size = 64, .heads = 4, .chunk = 16, .most_chunks = 8});
+///     ParamList params;
+///     layer.params(params);
+///     bind(params, read_safetensors("layer.safetensors"), at::kFloat, at::kCPU);  // weights/bind.h
+///     const at::Tensor y = layer(at::randn({1, 100, 64}));  // [1, 100, 64]
+///     CausalMhlaState state = layer.begin();                // or token by token
+///     const at::Tensor first = layer.step(at::randn({1, 64}), state);  // [1, 64]
+///
+/// A list points into its layer, so the layer must stay where it is while the list is in use.
 class CausalMhlaLayer {
  public:
+  /// Throws c10::Error when keys or values do not divide into heads.
   explicit CausalMhlaLayer(const CausalMhlaConfig& config);
-  void params(ParamList& out, const std::string& prefix);
-  at::Tensor operator()(const at::Tensor& x) const;  ///< x [B, T, C] -> [B, T, C]
+  /// Lists the weights, each name after `prefix`.
+  void params(ParamList& out, const std::string& prefix = "");
 
-  CausalMhlaState begin() const;                                       ///< for step
-  at::Tensor step(const at::Tensor& x, CausalMhlaState& state) const;  ///< x [B, C], the next token -> [B, C]
+  /// x [B, T, C] -> [B, T, C]. Throws c10::Error when T exceeds chunk * most_chunks.
+  at::Tensor operator()(const at::Tensor& x) const;
+
+  /// For step(): no token seen yet.
+  CausalMhlaState begin() const;
+  /// x [B, C], the next token -> [B, C], what the layer gives at that place of the whole sequence.
+  at::Tensor step(const at::Tensor& x, CausalMhlaState& state) const;
 
  private:
   struct Heads {
@@ -71,6 +96,7 @@ class CausalMhlaLayer {
   Heads heads_of(const at::Tensor& x, int64_t first) const;
   at::Tensor output(const at::Tensor& heads, const at::Tensor& x) const;
   at::Tensor mixing() const;
+  double scale() const;
 
   CausalMhlaConfig config_;
   int64_t key_dim_, value_dim_;  // of all heads

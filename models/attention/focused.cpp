@@ -2,6 +2,8 @@
 
 #include <ATen/ATen.h>
 
+#include "kernels/value_type.h"
+
 namespace tessera {
 
 FocusedAttention::FocusedAttention(const FocusedConfig& config)

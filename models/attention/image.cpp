@@ -4,6 +4,7 @@
 
 #include <limits>
 
+#include "kernels/value_type.h"
 #include "models/attention/lepe.h"
 #include "models/attention/mhla.h"
 #include "models/attention/mixing.h"
@@ -18,11 +19,11 @@ constexpr double kRmsNormEps = std::numeric_limits<float>::epsilon();  // torch.
 
 void add_projections(ParamList& out, const std::string& prefix, int64_t channels, bool bias, Linear& q, Linear& k,
                      Linear& v, Linear& to_out) {
-  const Init xavier = Init::uniform(std::sqrt(3.0 / static_cast<double>(channels)));
-  q.params(out, prefix + "to_q.", channels, channels, bias, xavier);
-  k.params(out, prefix + "to_k.", channels, channels, bias, xavier);
-  v.params(out, prefix + "to_v.", channels, channels, bias, xavier);
-  to_out.params(out, prefix + "to_out.0.", channels, channels, true, xavier);
+  const Init init = xavier(channels, channels);
+  q.params(out, prefix + "to_q.", channels, channels, bias, init);
+  k.params(out, prefix + "to_k.", channels, channels, bias, init);
+  v.params(out, prefix + "to_v.", channels, channels, bias, init);
+  to_out.params(out, prefix + "to_out.0.", channels, channels, true, init);
 }
 
 /// A depthwise k x k kernel that copies.
@@ -68,17 +69,14 @@ ImageMhla::ImageMhla(const AttentionConfig& config, int64_t heads, int64_t head_
 }
 
 void ImageMhla::params(ParamList& out, const std::string& prefix) {
-  const int64_t C = channels_, M = volume(config_.block_layout);
+  const int64_t C = channels_;
   norm_.params(out, prefix + "norm.", C);
   add_projections(out, prefix, C, bias_, to_q_, to_k_, to_v_, to_out_);
   if (config_.qk_norm) {
     norm_q_.params(out, prefix + "norm_q.", C);
     norm_k_.params(out, prefix + "norm_k.", C);
   }
-  out.add_float(prefix + "block_attn.conv.weight", mixing_, {M, M, 1, 1},
-                Init::of([layout = config_.block_layout, transform = config_.transform, M] {
-                  return initial_mixing(layout, transform).view({M, M, 1, 1});
-                }));
+  mixing_params(out, prefix, mixing_, config_);
   if (config_.lepe) {
     const int64_t k = config_.lepe_kernel;
     out.add(prefix + "lepe.weight", lepe_weight_, {C, 1, k, k}, Init::of([C, k] { return center_tap(C, k); }));

@@ -2,6 +2,9 @@
 
 #include <ATen/ATen.h>
 
+#include "kernels/value_type.h"
+#include "models/attention/lepe.h"
+
 namespace tessera {
 namespace {
 
@@ -47,13 +50,7 @@ at::Tensor Focusing::features(const at::Tensor& x) const {
 }
 
 at::Tensor Focusing::convolved(const at::Tensor& v, const Extent3& grid) const {
-  const int64_t B = v.size(0), C = v.size(2);
-  const auto [T, H, W] = grid;
-  const at::Tensor frames = v.reshape({B * T, H, W, C}).permute({0, 3, 1, 2});      // [B * T, C, H, W]
-  const at::Tensor weight = weight_.to(v.scalar_type()).repeat({heads_, 1, 1, 1});  // [C, 1, k, k]
-  const at::Tensor bias = bias_.to(v.scalar_type()).repeat({heads_});
-  const at::Tensor out = at::conv2d(frames, weight, bias, 1, kernel_ / 2, 1, C);
-  return out.permute({0, 2, 3, 1}).reshape({B, T * H * W, C});
+  return depthwise_2d(v, grid, weight_.repeat({heads_, 1, 1, 1}), bias_.repeat({heads_}));
 }
 
 LinearAttention::LinearAttention(AttentionKind kind, const AttentionConfig& config, int64_t heads, int64_t head_dim,

@@ -2,6 +2,7 @@
 
 #include <ATen/ATen.h>
 
+#include "kernels/value_type.h"
 #include "models/attention/blocks.h"
 #include "models/attention/lepe.h"
 #include "models/attention/mixing.h"
@@ -35,12 +36,9 @@ MhlaAttention::MhlaAttention(const AttentionConfig& config, int64_t heads, int64
 }
 
 void MhlaAttention::params(ParamList& out, const std::string& prefix) {
-  const int64_t C = heads_ * head_dim_, M = volume(config_.block_layout);
+  const int64_t C = heads_ * head_dim_;
   projections_.params(out, prefix);
-  out.add_float(prefix + "block_attn.conv.weight", mixing_, {M, M, 1, 1},
-                Init::of([layout = config_.block_layout, transform = config_.transform, M] {
-                  return initial_mixing(layout, transform).view({M, M, 1, 1});
-                }));
+  mixing_params(out, prefix, mixing_, config_);
   head_norm_.params(out, prefix + "g_norm.", head_dim_);
   if (config_.gated) gate_.params(out, prefix + "g.", C, C);
   if (config_.lepe) {
@@ -61,7 +59,7 @@ at::Tensor MhlaAttention::operator()(const at::Tensor& x, const AttentionInput& 
   const at::Tensor summaries = at::matmul(k.rotated.mT(), group_blocks(v, heads_, cut));  // [M, B, H, D, D]
   at::Tensor out = at::matmul(q.rotated, mix_blocks(mixing, summaries));                  // [M, B, H, P, D]
   if (normalized) {
-    const at::Tensor n = mhla_normalizer(q.plain, k.plain, mixing, cut, config_.normalizer);
+    const at::Tensor n = mhla_normalizer(q.unrotated, k.unrotated, mixing, cut, config_.normalizer);
     if (input.stats) input.stats->count(n);
     out = out / guard_normalizer(n);
   }

@@ -89,6 +89,14 @@ at::Tensor initial_mixing(const Extent3& layout, MixingTransform transform) {
   return weights / weights.sum(0, /*keepdim=*/true);
 }
 
+void mixing_params(ParamList& out, const std::string& prefix, at::Tensor& mixing, const AttentionConfig& config) {
+  const int64_t M = volume(config.block_layout);
+  out.add_float(prefix + "block_attn.conv.weight", mixing, {M, M, 1, 1},
+                Init::of([layout = config.block_layout, transform = config.transform, M] {
+                  return initial_mixing(layout, transform).view({M, M, 1, 1});
+                }));
+}
+
 at::Tensor mixing_for_blocks(const at::Tensor& trained, const Extent3& layout, const Extent3& blocks) {
   if (layout == blocks) return trained;
   const Extent3 kept{std::min(layout[0], blocks[0]), std::min(layout[1], blocks[1]), std::min(layout[2], blocks[2])};

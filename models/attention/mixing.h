@@ -12,6 +12,9 @@ namespace tessera {
 /// kLocal: d <= 1.5. Source: MHLA (arXiv:2601.07832), BlockDistanceConv3D.
 at::Tensor initial_mixing(const Extent3& layout, MixingTransform transform);
 
+/// Lists the mixing matrix of a layer, "block_attn.conv.weight" [M, M, 1, 1], with initial_mixing as its first value.
+void mixing_params(ParamList& out, const std::string& prefix, at::Tensor& mixing, const AttentionConfig& config);
+
 /// The mixing matrix for `blocks` from one trained for the blocks of `layout`; `trained` [M, M] itself, bit for bit,
 /// where they agree. Differentiable. Axis by axis:
 /// - fewer blocks than trained: the first ones (an image uses the blocks of the first frame);

@@ -4,6 +4,7 @@
 
 #include <cmath>
 
+#include "kernels/value_type.h"
 #include "models/attention/rope.h"
 
 namespace tessera {

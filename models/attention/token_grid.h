@@ -2,6 +2,10 @@
 
 #include <array>
 #include <cstdint>
+#include <optional>
+#include <string>
+
+#include "core/json_config.h"
 
 namespace tessera {
 
@@ -12,5 +16,8 @@ using Extent3 = std::array<int64_t, 3>;
 inline int64_t volume(const Extent3& extent) {
   return extent[0] * extent[1] * extent[2];
 }
+
+/// Three positive integers of a config; absent: `fallback`. Throws Error naming the file and key for anything else.
+Extent3 read_extent(const JsonConfig& json, const std::string& key, const std::optional<Extent3>& fallback = {});
 
 }  // namespace tessera

@@ -4,7 +4,7 @@
 
 #include <cmath>
 
-#include "kernels/fused.h"
+#include "kernels/activation.h"
 #include "models/attention/image.h"
 
 namespace tessera {
@@ -24,25 +24,9 @@ void require_text(const JsonConfig& json, const std::string& key, const std::str
   if (json.text(key, wanted) != wanted) json.fail(key, "must be " + wanted);
 }
 
-Init xavier(int64_t in, int64_t out) {
-  return Init::uniform(std::sqrt(6.0 / static_cast<double>(in + out)));
-}
-
-void add_float_linear(ParamList& out, const std::string& prefix, Linear& linear, int64_t in, int64_t features) {
-  out.add_float(prefix + "weight", linear.weight, {features, in}, Init::normal(0.02));
-  out.add_float(prefix + "bias", linear.bias, {features}, Init::zeros());
-}
-
-/// Layer norm without weights, then x * (1 + scale) + shift; shift and scale [B, C] in x's dtype.
-at::Tensor modulated_norm(const at::Tensor& x, const at::Tensor& shift, const at::Tensor& scale, double eps) {
-  return at::addcmul(shift.unsqueeze(1), at::layer_norm(x, {x.size(-1)}, {}, {}, eps), scale.unsqueeze(1) + 1);
-}
-
 void check_attention(const JsonConfig& json, const DitConfig& config) {
   const AttentionConfig& attention = config.attention;
-  for (const int64_t layer : attention.softmax_layers)
-    if (layer < 0 || layer >= config.num_layers)
-      json.fail("softmax_layers", "names a layer outside 0.." + std::to_string(config.num_layers - 1));
+  attention.check_layers(json, config.num_layers);
   if (attention.kind != AttentionKind::kMhla) return;
   if (attention.gated) json.fail("gated", "must be false: the image form of MHLA has no gate");
   if (attention.block_layout[0] != 1) json.fail("block_layout", "must begin with 1: a picture is one frame");
@@ -115,8 +99,8 @@ DitBlock::DitBlock(const DitConfig& config, int64_t layer)
 void DitBlock::params(ParamList& out, const std::string& prefix, const DitConfig& config) {
   const int64_t C = config.channels(), hidden = config.feed_forward();
   const std::string embedder = prefix + "norm1.emb.";
-  add_float_linear(out, embedder + "timestep_embedder.linear_1.", time_in, kSinusoid, C);
-  add_float_linear(out, embedder + "timestep_embedder.linear_2.", time_out, C, C);
+  time_in.float_params(out, embedder + "timestep_embedder.linear_1.", kSinusoid, C, Init::normal(0.02));
+  time_out.float_params(out, embedder + "timestep_embedder.linear_2.", C, C, Init::normal(0.02));
   out.add_float(embedder + "class_embedder.embedding_table.weight", labels, {config.labels(), C}, Init::normal(0.02));
   modulation.params(out, prefix + "norm1.linear.", C, 6 * C, true, Init::zeros());
   attn1->params(out, prefix + "attn1.");
@@ -129,10 +113,10 @@ at::Tensor DitBlock::condition(const at::Tensor& sinusoid, const at::Tensor& cla
 }
 
 at::Tensor DitBlock::operator()(const at::Tensor& x, const at::Tensor& condition, const AttentionInput& input) const {
-  const auto m = modulation(at::silu(condition).to(x.scalar_type())).chunk(6, 1);  // each [B, C]
-  const at::Tensor h = at::addcmul(x, (*attn1)(modulated_norm(x, m[0], m[1], kNormEps), input), m[2].unsqueeze(1));
+  const auto m = modulation(at::silu(condition).to(x.scalar_type())).unsqueeze(1).chunk(6, 2);  // each [B, 1, C]
+  const at::Tensor h = at::addcmul(x, (*attn1)(modulated_norm(x, m[0], m[1], kNormEps), input), m[2]);
   const at::Tensor hidden = gelu_tanh(ff_in(modulated_norm(h, m[3], m[4], norm_eps_)));
-  return at::addcmul(h, ff_out(hidden), m[5].unsqueeze(1));
+  return at::addcmul(h, ff_out(hidden), m[5]);
 }
 
 Dit::Dit(DitConfig config) : config_(std::move(config)) {
@@ -168,7 +152,7 @@ at::Tensor Dit::operator()(const at::Tensor& latents, const at::Tensor& timestep
   at::Tensor x = embed_patches(latents);
   for (const DitBlock& block : blocks_) x = block(x, block.condition(sinusoid, classes), input);
   const at::Tensor last = at::silu(blocks_.front().condition(sinusoid, classes)).to(x.scalar_type());
-  const auto m = proj_out_1_(last).chunk(2, 1);
+  const auto m = proj_out_1_(last).unsqueeze(1).chunk(2, 2);  // each [B, 1, C]
   return unpatchify(proj_out_2_(modulated_norm(x, m[0], m[1], kNormEps)));
 }
 

@@ -1,12 +1,12 @@
 #include "models/inception/direct.h"
 
+#include <ATen/ATen.h>
 #include <ATen/Parallel.h>
 
 #include <atomic>
-#include <exception>
 #include <mutex>
-#include <thread>
 
+#include "core/threads.h"
 #include "kernels/direct_conv.h"
 #include "kernels/winograd_conv.h"
 
@@ -318,27 +318,15 @@ at::Tensor DirectInception::features(const at::Tensor& pixels, double scale, dou
   const int64_t count = pictures.size(0), values = 3 * kInceptionSide * kInceptionSide;
   at::Tensor out = at::empty({count, tap.dims}, at::kFloat);
   std::atomic<int64_t> next{0};
-  std::mutex guard;
-  std::exception_ptr failure;
-  const auto work = [&] {
-    try {
-      auto memory = state_->borrow();
-      for (int64_t i = next++; i < count; i = next++)
-        state_->run(*memory, pictures.const_data_ptr<float>() + i * values, scale, shift, tap,
-                    out.data_ptr<float>() + i * tap.dims);
-      const std::lock_guard lock(state_->guard);
-      state_->idle.push_back(std::move(memory));
-    } catch (...) {
-      const std::lock_guard lock(guard);
-      failure = std::current_exception();
-    }
-  };
   // Threads of its own: OpenMP's spin while they wait, which takes time from those that decode the next pictures.
-  std::vector<std::thread> helpers;
-  for (int64_t i = 1; i < std::min<int64_t>(at::get_num_threads(), count); ++i) helpers.emplace_back(work);
-  work();
-  for (std::thread& helper : helpers) helper.join();
-  if (failure) std::rethrow_exception(failure);
+  run_on_threads(std::min<int64_t>(at::get_num_threads(), count), [&] {
+    auto memory = state_->borrow();
+    for (int64_t i = next++; i < count; i = next++)
+      state_->run(*memory, pictures.const_data_ptr<float>() + i * values, scale, shift, tap,
+                  out.data_ptr<float>() + i * tap.dims);
+    const std::lock_guard lock(state_->guard);
+    state_->idle.push_back(std::move(memory));
+  });
   return out;
 }
 

@@ -1,5 +1,6 @@
 #include "models/inception/inception.h"
 
+#include <ATen/ATen.h>
 #include <ATen/core/dispatch/Dispatcher.h>
 #include <ATen/cpu/Utils.h>
 #include <c10/core/GradMode.h>
@@ -26,11 +27,7 @@ at::Tensor onednn_conv_relu(const InceptionConv& conv, const at::Tensor& x, cons
 
 /// Whether this CPU multiplies bfloat16 in tile registers (AMX) and the system lets this process use them.
 bool has_tiles() {
-#if defined(__x86_64__)
-  return __builtin_cpu_supports("amx-bf16") && at::cpu::init_amx();
-#else
-  return false;
-#endif
+  return at::cpu::init_amx();
 }
 
 }  // namespace

@@ -1,5 +1,6 @@
 #include "models/inception/rounding.h"
 
+#include <ATen/ATen.h>
 #include <ATen/CPUGeneratorImpl.h>
 #include <ATen/Parallel.h>
 #include <c10/core/GradMode.h>
@@ -27,10 +28,10 @@ constexpr int64_t kChains = 8;  // rows at a time, because each waits for its la
     }
 }
 
-/// Takes over rounded weights for winograd_conv, and plain ones that make of a constant picture what those make of it.
+/// Sets rounded filters for winograd_conv, and plain ones with the same response to a constant picture.
 void round_winograd(const at::Tensor& weight, InceptionWeights& to) {
   const int64_t rows = weight.size(2), columns = weight.size(3);
-  const at::Tensor exact = winograd_weights(weight);
+  const at::Tensor exact = winograd_filter_transform(weight);
   to.winograd = round_with_feedback(exact.flatten(0, 1)).view_as(exact);
   const at::Tensor error = winograd_response(to.winograd - exact, rows, columns);
   to.weight = weight + (error / (rows * columns)).unsqueeze(-1).unsqueeze(-1);

@@ -12,7 +12,7 @@ namespace tessera {
 struct InceptionWeights {
   at::Tensor weight;    ///< [out, in, rows, columns] float32
   at::Tensor bias;      ///< [out] float32
-  at::Tensor winograd;  ///< [terms, out, in] float32 for winograd_conv instead, or undefined
+  at::Tensor winograd;  ///< [terms, out, in] float32, transformed filters for winograd_conv instead, or undefined
 };
 
 /// Rounds each output channel's weights [out, ...] in turn to what bfloat16 holds, each taking over the error of the

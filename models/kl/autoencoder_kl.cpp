@@ -6,6 +6,7 @@
 #include <cmath>
 
 #include "kernels/convolution.h"
+#include "kernels/value_type.h"
 #include "models/attention/softmax.h"
 #include "models/tiles.h"
 

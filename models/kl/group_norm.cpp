@@ -2,7 +2,7 @@
 
 #include <ATen/ATen.h>
 
-#include "models/layers.h"
+#include "kernels/value_type.h"
 
 namespace tessera {
 

@@ -5,39 +5,17 @@
 #include <algorithm>
 #include <cmath>
 
-#include "kernels/fused.h"
+#include "kernels/activation.h"
 #include "models/attention/rope.h"
 #include "models/attention/softmax.h"
 
 namespace tessera {
 namespace {
 
-Extent3 positive_extent(const JsonConfig& json, const std::string& key, const Extent3& fallback) {
-  const std::vector<int64_t> values = json.integers(key, {fallback[0], fallback[1], fallback[2]});
-  if (values.size() != 3 || std::any_of(values.begin(), values.end(), [](int64_t v) { return v < 1; }))
-    json.fail(key, "must be three positive integers (time, height, width)");
-  return {values[0], values[1], values[2]};
-}
-
 int64_t positive(const JsonConfig& json, const std::string& key, int64_t fallback) {
   const int64_t value = json.integer(key, fallback);
   if (value < 1) json.fail(key, "must be positive");
   return value;
-}
-
-Init xavier(int64_t in, int64_t out) {
-  return Init::uniform(std::sqrt(6.0 / static_cast<double>(in + out)));
-}
-
-/// Lists a Linear whose weights stay float32 whatever the compute dtype.
-void add_float_linear(ParamList& out, const std::string& prefix, Linear& linear, int64_t in, int64_t features) {
-  out.add_float(prefix + "weight", linear.weight, {features, in}, xavier(in, features));
-  out.add_float(prefix + "bias", linear.bias, {features}, Init::zeros());
-}
-
-/// Layer norm without weights, then x * (1 + scale) + shift; shift and scale: [B, 1, C] in x's dtype.
-at::Tensor modulated_norm(const at::Tensor& x, const at::Tensor& shift, const at::Tensor& scale, double eps) {
-  return at::addcmul(shift, at::layer_norm(x, {x.size(-1)}, {}, {}, eps), scale + 1);
 }
 
 /// SiLU of [B, C] a row at a time: the last few values of a tensor take a scalar exponential that rounds differently,
@@ -56,7 +34,7 @@ WanTransformerConfig WanTransformerConfig::from_json(const JsonConfig& json) {
   if (json.has("qk_norm") && json.text("qk_norm") != "rms_norm_across_heads")
     json.fail("qk_norm", "must be rms_norm_across_heads");
   WanTransformerConfig config;
-  config.patch_size = positive_extent(json, "patch_size", config.patch_size);
+  config.patch_size = read_extent(json, "patch_size", config.patch_size);
   config.num_attention_heads = positive(json, "num_attention_heads", config.num_attention_heads);
   config.attention_head_dim = positive(json, "attention_head_dim", config.attention_head_dim);
   config.in_channels = positive(json, "in_channels", config.in_channels);
@@ -69,13 +47,11 @@ WanTransformerConfig WanTransformerConfig::from_json(const JsonConfig& json) {
   config.eps = json.number("eps", config.eps);
   if (config.attention_head_dim % 2 != 0) json.fail("attention_head_dim", "must be even");
   if (config.freq_dim % 2 != 0) json.fail("freq_dim", "must be even");
-  if (json.has("attention")) config.attention = AttentionConfig::from_json(json.object("attention"));
-  for (const int64_t layer : config.attention.softmax_layers)
-    if (layer < 0 || layer >= config.num_layers)
-      json.object("attention")
-          .fail("softmax_layers", "names a layer outside 0.." + std::to_string(config.num_layers - 1));
-  if (json.has("position_embedding"))
-    config.position_embedding = positive_extent(json, "position_embedding", {1, 1, 1});
+  if (json.has("attention")) {
+    config.attention = AttentionConfig::from_json(json.object("attention"));
+    config.attention.check_layers(json.object("attention"), config.num_layers);
+  }
+  if (json.has("position_embedding")) config.position_embedding = read_extent(json, "position_embedding");
   return config;
 }
 
@@ -126,8 +102,8 @@ void WanTransformer::params(ParamList& out, const std::string& prefix) {
     out.add_float(prefix + "position_embedding", position_embedding_, {1, C, (*grid)[0], (*grid)[1], (*grid)[2]},
                   Init::normal(0.02));
   const std::string condition = prefix + "condition_embedder.";
-  add_float_linear(out, condition + "time_embedder.linear_1.", time_in_, config_.freq_dim, C);
-  add_float_linear(out, condition + "time_embedder.linear_2.", time_out_, C, C);
+  time_in_.float_params(out, condition + "time_embedder.linear_1.", config_.freq_dim, C, xavier(config_.freq_dim, C));
+  time_out_.float_params(out, condition + "time_embedder.linear_2.", C, C, xavier(C, C));
   time_proj_.params(out, condition + "time_proj.", C, 6 * C, true, Init::zeros());
   text_in_.params(out, condition + "text_embedder.linear_1.", config_.text_dim, C, true, xavier(config_.text_dim, C));
   text_out_.params(out, condition + "text_embedder.linear_2.", C, C, true, xavier(C, C));

@@ -134,7 +134,7 @@ TEST_F(BadInput, UnknownClasses) {
       {"model_index.json: transformer: class FluxTransformer2DModel is not supported; want "
        "WanTransformer3DModel"});
   edit_json("model_index.json", [](nlohmann::json& index) { index["_class_name"] = "FluxPipeline"; });
-  expect_model_refused({"class FluxPipeline is not supported; want WanPipeline"});
+  expect_model_refused({"class FluxPipeline is not supported; want DiTPipeline or WanPipeline"});
 }
 
 TEST_F(BadInput, UnknownScheduler) {
@@ -188,6 +188,22 @@ TEST_F(BadInput, AWriteThatFailsLeavesNothing) {
   EXPECT_EQ(test::listing(out()), std::vector<std::string>{});
 }
 
+TEST_F(BadInput, ADiskWithoutRoomIsFoundBeforeTheWork) {
+  const ProcessResult result =
+      generate({"a star", "--size", "16384x16384", "--frames", "9997", "--count", "10000", "-o", out() / "f_%04d.png"});
+  EXPECT_EQ(result.exit_code, 1) << result.err;
+  EXPECT_NE(result.err.find("is full or nearly so"), std::string::npos) << result.err;
+  EXPECT_EQ(test::listing(out()), std::vector<std::string>{});
+}
+
+TEST_F(BadInput, Precisions) {
+  expect_refused({"a star", "--dtype", "float31", "-o", out() / "x.png"}, {"--dtype: unknown value \"float31\""});
+  expect_refused({"a star", "--dtype", "half", "--device", "cpu", "-o", out() / "x.png"}, {"fp16 needs a GPU"});
+  const ProcessResult result = generate({"a star", "--dtype", "float32", "--json", "-o", out() / "x.png"});
+  EXPECT_EQ(result.exit_code, 0) << result.err;
+  EXPECT_NE(result.out.find("\"dtype\":\"fp32\""), std::string::npos) << result.out;
+}
+
 TEST_F(BadInput, Prompts) {
   const std::vector<std::string> output = {"-o", out() / "x.png"};
   const auto with = [&](const std::string& prompt) {
@@ -196,7 +212,7 @@ TEST_F(BadInput, Prompts) {
   expect_refused(with(""), {"the prompt is empty"});
   expect_refused(output, {"the prompt is empty"});
   expect_refused(with("  "), {"the prompt is empty"});
-  expect_refused(with(std::string(100'000, 'a')), {"the prompt has 100000 bytes, at most 65536 are taken"});
+  expect_refused(with(std::string(100'000, 'a')), {"the prompt has 100000 bytes, at most 65536 are allowed"});
   expect_refused(with("a \xFF star"), {"not UTF-8"});
 }
 

@@ -2,7 +2,7 @@
 #include <gtest/gtest.h>
 
 #include "core/json_config.h"
-#include "media/image_io.h"
+#include "media/picture.h"
 #include "media/video_reader.h"
 #include "tests/support/process.h"
 
@@ -36,7 +36,7 @@ TEST(Bundled, DrawsASquareInItsColorsOnItsBackground) {
   const TemporaryFolder folder;
   const ProcessResult result = generate({"a red square on a white background", "-o", (folder / "a.png").string()});
   ASSERT_EQ(result.exit_code, 0) << result.err;
-  const at::Tensor pixels = read_image(folder / "a.png").pixels;
+  const at::Tensor pixels = read_picture(folder / "a.png");
   ASSERT_EQ(pixels.sizes(), (std::vector<int64_t>{128, 128, 3}));
   expect_near_color(patch_color(pixels, 8, 8), {245, 245, 245}, 25);
   expect_near_color(patch_color(pixels, 64, 64), {220, 30, 40}, 45);
@@ -49,7 +49,7 @@ TEST(Bundled, RunsAtSizesAndLengthsItWasNotTrainedAt) {
     const ProcessResult result =
         generate({"a red square on a white background", "--size", size, "--steps", "8", "-o", path.string()});
     ASSERT_EQ(result.exit_code, 0) << result.err;
-    const at::Tensor pixels = read_image(path).pixels;
+    const at::Tensor pixels = read_picture(path);
     EXPECT_EQ(pixels.sizes(), (std::vector<int64_t>{height, width, 3}));
     expect_near_color(patch_color(pixels, 8, 8), {245, 245, 245}, 60);
   }

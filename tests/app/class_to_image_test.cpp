@@ -4,7 +4,7 @@
 #include <fstream>
 #include <nlohmann/json.hpp>
 
-#include "media/image_io.h"
+#include "media/picture.h"
 #include "tests/support/fixture.h"
 #include "tests/support/process.h"
 #include "weights/safetensors.h"
@@ -47,7 +47,7 @@ std::string checkpoint(const TemporaryFolder& folder, const std::string& fixture
 }
 
 int64_t pixels(const fs::path& path) {
-  return read_image(path).pixels.size(1);
+  return read_picture(path).size(1);
 }
 
 TEST(ClassToImage, PicturesOfTheReferenceFromItsNoise) {
@@ -66,7 +66,7 @@ TEST(ClassToImage, PicturesOfTheReferenceFromItsNoise) {
     const at::Tensor want = fixture[name + ".images"];
     for (int64_t i = 0; i < want.size(0); ++i) {
       const fs::path file = folder / (want.size(0) == 1 ? "x.png" : "x_" + std::to_string(i) + ".png");
-      const at::Tensor picture = read_image(file).pixels.to(at::kFloat);
+      const at::Tensor picture = read_picture(file).to(at::kFloat);
       ASSERT_EQ(picture.sizes(), want[i].sizes());
       EXPECT_LE((picture - want[i] * 255).abs().max().item<double>(), 0.5 + 255 * 5e-4);  // rounding and tolerance
     }
@@ -85,8 +85,8 @@ TEST(ClassToImage, RunsAgainToTheSameBytesAndOutputsDependOnTheirSeedAlone) {
   render({"--class", "golden retriever,3", "--count", "2", "--seed", "7"}, "x.png");
   render({"--class", "golden retriever,3", "--count", "2", "--seed", "7"}, "y.png");
   for (const std::string i : {"0", "1", "2", "3"})
-    EXPECT_EQ(read_image(folder / ("x_" + i + ".png")).pixels.sum().item<int64_t>(),
-              read_image(folder / ("y_" + i + ".png")).pixels.sum().item<int64_t>());
+    EXPECT_EQ(read_picture(folder / ("x_" + i + ".png")).sum().item<int64_t>(),
+              read_picture(folder / ("y_" + i + ".png")).sum().item<int64_t>());
   fs::create_directory(folder / "again");
   render({"--class", "golden retriever,3", "--count", "2", "--seed", "7"}, "again/x.png");
   EXPECT_EQ(test::read_text(folder / "x_2.png"), test::read_text(folder / "again/x_2.png"));
@@ -105,12 +105,12 @@ TEST(ClassToImage, EverySamplerRuns) {
 }
 
 TEST(ClassToImage, RefusesWhatHasNoMeaning) {
-  expect_refused({}, "say what to show with --class");
-  expect_refused({"a dog", "--class", "3"}, "a prompt has no meaning for this model");
-  expect_refused({"--class", "3", "--negative-prompt", "blurry"}, "--negative-prompt has no meaning");
-  expect_refused({"--class", "3", "--frames", "5"}, "--frames above 1 has no meaning");
-  expect_refused({"--class", "3", "--fps", "8"}, "--fps has no meaning");
-  expect_refused({"--class", "3", "--max-sequence-length", "64"}, "--max-sequence-length has no meaning");
+  expect_refused({}, "choose what to show with --class");
+  expect_refused({"a dog", "--class", "3"}, "a prompt does not apply to this model");
+  expect_refused({"--class", "3", "--negative-prompt", "blurry"}, "--negative-prompt does not apply");
+  expect_refused({"--class", "3", "--frames", "5"}, "--frames above 1 does not apply");
+  expect_refused({"--class", "3", "--fps", "8"}, "--fps does not apply");
+  expect_refused({"--class", "3", "--max-sequence-length", "64"}, "--max-sequence-length does not apply");
   expect_refused({"--class", "3", "--flow-shift", "3"}, "--flow-shift is for flow-matching models");
   expect_refused({"--class", "3", "--sigmas", "1,0.5"}, "--sigmas is for flow-matching models");
   expect_refused({"--class", "3", "--cfg-zero"}, "--cfg-zero is for flow-matching models");
@@ -118,7 +118,7 @@ TEST(ClassToImage, RefusesWhatHasNoMeaning) {
   expect_refused({"--class", "3", "--size", "64x64"}, "does not fit this model");
   expect_refused({"--class", "3", "--cfg-channels", "5"}, "0 guides all of them");
   expect_refused({"--class", "3", "--vae-tile", "8"}, "--vae-tile 8 is too small");
-  expect_refused({"--class", "3", "--block-size", "16"}, "leave --block-size out");
+  expect_refused({"--class", "3", "--block-size", "16"}, "omit --block-size");
   expect_refused({"--class", "3", "--steps", "1000", "--scheduler", "karras", "--sampler", "ddim"}, "karras");
 }
 
@@ -149,16 +149,16 @@ TEST(ClassToImage, CheckpointsOfBothCodesWithASeparateAutoencoder) {
     EXPECT_EQ(pixels(folder / "pipeline.png"), 8 * side);
     render(kPipeline + "/vae", "folder.png");
     render(kPipeline + "/vae/diffusion_pytorch_model.safetensors", "file.png");
-    const at::Tensor want = read_image(folder / "pipeline.png").pixels;
-    EXPECT_TRUE(at::equal(read_image(folder / "folder.png").pixels, want));
-    EXPECT_TRUE(at::equal(read_image(folder / "file.png").pixels, want));
+    const at::Tensor want = read_picture(folder / "pipeline.png");
+    EXPECT_TRUE(at::equal(read_picture(folder / "folder.png"), want));
+    EXPECT_TRUE(at::equal(read_picture(folder / "file.png"), want));
   }
 }
 
 TEST(ClassToImage, SaysWhichAutoencoderToGive) {
   const TemporaryFolder folder;
   const std::string model = checkpoint(folder, "dit_original", "checkpoint.pt");
-  expect_refused({"--class", "3"}, "give Stable Diffusion's", model);
+  expect_refused({"--class", "3"}, "pass Stable Diffusion's", model);
   expect_refused({"--class", "3", "--vae", folder / "missing"}, "no such folder", model);
   const std::string wan = (test::fixture_folder() / "wan_pipeline" / "pipeline" / "vae").string();
   expect_refused({"--class", "3", "--vae", wan}, "wants an AutoencoderKL", model);
@@ -189,8 +189,8 @@ TEST(ClassToImage, TilesGiveNearlyTheWholePicture) {
                                           model);
     ASSERT_EQ(result.exit_code, 0) << result.err;
   }
-  const at::Tensor whole = read_image(folder / "0.png").pixels.to(at::kFloat);
-  const at::Tensor tiled = read_image(folder / "64.png").pixels.to(at::kFloat);
+  const at::Tensor whole = read_picture(folder / "0.png").to(at::kFloat);
+  const at::Tensor tiled = read_picture(folder / "64.png").to(at::kFloat);
   EXPECT_LT((whole - tiled).abs().mean().item<double>(), 3.0);
   EXPECT_GT((whole - tiled).abs().max().item<double>(), 0.0);
 }
@@ -205,14 +205,14 @@ TEST(ClassToImage, ReMakesAnOutputFromItsRecipeAndDecodesLatents) {
   EXPECT_EQ(job.at("eta"), 0.5);
   const ProcessResult again = test::tessera({"generate", "--from-file", folder / "x.png", "-o", folder / "y.png"});
   ASSERT_EQ(again.exit_code, 0) << again.err;
-  EXPECT_TRUE(at::equal(read_image(folder / "x.png").pixels, read_image(folder / "y.png").pixels));
+  EXPECT_TRUE(at::equal(read_picture(folder / "x.png"), read_picture(folder / "y.png")));
 
   const test::Fixture fixture("dit_pipeline");
   const at::Tensor latents = fixture["ddim10_g4.trajectory"][9].narrow(0, 0, 1).contiguous();
   write_safetensors(folder / "kept.safetensors", {{"latents", latents}}, {{"tessera", json{{"job", job}}.dump()}});
   const ProcessResult decoded = test::tessera({"decode", folder / "kept.safetensors", "-o", folder / "z.png"});
   ASSERT_EQ(decoded.exit_code, 0) << decoded.err;
-  const at::Tensor picture = read_image(folder / "z.png").pixels.to(at::kFloat);
+  const at::Tensor picture = read_picture(folder / "z.png").to(at::kFloat);
   EXPECT_LE((picture - fixture["ddim10_g4.images"][0] * 255).abs().max().item<double>(), 0.5 + 255 * 5e-4);
 }
 
@@ -231,7 +231,7 @@ TEST(ClassToImage, BatchesTakeClasses) {
   ASSERT_EQ(
       generate({"--class", "207", "--steps", "3", "--seed", "4", "--dtype", "fp32", "-o", folder / "x.png"}).exit_code,
       0);
-  EXPECT_TRUE(at::equal(read_image(folder / "x.png").pixels, read_image(folder / "out/dog.png").pixels));
+  EXPECT_TRUE(at::equal(read_picture(folder / "x.png"), read_picture(folder / "out/dog.png")));
 }
 
 TEST(ClassToImage, GuidesTheChannelsAskedFor) {
@@ -248,7 +248,7 @@ TEST(ClassToImage, GuidesTheChannelsAskedFor) {
   const std::string three = picture({}, "default.png");
   EXPECT_EQ(picture({"--cfg-channels", "3"}, "three.png"), three);
   picture({"--cfg-channels", "0"}, "all.png");
-  EXPECT_FALSE(at::equal(read_image(folder / "all.png").pixels, read_image(folder / "three.png").pixels));
+  EXPECT_FALSE(at::equal(read_picture(folder / "all.png"), read_picture(folder / "three.png")));
 }
 
 TEST(ClassToImage, TakesTheModelsOwnClassNames) {

@@ -115,7 +115,7 @@ TEST(Classify, WhatCannotBeReadIsNamed) {
       {{image, "--weights", kMhla, "--heads", "5"}, "5 heads"},
       {{image, "--weights", kFocused, "--heads", "1"}, "--heads says 1"},
       {{image, "--weights", kMhla, "--heads", heads_of_fixture(), "--focusing-factor", "3"}, "--focusing-factor"},
-      {{image, "--weights", other}, "not a classifier"},
+      {{image, "--weights", other}, "not a known classifier"},
       {{image, "--weights", folder / "text.txt"}, "text.txt"},
       {{image, "--weights", folder / "absent.pth"}, "absent.pth"},
       {{folder / "text.txt", "--weights", kFocused}, "text.txt"},

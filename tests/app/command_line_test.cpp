@@ -83,7 +83,8 @@ TEST(WrongUse, OneLineWithTheNearestNameAndExitCode2) {
   expect_refusal({"generate", "a", "red", "star"}, "unexpected argument \"red\"; put text of several words in quotes");
   expect_refusal({"generate", "x", "--steps"}, "--steps needs a value");
   expect_refusal({"generate", "x", "--steps", "0"}, "--steps wants a whole number from 1 to 1000, got \"0\"");
-  expect_refusal({"generate", "x", "-p", "y"}, "the prompt is given twice, bare and with --prompt; give it once");
+  expect_refusal({"generate", "x", "-p", "y"},
+                 "the prompt is given twice, as an argument and with --prompt; give it once");
   expect_refusal({"generate", "x", "--dtype", "fp33"}, "--dtype: unknown value \"fp33\" (did you mean fp32?)");
   expect_refusal({"generate", "x", "--device", "gpu"}, "--device: unknown device \"gpu\" (did you mean cpu?)");
 }

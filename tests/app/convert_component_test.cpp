@@ -3,6 +3,7 @@
 
 #include "checkpoints/component.h"
 #include "media/image_io.h"
+#include "pipelines/families/families.h"
 #include "tests/support/process.h"
 #include "tests/support/shards.h"
 #include "tests/support/wan_release.h"
@@ -53,8 +54,8 @@ struct ConvertComponent : testing::Test {
     EXPECT_EQ(shown.at("layout"), "component");
     EXPECT_EQ(shown.at("class"), class_name);
     const Component part = open_component(out);
-    EXPECT_NO_THROW(check_component(part));
-    const TensorFile got = read_part(part);
+    EXPECT_NO_THROW(check_component(part, families()));
+    const TensorFile got = read_part(part, families());
     ASSERT_EQ(got.names(), want.names());
     for (const auto& [name, tensor] : got.tensors()) {
       EXPECT_EQ(tensor.scalar_type(), dtype) << name;
@@ -69,7 +70,7 @@ TEST_F(ConvertComponent, FoldersInAnotherPrecision) {
     const Component from = open_component(model / name);
     const fs::path out = folder / (model.parent_path().filename().string() + name);
     convert({from.folder, out, "--dtype", "bf16"});
-    expect_component(out, from.class_name, read_part(from), at::kBFloat16);
+    expect_component(out, from.class_name, read_part(from, families()), at::kBFloat16);
     const json was = from.config().json(), is = open_component(out).config().json();
     for (const auto& [key, value] : is.items())
       if (was.contains(key)) {
@@ -83,10 +84,10 @@ TEST_F(ConvertComponent, FilesOfWansRelease) {
   release.write_parts(folder.path());
   const ModelDir pipeline = open_model_dir(wan);
   convert({folder / "Wan2.1_VAE.pth", folder / "vae"});
-  expect_component(folder / "vae", "AutoencoderKLWan", read_part(pipeline.component("vae")), at::kFloat);
+  expect_component(folder / "vae", "AutoencoderKLWan", read_part(pipeline.component("vae"), families()), at::kFloat);
   convert({folder / "models_t5_umt5-xxl-enc-bf16.pth", folder / "text", "--dtype", "fp32"});
-  const TensorFile text = read_part(open_component(folder / "text"));
-  const TensorFile source = read_part(pipeline.component("text_encoder"));
+  const TensorFile text = read_part(open_component(folder / "text"), families());
+  const TensorFile source = read_part(pipeline.component("text_encoder"), families());
   for (const auto& [name, tensor] : source.tensors())
     EXPECT_TRUE(at::equal(text.at(name), tensor.to(at::kBFloat16).to(at::kFloat))) << name;
   EXPECT_TRUE(fs::exists(folder / "text/model.safetensors"));
@@ -96,7 +97,7 @@ TEST_F(ConvertComponent, FilesOfWansRelease) {
 
 TEST_F(ConvertComponent, AFileTakesTheConfigBesideIt) {
   convert({dit / "vae/diffusion_pytorch_model.safetensors", folder / "kl"});
-  expect_component(folder / "kl", "AutoencoderKL", read_part(open_component(dit / "vae")), at::kFloat);
+  expect_component(folder / "kl", "AutoencoderKL", read_part(open_component(dit / "vae"), families()), at::kFloat);
   convert({wan / "vae/diffusion_pytorch_model.safetensors", folder / "wan"});
   const json config = open_component(folder / "wan").config().json();
   EXPECT_EQ(config, open_component(wan / "vae").config().json());
@@ -112,7 +113,7 @@ TEST_F(ConvertComponent, ATransformerAloneIsAModelThatLacksParts) {
   expect_refused({file, folder / "out"}, {"no text encoder", "no autoencoder", "--incomplete writes"});
   convert({file, folder / "out", "--incomplete"});
   expect_component(folder / "out/transformer", "WanTransformer3DModel",
-                   read_part(open_model_dir(wan).component("transformer")), at::kFloat);
+                   read_part(open_model_dir(wan).component("transformer"), families()), at::kFloat);
   EXPECT_TRUE(fs::exists(folder / "out/scheduler/scheduler_config.json"));
 }
 
@@ -150,18 +151,18 @@ TEST_F(ConvertClassifier, AnswersAsItsCheckpointDoes) {
 }
 
 TEST_F(ConvertClassifier, InHalfPrecisionAndAgain) {
-  convert({kCheckpoint, folder / "half", "--heads", "2", "--dtype", "fp16"});
-  const TensorFile half = read_part(open_component(folder / "half"));
+  convert({kCheckpoint, folder / "half", "--heads", "2", "--dtype", "half"});
+  const TensorFile half = read_part(open_component(folder / "half"), families());
   const TensorFile averaged = read_classifier(kCheckpoint);
   ASSERT_EQ(half.names(), averaged.names());
   for (const auto& [name, tensor] : half.tensors())
     EXPECT_TRUE(tensor.scalar_type() == at::kHalf && at::equal(tensor, averaged.at(name).to(at::kHalf))) << name;
-  convert({folder / "half", folder / "again", "--dtype", "fp32"});
+  convert({folder / "half", folder / "again", "--dtype", "float32"});
   EXPECT_EQ(classify({"--weights", folder / "again"}).out, classify({"--weights", folder / "half"}).out);
 }
 
 TEST_F(ConvertClassifier, WhatIsUnknownOrContradictsIsSaid) {
-  expect_refused({mhla, folder / "out"}, {"--heads must say"});
+  expect_refused({mhla, folder / "out"}, {"--heads must specify"});
   expect_refused({wan, folder / "out", "--heads", "2"}, {"not a classifier", "--heads"});
   convert({focused, folder / "deit"});
   for (const auto& [option, value] : {std::pair("--focusing-factor", "4"), std::pair("--heads", "7")}) {
@@ -173,7 +174,7 @@ TEST_F(ConvertClassifier, WhatIsUnknownOrContradictsIsSaid) {
 
 TEST_F(ConvertComponent, OtherThingsAreRefused) {
   expect_refused({fixture_folder() / "inception/io.safetensors", folder / "out"},
-                 {"no network that is known", "UMT5 encoder"});
+                 {"not a known network", "UMT5 encoder"});
   fs::copy(wan / "vae", folder / "vae", fs::copy_options::recursive);
   for (const auto& entry : fs::directory_iterator(folder / "vae"))
     fs::permissions(entry, fs::perms::owner_write, fs::perm_options::add);

@@ -9,6 +9,8 @@
 #include "checkpoints/wan/model.h"
 #include "core/json_config.h"
 #include "pipelines/families/dit/sampling.h"
+#include "pipelines/families/families.h"
+#include "pipelines/families/wan/resolve.h"
 #include "pipelines/recipe.h"
 #include "tests/support/fixture.h"
 #include "tests/support/process.h"
@@ -92,7 +94,8 @@ TEST_P(DitArchives, BecomeDirectoriesThatGiveTheSamePrediction) {
     return load_transformer(model, "fp32", at::kCPU).part(latents, at::tensor({500.f}), at::tensor({int64_t{3}}));
   };
   EXPECT_TRUE(at::equal(predict(from), predict(to)));
-  expect_equal(read_part(from.folder.component("vae")), read_part(to.folder.component("vae")), at::kFloat);
+  expect_equal(read_part(from.folder.component("vae"), families()), read_part(to.folder.component("vae"), families()),
+               at::kFloat);
 }
 
 TEST(Convert, WhatIsIncompleteIsRefusedUnlessAskedFor) {
@@ -100,7 +103,7 @@ TEST(Convert, WhatIsIncompleteIsRefusedUnlessAskedFor) {
   const fs::path checkpoint = dit_checkpoint(folder, "dit_original", "checkpoint.pt");
   const ProcessResult refused = convert({checkpoint, folder / "out"});
   EXPECT_EQ(refused.exit_code, 2);
-  EXPECT_NE(refused.err.find("without an autoencoder"), std::string::npos) << refused.err;
+  EXPECT_NE(refused.err.find("it has no autoencoder"), std::string::npos) << refused.err;
   EXPECT_FALSE(fs::exists(folder / "out"));
   const ProcessResult partly = convert({checkpoint, folder / "out", "--incomplete"});
   EXPECT_EQ(partly.exit_code, 0) << partly.err;
@@ -130,7 +133,7 @@ TEST(Convert, AFailureLeavesNothingBehind) {
   fs::create_directory(folder / "out");
   const ProcessResult exists = convert({folder / "in", folder / "out"});
   EXPECT_EQ(exists.exit_code, 2);
-  EXPECT_NE(exists.err.find("exists already"), std::string::npos) << exists.err;
+  EXPECT_NE(exists.err.find("already exists"), std::string::npos) << exists.err;
   EXPECT_EQ(convert({folder / "in", folder / "nowhere/out"}).exit_code, 2);
   EXPECT_EQ(convert({folder / "in", folder / "o", "--dtype", "bf61"}).exit_code, 2);
   EXPECT_EQ(convert({folder / "in", folder / "o", "--vae", small_vae()}).exit_code, 2);

@@ -4,7 +4,9 @@
 #include "checkpoints/convert.h"
 #include "checkpoints/wan/model.h"
 #include "media/frame_writer.h"
-#include "media/image_io.h"
+#include "media/picture.h"
+#include "pipelines/families/families.h"
+#include "pipelines/families/wan/resolve.h"
 #include "pipelines/recipe.h"
 #include "tests/support/process.h"
 #include "tests/support/wan_release.h"
@@ -47,7 +49,7 @@ struct ConvertWan : testing::Test {
     EXPECT_EQ(result.exit_code, 0) << result.err;
     std::vector<at::Tensor> pictures;
     for (int64_t i = 0; result.exit_code == 0 && i < 5; ++i)
-      pictures.push_back(read_image(frame_path(into / "%04d.png", i)).pixels);
+      pictures.push_back(read_picture(frame_path(into / "%04d.png", i)));
     return pictures.empty() ? at::Tensor() : at::stack(pictures);
   }
 
@@ -76,7 +78,7 @@ struct ConvertWan : testing::Test {
       SCOPED_TRACE(name);
       const std::string stem = name == std::string("text_encoder") ? "model" : "diffusion_pytorch_model";
       const TensorFile written = read_safetensors(out / name / (stem + ".safetensors"));
-      const TensorFile source = read_part(in.component(name));
+      const TensorFile source = read_part(in.component(name), families());
       ASSERT_EQ(written.names(), source.names());
       for (const auto& [tensor_name, tensor] : written.tensors()) {
         EXPECT_EQ(tensor.scalar_type(), dtype) << tensor_name;
@@ -94,8 +96,8 @@ TEST_F(ConvertWan, TheReleaseRendersTheSame) {
   expect_the_same(in, {folder / "out", folder / "float"});
   // Stored as it was: bfloat16 in the text encoder alone.
   const ModelDir out = open_wan_model(folder / "out").folder;
-  EXPECT_EQ(read_part(out.component("text_encoder")).at("shared.weight").scalar_type(), at::kBFloat16);
-  EXPECT_EQ(read_part(out.component("transformer")).at("proj_out.weight").scalar_type(), at::kFloat);
+  EXPECT_EQ(read_part(out.component("text_encoder"), families()).at("shared.weight").scalar_type(), at::kBFloat16);
+  EXPECT_EQ(read_part(out.component("transformer"), families()).at("proj_out.weight").scalar_type(), at::kFloat);
 }
 
 TEST_F(ConvertWan, TheShiftForLargeVideosIsKept) {
@@ -109,7 +111,7 @@ TEST_F(ConvertWan, TheShiftForLargeVideosIsKept) {
   job.vae_tile = 0;
   std::vector<std::string> notes;
   for (const fs::path& path : {in, folder / "out"})
-    EXPECT_EQ(complete_job(job, open_wan_model(path), {}, notes).flow_shift, 5.0) << path;
+    EXPECT_EQ(resolve_job(job, open_wan_model(path), {}, notes).flow_shift, 5.0) << path;
 }
 
 TEST_F(ConvertWan, AnMhlaCheckpointRendersTheSame) {

@@ -73,7 +73,7 @@ TEST(FromFile, WhatCannotBeMadeAgainIsRefused) {
     EXPECT_EQ(result.exit_code, 2) << result.err;
     return result.err;
   };
-  EXPECT_NE(refused({"--from-file", folder / "a.png", "-o", folder / "a.png"}).find("would be written over"),
+  EXPECT_NE(refused({"--from-file", folder / "a.png", "-o", folder / "a.png"}).find("would overwrite"),
             std::string::npos);
   EXPECT_EQ(test::read_text(folder / "a.png"), before);
   EXPECT_NE(refused({"--from-file", folder / "no.png"}).find("no such file"), std::string::npos);

@@ -4,7 +4,8 @@
 #include <nlohmann/json.hpp>
 
 #include "media/frame_writer.h"
-#include "media/image_io.h"
+#include "media/picture.h"
+#include "media/png_text.h"
 #include "media/video_reader.h"
 #include "tests/support/fixture.h"
 #include "tests/support/process.h"
@@ -54,7 +55,7 @@ at::Tensor rendered_frames(const nlohmann::json& run, const std::filesystem::pat
   EXPECT_EQ(result.exit_code, 0) << result.err;
   std::vector<at::Tensor> frames;
   for (int64_t i = 0; i < run.at("frames").get<int64_t>(); ++i)
-    frames.push_back(read_image(frame_path(folder / "%04d.png", i)).pixels);
+    frames.push_back(read_picture(frame_path(folder / "%04d.png", i)));
   return at::stack(frames);
 }
 
@@ -82,7 +83,7 @@ TEST(Generate, PathsOnStdoutAndAllElseOnStderr) {
   EXPECT_EQ(result.out, path + "\n");
   EXPECT_NE(result.err.find("seed 3"), std::string::npos) << result.err;
   EXPECT_EQ(test::listing(folder.path()), std::vector<std::string>{"x.png"});
-  EXPECT_EQ(read_image(path).pixels.sizes(), at::IntArrayRef({48, 32, 3}));
+  EXPECT_EQ(read_picture(path).sizes(), at::IntArrayRef({48, 32, 3}));
 }
 
 TEST(Generate, TheSameSeedGivesTheSameBytesAndAnotherDoesNot) {
@@ -152,7 +153,7 @@ TEST(Generate, PicturesCarryTheirRecipe) {
   const TemporaryFolder folder;
   ASSERT_EQ(
       generate({"a \"red\" star \xF0\x9F\x8C\x9F", "-n", "rain", "--seed", "3", "-o", folder / "x.png"}).exit_code, 0);
-  const ImageText text = read_image(folder / "x.png").text;
+  const ImageText text = read_png_text(test::read_text(folder / "x.png"), "the PNG");
   const std::string parameters = text.at("parameters");
   EXPECT_EQ(parameters.rfind("a \"red\" star \xF0\x9F\x8C\x9F\nNegative prompt: rain\nSteps: 2, Sampler: unipc, "
                              "CFG scale: 5.0, Seed: 3, Size: 32x48, Model: pipeline, Frames: 1, ",
@@ -184,7 +185,7 @@ TEST(Generate, AnEarlierFileIsReplacedWhole) {
   const TemporaryFolder folder;
   std::ofstream(folder / "x.png") << "old";
   ASSERT_EQ(generate({"a red star", "-o", folder / "x.png"}).exit_code, 0);
-  EXPECT_TRUE(read_image(folder / "x.png").pixels.defined());
+  EXPECT_TRUE(read_picture(folder / "x.png").defined());
   EXPECT_EQ(test::listing(folder.path()).size(), 1u);
 }
 
@@ -194,7 +195,7 @@ TEST(Generate, LongPromptsAreCutAndSaidSo) {
   for (int i = 0; i < 300; ++i) prompt += "word ";
   const ProcessResult result = generate({prompt, "-o", folder / "x.png"});
   EXPECT_EQ(result.exit_code, 0) << result.err;
-  EXPECT_NE(result.err.find("the prompt is longer than 64 tokens"), std::string::npos) << result.err;
+  EXPECT_NE(result.err.find("a prompt is longer than 64 tokens"), std::string::npos) << result.err;
 }
 
 TEST(Generate, RunsInBfloat16) {

@@ -63,7 +63,7 @@ TEST(Info, TokensOfTheDefaultSize) {
   EXPECT_EQ(info.at("layout"), "diffusers");
 }
 
-TEST(Info, ADitCheckpointIsRecognisedAndItsAutoencoderMissed) {
+TEST(Info, ADitCheckpointIsRecognizedAndItsAutoencoderReportedMissing) {
   const TemporaryFolder folder;
   fs::copy_file(fixture_folder() / "dit_mhla/checkpoint_train.pt", folder / "model.pt");
   std::ofstream(folder / "model.json") << R"({"num_heads": 4})";
@@ -99,7 +99,7 @@ TEST(Info, AFileThatIsNearlyAModelIsShownWithWhatItLacks) {
   EXPECT_EQ(info.at("supported"), false);
   EXPECT_NE(info.at("obstacle").get<std::string>().find("num_heads"), std::string::npos) << info.at("obstacle");
   EXPECT_GT(info.at("file").at("groups")[0].at("numbers"), 100'000);
-  expect_text(fixture_folder() / "fvd/i3d_tiny.pt", {"PyTorch archive", "conv1", "no model as it is", "TinyI3D"});
+  expect_text(fixture_folder() / "fvd/i3d_tiny.pt", {"PyTorch archive", "conv1", "not a model by itself", "TinyI3D"});
 }
 
 TEST(Info, FilesThatAreNoModel) {

@@ -5,7 +5,8 @@
 #include <limits>
 #include <nlohmann/json.hpp>
 
-#include "media/image_io.h"
+#include "media/picture.h"
+#include "media/png_text.h"
 #include "samplers/registry.h"
 #include "tests/support/fixture.h"
 #include "tests/support/process.h"
@@ -40,7 +41,7 @@ ProcessResult generate(const std::vector<std::string>& more, const fs::path& mod
 }
 
 at::Tensor pixels(const fs::path& file) {
-  return read_image(file).pixels.to(at::kInt);
+  return read_picture(file).to(at::kInt);
 }
 
 void expect_refused(const std::vector<std::string>& more, const std::string& part, const fs::path& model = kModel) {
@@ -111,7 +112,7 @@ TEST(Samplers, WhatTheModelOrTheSamplerDoesNotHonorIsRefused) {
   expect_refused({"--scheduler", "karas"}, "did you mean karras?");
   expect_refused({"--scheduler", "UniPCMultistepScheduler"}, "use --sampler unipc");
   expect_refused({"--sampler", "euler", "--scheduler", "karras", "--sigmas", "1,0.5"}, "exclude each other");
-  expect_refused({"--sigmas", "0.5,0.7"}, "--sigmas wants falling numbers");
+  expect_refused({"--sigmas", "0.5,0.7"}, "--sigmas wants decreasing numbers");
   expect_refused({"--guidance-interval", "0.5"}, "--guidance-interval wants START:STOP");
   expect_refused({"--apg-eta", "0", "--cfg-zero"}, "APG and CFG-Zero* exclude each other");
   expect_refused({"--guidance-rescale", "1.5"}, "--guidance-rescale wants a number from 0 to 1");
@@ -189,7 +190,8 @@ TEST_F(OtherScheduler, ADynamicShiftFollowsTheSizeUnlessOverridden) {
   const ProcessResult own = generate({"--json", "--steps", "3", "-o", folder / "own.png"}, model());
   ASSERT_EQ(own.exit_code, 0) << own.err;
   EXPECT_FALSE(nlohmann::json::parse(own.out).at("job").contains("flow_shift"));
-  EXPECT_NE(read_image(folder / "own.png").text.at("parameters").find("Flow shift: dynamic"), std::string::npos);
+  EXPECT_NE(read_png_text(test::read_text(folder / "own.png"), "the PNG").at("parameters").find("Flow shift: dynamic"),
+            std::string::npos);
   // The shift is linear in the tokens: 1 + (6 - 4) / (8 - 4) * (5 - 1) = 3, on noise levels that are not shifted
   // before.
   const ProcessResult levels = generate(
@@ -207,7 +209,9 @@ TEST(Sampling, ExplicitSigmasSetTheStepsAndAreKeptInTheRecipe) {
   const auto job = nlohmann::json::parse(result.out).at("job");
   EXPECT_EQ(job.at("steps"), 3);
   EXPECT_EQ(job.at("sigmas"), "1, 0.8,0.4,0");
-  EXPECT_NE(read_image(folder / "x.png").text.at("parameters").find("Sigmas: \"1, 0.8,0.4,0\""), std::string::npos);
+  EXPECT_NE(
+      read_png_text(test::read_text(folder / "x.png"), "the PNG").at("parameters").find("Sigmas: \"1, 0.8,0.4,0\""),
+      std::string::npos);
 }
 
 TEST(Sampling, GuidanceOptionsChangeThePictureAndAreInTheRecipe) {
@@ -228,7 +232,8 @@ TEST(Sampling, GuidanceOptionsChangeThePictureAndAreInTheRecipe) {
     const ProcessResult result = generate(more);
     ASSERT_EQ(result.exit_code, 0) << result.err;
     EXPECT_FALSE(at::equal(pixels(folder / "x.png"), plain));
-    EXPECT_NE(read_image(folder / "x.png").text.at("parameters").find(recipe), std::string::npos);
+    EXPECT_NE(read_png_text(test::read_text(folder / "x.png"), "the PNG").at("parameters").find(recipe),
+              std::string::npos);
   }
 }
 
@@ -239,7 +244,7 @@ TEST(StepCaching, SparesCallsAndSaysHowMany) {
     EXPECT_EQ(result.exit_code, 0) << result.err;
     auto report = nlohmann::json::parse(result.out).at("step_cache");
     EXPECT_EQ(report.at("calls"), 20);
-    const std::string line = "step cache: " + report.at("reused").dump() + " of 20 network calls spared";
+    const std::string line = "step cache: " + report.at("reused").dump() + " of 20 network calls skipped";
     EXPECT_NE(result.err.find(line), std::string::npos) << result.err;
     return report;
   };

@@ -2,7 +2,7 @@
 #include <nlohmann/json.hpp>
 
 #include "checkpoints/wan/model.h"
-#include "media/image_io.h"
+#include "media/picture.h"
 #include "tests/support/process.h"
 #include "tests/support/shards.h"
 
@@ -23,7 +23,7 @@ struct Sharded : testing::Test {
   at::Tensor picture(const fs::path& model, const std::string& name) const {
     const ProcessResult result = generate(model, name);
     EXPECT_EQ(result.exit_code, 0) << result.err;
-    return result.exit_code == 0 ? read_image(folder / name).pixels : at::Tensor();
+    return result.exit_code == 0 ? read_picture(folder / name) : at::Tensor();
   }
 };
 

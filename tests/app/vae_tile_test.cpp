@@ -1,7 +1,7 @@
 // --vae-tile on the built program: generate, batch and decode give the frames that whole decoding gives.
 #include <ATen/ATen.h>
 
-#include "media/image_io.h"
+#include "media/picture.h"
 #include "tests/support/process.h"
 #include "weights/safetensors.h"
 
@@ -12,7 +12,7 @@ using test::ProcessResult;
 
 /// Largest difference of two pictures in levels of 255.
 int64_t difference(const std::filesystem::path& a, const std::filesystem::path& b) {
-  const at::Tensor first = read_image(a).pixels.to(at::kInt), second = read_image(b).pixels.to(at::kInt);
+  const at::Tensor first = read_picture(a).to(at::kInt), second = read_picture(b).to(at::kInt);
   EXPECT_EQ(first.sizes(), second.sizes());
   return (first - second).abs().max().item<int64_t>();
 }

@@ -79,6 +79,11 @@ TEST_F(PromptFiles, FormsOfOtherPrograms) {
   EXPECT_EQ(script[0].job.sampler, "unipc");
   EXPECT_EQ(script[5].job.seed, 10);
   EXPECT_EQ(script[5].id, "000000_5");
+  const std::string too_many = "line 1: \"n_iter\" times \"batch_size\" is more than 10000";
+  for (const std::string counts :
+       {" --n_iter 10000 --batch_size 2", " --n_iter 4096 --batch_size 4096 --n_iter 4096",
+        " --n_iter 4096 --n_iter 4096 --n_iter 4096 --n_iter 4096 --n_iter 4096 --n_iter 16"})
+    EXPECT_NE(refusal("p.txt", "--prompt x" + counts).find(too_many), std::string::npos) << counts;
 
   const auto musubi = read("p.txt", "a cat, running --w 64 --h 32 --f 9 --d 3 --s 2 --l 4.5 --fs 2 --n rain, fog\n");
   ASSERT_EQ(musubi.size(), 1u);
@@ -213,13 +218,13 @@ TEST_F(PromptFiles, AllMistakesAtOnceWithLinesAndNearestKeys) {
   line 9: want a prompt (text) or an object with "prompt", got 17
   line 12: "guidance_scale" is given twice (perhaps under another name)
   line 13: "device" is for the whole run: set it in "defaults" or with --device
-  line 13: "count" must be a string, a number or true or false, got an array)");
+  line 13: "count" must be a string, a number, true or false, got an array)");
 }
 
 TEST_F(PromptFiles, BrokenJsonNamesItsLine) {
   EXPECT_NE(refusal("p.json", "[\n\"a\",\n\"b\"\n\"c\"]").find("line 4: not valid JSON"), std::string::npos);
   EXPECT_NE(refusal("p.jsonl", "\"a\"\n{\"prompt\"}\n").find("line 2: not valid JSON"), std::string::npos);
-  EXPECT_NE(refusal("p.json", std::string(100000, '[')).find("more than 64 levels"), std::string::npos);
+  EXPECT_NE(refusal("p.json", std::string(100000, '[')).find("more than 64 nested levels"), std::string::npos);
   EXPECT_NE(refusal("p.json", "").find("line 1: not valid JSON"), std::string::npos);
   EXPECT_NE(refusal("p.json", "[]").find("no prompt in the whole file"), std::string::npos);
   EXPECT_NE(refusal("p.json", "{\"defaults\": {}}").find("\"prompts\" is missing"), std::string::npos);

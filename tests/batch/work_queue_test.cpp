@@ -44,6 +44,7 @@ TEST_F(Queue, TheStoreIsATable) {
   const auto other = connect();
   EXPECT_FALSE(other->get("a"));
   host->set("a", std::string("x\0y", 3));
+  EXPECT_EQ(host->get("a"), std::string("x\0y", 3));  // a set has no answer: the same connection knows when it is done
   EXPECT_EQ(other->get("a"), std::string("x\0y", 3));
   EXPECT_EQ(other->add("n", 3), 3);
   EXPECT_EQ(host->add("n", -1), 2);
@@ -53,6 +54,7 @@ TEST_F(Queue, TheStoreIsATable) {
   std::vector<std::string> keys;
   for (int i = 0; i < 3000; ++i) keys.push_back("key" + std::to_string(i));
   host->set_all(keys, "v");
+  EXPECT_EQ(host->get("key2999"), "v");
   other->set("key2999", "w");
   const auto values = other->get_all(keys);
   ASSERT_EQ(values.size(), 3000u);
@@ -187,7 +189,7 @@ TEST_F(Queue, TheWorkOfADeadMemberIsDoneAgainUnlessItsRecordHasIt) {
   EXPECT_EQ(read_counts(*host).failed, 1);
 }
 
-TEST_F(Queue, WhoGivesNoSignOfLifeForALeaseIsDead) {
+TEST_F(Queue, AMemberWithoutHeartbeatsLosesItsJobs) {
   open(1);
   WorkQueue heir = join(*host, 1, 2, nothing, kShortLease);
   const int64_t silent = host->add("members", 1);
@@ -197,29 +199,49 @@ TEST_F(Queue, WhoGivesNoSignOfLifeForALeaseIsDead) {
   EXPECT_GE(std::chrono::steady_clock::now() - start, kShortLease);
 }
 
-TEST_F(Queue, WhoBeatsIsAlive) {
+/// A clock that goes when it is told to.
+struct SetClock {
+  std::chrono::steady_clock::time_point now;
+  Pulses::Clock get() {
+    return [this] { return now; };
+  }
+};
+
+TEST_F(Queue, AMemberKeepsItsLeaseAsLongAsItsHeartbeatsArrive) {
+  open(1);
+  SetClock clock;
+  Pulses pulses(*host, kLease, clock.get());
+  const int64_t member = host->add("members", 1);
+  for (int beat = 0; beat < 20; ++beat) {
+    host->add("member/" + std::to_string(member) + "/beats", 1);
+    for (int look = 0; look < 4; ++look, clock.now += kLease / 4) ASSERT_FALSE(pulses.is_dead(member)) << beat;
+  }
+  EXPECT_FALSE(pulses.is_dead(member)) << "just a lease";
+  clock.now += 1ms;
+  EXPECT_TRUE(pulses.is_dead(member));
+}
+
+TEST_F(Queue, AMemberSendsHeartbeatsWhetherItRestsOrIsBusy) {
   open(1);
   const auto store = connect();
-  WorkQueue alive = join(*store, 0, 1, nothing, kShortLease);
-  // It beats every 50 ms; who looks may wait longer for one than the lease of the beats.
-  Pulses pulses(*host, 3s);
-  const auto start = std::chrono::steady_clock::now();
-  for (int64_t beats = 0; beats < 20 || std::chrono::steady_clock::now() - start < 4s; ++beats) {
-    ASSERT_FALSE(pulses.is_dead(1));
-    std::this_thread::sleep_for(50ms);
-  }
+  WorkQueue member = join(*store, 0, 1, nothing, kShortLease);
+  const auto beats = [&] { return host->add("member/1/beats", 0); };
+  // Busy: it has called the store again before the next heartbeat is due.
+  const auto deadline = std::chrono::steady_clock::now() + 20s;
+  while (beats() < 3 && std::chrono::steady_clock::now() < deadline) store->has("member/1/left");
+  const int64_t busy = beats();
+  EXPECT_GE(busy, 3);
+  while (beats() < busy + 3 && std::chrono::steady_clock::now() < deadline) std::this_thread::sleep_for(1ms);
+  EXPECT_GE(beats(), busy + 3);
 }
 
 TEST_F(Queue, AGapBetweenTwoLooksIsNoSilence) {
-  open(1);
+  SetClock clock;
   const int64_t silent = host->add("members", 1);
-  Pulses pulses(*host, kShortLease);
-  EXPECT_FALSE(pulses.is_dead(silent));
-  std::this_thread::sleep_for(2 * kShortLease);  // who looks was stopped, as the member may have been
-  EXPECT_FALSE(pulses.is_dead(silent));
-  int looks = 2;
-  for (; !pulses.is_dead(silent); ++looks) std::this_thread::sleep_for(kShortLease);
-  EXPECT_EQ(looks, 5) << "a gap counts for a quarter of the lease, and more than all four are wanted";
+  Pulses pulses(*host, kLease, clock.get());
+  int gaps = 0;
+  for (; !pulses.is_dead(silent); ++gaps) clock.now += 100 * kLease;  // whoever looks was stopped, perhaps with it
+  EXPECT_EQ(gaps, 5) << "a gap counts for a quarter of the lease, and more than all four are wanted";
 }
 
 TEST_F(Queue, DeathsAreCounted) {

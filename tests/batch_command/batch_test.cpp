@@ -51,6 +51,10 @@ TEST_F(Batch, KilledAnywhereAndResumedItEndsAsIfNothingHadHappened) {
   const auto want = outputs("whole");
   ASSERT_EQ(want.size(), 30u);
 
+  const auto lines = [&](const std::string& out) {
+    const std::string text = test::read_text(folder / out / "manifest.jsonl");
+    return static_cast<size_t>(std::count(text.begin(), text.end(), '\n'));
+  };
   std::mt19937 random(4);
   int kills = 0, rounds = 0;
   while (kills < 50) {
@@ -59,9 +63,13 @@ TEST_F(Batch, KilledAnywhereAndResumedItEndsAsIfNothingHadHappened) {
       return batch_arguments(write(thirty_jobs()), folder / out, {"--resume", "--batch-size", size});
     };
     for (int start = 0; start < 40; ++start) {
+      const size_t recorded = lines(out);
       test::Process process(arguments(std::to_string(1 + random() % 4)));
       // From before the first file to after the last one; later starts have less left to do.
-      std::this_thread::sleep_for(std::chrono::milliseconds(random() % 700));
+      if (const size_t more = random() % 8; more > 0) {
+        test::wait_until([&] { return process.has_ended() || lines(out) >= recorded + more; });
+        std::this_thread::sleep_for(std::chrono::milliseconds(random() % 10));  // to any moment of a job
+      }
       process.signal(SIGKILL);
       if (process.wait().exit_code == 128 + SIGKILL) ++kills;
       if (fs::exists(folder / out / "manifest.jsonl") && random() % 8 == 0) {
@@ -122,7 +130,7 @@ TEST_F(Batch, TwoProgramsDoNotShareAFolder) {
   const ProcessResult result = run(R"(["a"])", {"--steps", "1", "--frames", "1", "--resume"});
   close(held);
   EXPECT_EQ(result.exit_code, 2);
-  EXPECT_NE(result.err.find("another tessera (process 4711) works in the folder"), std::string::npos) << result.err;
+  EXPECT_NE(result.err.find("another tessera (process 4711) is using the folder"), std::string::npos) << result.err;
 }
 
 TEST_F(Batch, AFailedJobIsRecordedAndTheOthersGoOn) {
@@ -197,7 +205,7 @@ TEST_F(Batch, DecodeRefusesWhatHoldsNoRecipe) {
   const auto noise = test::fixture_folder() / "wan_pipeline" / "init_noise.safetensors";
   const ProcessResult result = test::tessera({"decode", noise, "-o", folder / "d.mp4"});
   EXPECT_EQ(result.exit_code, 2);
-  EXPECT_NE(result.err.find("holds no recipe"), std::string::npos) << result.err;
+  EXPECT_NE(result.err.find("has no recipe"), std::string::npos) << result.err;
 }
 
 TEST_F(Batch, MistakesAreFoundBeforeAnythingIsMade) {
@@ -223,7 +231,7 @@ TEST_F(Batch, OutputsOfOneNameAreRefused) {
       run("[{\"id\": \"a\", \"prompt\": \"a\"},\n{\"id\": \"b\", \"prompt\": \"b\", \"output\": \"A.png\"}]",
           {"--frames", "1"});
   EXPECT_EQ(result.exit_code, 2);
-  EXPECT_NE(result.err.find("line 2: the output A.png is that of \"a\" too"), std::string::npos) << result.err;
+  EXPECT_NE(result.err.find("line 2: the output A.png is also that of \"a\""), std::string::npos) << result.err;
 }
 
 TEST_F(Batch, ADryRunPrintsThePlanAndMakesNothing) {
@@ -236,6 +244,30 @@ TEST_F(Batch, ADryRunPrintsThePlanAndMakesNothing) {
   const json plan = json::parse(machine.out);
   EXPECT_EQ(plan["outputs"], 30);
   EXPECT_GT(plan["denoise_seconds"].get<double>(), 0.0);
+}
+
+TEST_F(Batch, ADryRunCountsWhatRanksRecordedAndNobodyMerged) {
+  ASSERT_EQ(run(thirty_jobs()).exit_code, 0);
+  std::istringstream lines(test::read_text(folder / "out" / "manifest.jsonl"));
+  fs::remove(folder / "out" / "manifest.jsonl");
+  int at = 0;
+  for (std::string line; std::getline(lines, line) && at < 20; ++at) {
+    const std::string name = at < 4 ? "manifest.jsonl" : "manifest.rank" + std::to_string(at % 2) + ".jsonl";
+    std::ofstream(folder / "out" / name, std::ios::app) << line << "\n";
+  }
+  std::ofstream(folder / "out" / "manifest.rank1.jsonl", std::ios::app) << "{\"id\": \"job25\", \"sta";
+  // A later record that a job failed counts for more.
+  std::ofstream(folder / "out" / "manifest.rank3.jsonl")
+      << json{{"id", "job0"}, {"status", "failed"}, {"output", "job0.mp4"}, {"hash", ""}, {"sha256", ""}}.dump()
+      << "\n";
+  const auto before = test::listing(folder / "out");
+  const ProcessResult resumed = run(thirty_jobs(), {"--dry-run", "--resume", "--json"});
+  EXPECT_EQ(resumed.exit_code, 0) << resumed.err;
+  EXPECT_EQ(json::parse(resumed.out)["done_already"], 19);
+  EXPECT_EQ(test::listing(folder / "out"), before);
+  EXPECT_EQ(json::parse(run(thirty_jobs(), {"--dry-run", "--json"}).out)["done_already"], 0);
+  const ProcessResult real = run(thirty_jobs(), {"--resume"});
+  EXPECT_NE(real.err.find("11 rendered, 19 done already"), std::string::npos) << real.err;
 }
 
 TEST_F(Batch, SignalsStopCleanlyAndResumeGoesOn) {
@@ -252,7 +284,7 @@ TEST_F(Batch, SignalsStopCleanlyAndResumeGoesOn) {
     const ProcessResult result = process.wait();
     EXPECT_EQ(result.exit_code, exit_code) << result.err;
     EXPECT_NE(result.err.find("stopped by a signal; "), std::string::npos) << result.err;
-    EXPECT_NE(result.err.find("of 20 outputs are done; go on with --resume"), std::string::npos) << result.err;
+    EXPECT_NE(result.err.find("of 20 outputs are done; continue with --resume"), std::string::npos) << result.err;
     const size_t done = manifest(out).size();
     EXPECT_GE(done, 1u);
     EXPECT_LT(done, 20u);

@@ -46,7 +46,13 @@ TEST_F(BatchTogetherInTwoThreads, AnyBatchSizeGivesTheSameBytes) {
       const ProcessResult result = run(mixed_jobs(), {"--dtype", dtype, "--batch-size", size}, dtype + size);
       EXPECT_EQ(result.exit_code, 0) << result.err;
       EXPECT_TRUE(outputs(dtype + size) == want) << dtype << " " << size;
-      EXPECT_NE(result.err.find("e: step cache: 1 of 3 network calls spared"), std::string::npos) << result.err;
+      EXPECT_NE(result.err.find("e: step cache: 1 of 3 network calls skipped"), std::string::npos) << result.err;
+      for (const json& entry : manifest(dtype + size)) {
+        EXPECT_EQ(entry.contains("step_cache"), entry["id"] == "e") << entry;
+        if (entry.contains("step_cache")) {
+          EXPECT_EQ(entry["step_cache"]["reused"], 1) << entry;
+        }
+      }
     }
   }
   EXPECT_EQ(run(mixed_jobs(), {"--batch-size", "3", "--deterministic"}, "alone").exit_code, 0);

@@ -30,7 +30,7 @@ TEST(DitKeys, FacebookresearchXl2) {
     EXPECT_EQ(config.out_channels, 8);
     EXPECT_EQ(config.num_embeds_ada_norm, 1000);
     EXPECT_EQ(config.attention.kind, AttentionKind::kSoftmax);
-    expect_binds<Dit>(with_our_names(theirs, "DiTTransformer2DModel"), config);
+    expect_binds<Dit>(canonical_tensors(theirs, "DiTTransformer2DModel"), config);
   }
 }
 
@@ -45,7 +45,7 @@ TEST(DitKeys, Mhla) {
     EXPECT_EQ(config.attention.normalizer, Normalizer::kProducts);
     EXPECT_TRUE(config.attention.lepe);
     EXPECT_FALSE(config.attention.qk_norm);
-    expect_binds<Dit>(with_our_names(theirs, "DiTTransformer2DModel"), config);
+    expect_binds<Dit>(canonical_tensors(theirs, "DiTTransformer2DModel"), config);
     EXPECT_THROW(describe_dit(theirs, {}, kNothingBeside, 64), Error);
   }
 }
@@ -55,7 +55,7 @@ TEST(DitKeys, Diffusers) {
   DitConfig config = DitConfig::from_json(
       {{{"out_channels", 8}, {"num_layers", 28}, {"num_attention_heads", 16}, {"attention_head_dim", 72}},
        "config.json"});
-  expect_binds<Dit>(with_our_names(file, "DiTTransformer2DModel"), config);
+  expect_binds<Dit>(canonical_tensors(file, "DiTTransformer2DModel"), config);
 }
 
 AutoencoderKlConfig stable_diffusion() {
@@ -64,7 +64,7 @@ AutoencoderKlConfig stable_diffusion() {
 }
 
 TEST(DitKeys, StableDiffusionAutoencoder) {
-  expect_binds<AutoencoderKl>(with_our_names(checked(KeyList("diffusers_sd_vae")), "AutoencoderKL"),
+  expect_binds<AutoencoderKl>(canonical_tensors(checked(KeyList("diffusers_sd_vae")), "AutoencoderKL"),
                               stable_diffusion());
 }
 
@@ -81,16 +81,16 @@ TEST(DitKeys, StableDiffusionAutoencoderInTheNamesItWasPublishedWith) {
     tensors[name] = tensor;
   }
   ASSERT_TRUE(tensors.count("decoder.mid_block.attentions.0.proj_attn.weight"));
-  expect_binds<AutoencoderKl>(with_our_names({tensors, "old"}, "AutoencoderKL"), stable_diffusion());
+  expect_binds<AutoencoderKl>(canonical_tensors({tensors, "old"}, "AutoencoderKL"), stable_diffusion());
 }
 
 TEST(DitKeys, StableDiffusionAutoencoderOfTheOriginalCode) {
   const TensorFile theirs = checked(KeyList("ldm_sd_vae"));
-  expect_binds<AutoencoderKl>(with_our_names(theirs, "AutoencoderKL"), stable_diffusion());
+  expect_binds<AutoencoderKl>(canonical_tensors(theirs, "AutoencoderKL"), stable_diffusion());
   std::map<std::string, at::Tensor> checkpoint;
   for (const auto& [name, tensor] : theirs.tensors()) checkpoint["first_stage_model." + name] = tensor;
   checkpoint["model.diffusion_model.out.0.weight"] = at::empty({4}, at::kMeta);
-  expect_binds<AutoencoderKl>(with_our_names({checkpoint, "sd-v1-4.ckpt"}, "AutoencoderKL"), stable_diffusion());
+  expect_binds<AutoencoderKl>(canonical_tensors({checkpoint, "sd-v1-4.ckpt"}, "AutoencoderKL"), stable_diffusion());
 }
 
 TEST(DitKeys, HeadsAreKnownOrAskedFor) {
@@ -137,15 +137,15 @@ TEST(DitKeys, RefusesShapesThatCannotBe) {
   const auto says = [](const std::string& text, const std::string& part) {
     return text.find(part) != std::string::npos ? testing::AssertionSuccess() : testing::AssertionFailure() << text;
   };
-  EXPECT_TRUE(says(error_with("pos_embed", {}), "no tensor pos_embed"));
+  EXPECT_TRUE(says(error_with("pos_embed", {}), "no tensor \"pos_embed\""));
   EXPECT_TRUE(says(error_with("pos_embed", {1, 250, 384}), "must be the square of a whole number, got 250"));
-  EXPECT_TRUE(says(error_with("pos_embed", {256, 384}), "must have 3 axes"));
-  EXPECT_TRUE(says(error_with("x_embedder.proj.weight", {384, 0, 2, 2}), "must have 4 axes"));
+  EXPECT_TRUE(says(error_with("pos_embed", {256, 384}), "must have 3 dimensions"));
+  EXPECT_TRUE(says(error_with("x_embedder.proj.weight", {384, 0, 2, 2}), "must have 4 dimensions"));
   EXPECT_TRUE(says(error_with("final_layer.linear.weight", {20, 384}), "predicts 5 channels from 4"));
   EXPECT_TRUE(
-      says(error_with("blocks.0.attn.piece_attn.conv.weight", {9, 9, 1, 1}), "do not divide a picture of 16x16"));
+      says(error_with("blocks.0.attn.piece_attn.conv.weight", {9, 9, 1, 1}), "do not divide an image of 16x16"));
   EXPECT_TRUE(says(error_with("blocks.0.attn.piece_attn.conv.weight", {5, 5, 1, 1}), "the square of a whole number"));
-  EXPECT_TRUE(says(error_with("blocks.0.mlp.fc1.weight", {}), "no tensor blocks.0.mlp.fc1.weight"));
+  EXPECT_TRUE(says(error_with("blocks.0.mlp.fc1.weight", {}), "no tensor \"blocks.0.mlp.fc1.weight\""));
   const JsonConfig classes({{"num_classes", 10}}, "x.json");
   EXPECT_THROW(describe_dit(theirs, {}, classes, {}), Error);  // the table has 1001 rows
   EXPECT_FALSE(describe_dit(theirs, {}, {{{"num_classes", 1001}}, "x.json"}, {}).config.null_class);

@@ -15,7 +15,7 @@ using test::expect_binds;
 using test::KeyList;
 
 TensorFile ours_of(const KeyList& keys, const std::string& class_name) {
-  return with_our_names(test::checked(keys), class_name);
+  return canonical_tensors(test::checked(keys), class_name);
 }
 
 struct TransformerKeys : testing::TestWithParam<const char*> {};

@@ -6,6 +6,7 @@
 #include <csignal>
 #include <cstdlib>
 #include <memory>
+#include <thread>
 
 #include "core/error.h"
 
@@ -38,6 +39,19 @@ TEST(Cancel, TheFirstSignalBecomesAnErrorWithTheShellsExitCode) {
   EXPECT_EQ(exit_code_after(SIGINT), 130);
   EXPECT_EQ(exit_code_after(SIGTERM), 143);
   EXPECT_EQ(exit_code_after(SIGHUP), 129);
+}
+
+TEST(Cancel, AScopeCancelsOnItsOwnThreadForAsLongAsItLives) {
+  reset_canceled();
+  bool stop = false;
+  {
+    const CancelScope scope([&] { return stop; });
+    EXPECT_NO_THROW(throw_if_canceled());
+    stop = true;
+    EXPECT_THROW(throw_if_canceled(), Error);
+    std::thread([] { EXPECT_NO_THROW(throw_if_canceled()); }).join();
+  }
+  EXPECT_NO_THROW(throw_if_canceled());
 }
 
 TEST(Cancel, TheSecondSignalEndsTheProcess) {

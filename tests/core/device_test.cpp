@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include "core/error.h"
+#include "core/job.h"
 
 namespace tessera {
 namespace {
@@ -31,6 +32,20 @@ TEST(Device, AutoAgreesWithWhatCudaSays) {
   }
 }
 
+TEST(Dtype, EverySpellingIsAccepted) {
+  const at::Device gpu(at::kCUDA, 0);
+  const std::vector<std::pair<std::string, at::ScalarType>> spellings = {
+      {"fp32", at::kFloat},        {"float32", at::kFloat}, {"float", at::kFloat},  {"bf16", at::kBFloat16},
+      {"bfloat16", at::kBFloat16}, {"fp16", at::kHalf},     {"float16", at::kHalf}, {"half", at::kHalf}};
+  for (const auto& [name, dtype] : spellings) {
+    EXPECT_EQ(choose_dtype(name, gpu, at::kFloat, 1), dtype) << name;
+    Job job;
+    set_job_option(job, find_job_option("dtype"), name);
+    EXPECT_EQ(job.dtype, dtype_name(dtype)) << name;  // recipes and hashes have one spelling
+  }
+  EXPECT_EQ(dtype_name(at::kLong), "Long");
+}
+
 TEST(Dtype, NamesAreExact) {
   EXPECT_EQ(choose_dtype("fp32", at::kCPU, at::kBFloat16, 1), at::kFloat);
   EXPECT_EQ(choose_dtype("bf16", at::kCPU, at::kFloat, 1), at::kBFloat16);
@@ -40,19 +55,19 @@ TEST(Dtype, NamesAreExact) {
 }
 
 TEST(Dtype, AutoKeepsSmallFloatModelsExact) {
-  const at::Device gpu(at::kCUDA, 0);
-  EXPECT_EQ(choose_dtype("auto", gpu, at::kFloat, 1'000'000), at::kFloat);
-  EXPECT_EQ(choose_dtype("auto", gpu, at::kFloat, 1'300'000'000), at::kBFloat16);
-  EXPECT_EQ(choose_dtype("auto", gpu, at::kBFloat16, 1'000'000), at::kBFloat16);
+  EXPECT_EQ(auto_dtype(true, at::kFloat, 1'000'000), at::kFloat);
+  EXPECT_EQ(auto_dtype(true, at::kFloat, 1'300'000'000), at::kBFloat16);
+  EXPECT_EQ(auto_dtype(true, at::kBFloat16, 1'000'000), at::kBFloat16);
   const at::ScalarType on_cpu = has_fast_bfloat16(at::kCPU) ? at::kBFloat16 : at::kFloat;
   EXPECT_EQ(choose_dtype("auto", at::kCPU, at::kHalf, 1'000'000), on_cpu);
 }
 
-TEST(Dtype, NamesAreThoseOfTheFlag) {
-  EXPECT_EQ(dtype_name(at::kFloat), "fp32");
-  EXPECT_EQ(dtype_name(at::kBFloat16), "bf16");
-  EXPECT_EQ(dtype_name(at::kHalf), "fp16");
-  EXPECT_EQ(dtype_name(at::kLong), "Long");
+TEST(Dtype, GpusBeforeAmpereComputeInFloat32) {
+  for (const int major : {0, 5, 6, 7}) EXPECT_FALSE(has_fast_bfloat16(at::kCUDA, major)) << major;
+  for (const int major : {8, 9, 10, 12}) EXPECT_TRUE(has_fast_bfloat16(at::kCUDA, major)) << major;
+  EXPECT_FALSE(has_fast_bfloat16(at::kMeta, 8));
+  EXPECT_EQ(auto_dtype(false, at::kBFloat16, 1'300'000'000), at::kFloat);
+  EXPECT_EQ(auto_dtype(false, at::kHalf, 1'300'000'000), at::kFloat);
 }
 
 }  // namespace

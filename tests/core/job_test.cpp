@@ -102,7 +102,7 @@ TEST(JobJson, ErrorsNameFileAndKey) {
   EXPECT_EQ(test::error_of([&] {
               apply_json(job, {{"steps", nlohmann::json::array()}}, "jobs.json");
             }),
-            "jobs.json: \"steps\" must be a string, a number or true or false, got []");
+            "jobs.json: \"steps\" must be a string, a number, true or false, got []");
   EXPECT_EQ(test::error_of([&] {
               apply_json(job, {{"steps", true}}, "jobs.json");
             }),

@@ -61,21 +61,28 @@ TEST_F(YamlConfig, MapsListsAndScalars) {
 }
 
 TEST_F(YamlConfig, TextsThatLookLikeNumbersStayTexts) {
-  const json value = read("a: 1.2.3\nb: inf\nc: 0x10\nd: 12px\ne: +7\nf: nan\ng: 1e999\n");
-  EXPECT_EQ(value,
-            (json{{"a", "1.2.3"}, {"b", "inf"}, {"c", "0x10"}, {"d", "12px"}, {"e", 7}, {"f", "nan"}, {"g", "1e999"}}));
+  const json value = read("a: 1.2.3\nb: inf\nc: 0x10\nd: 12px\ne: +7\nf: nan\ng: 1e999\nh: +-5\n");
+  EXPECT_EQ(value, (json{{"a", "1.2.3"},
+                         {"b", "inf"},
+                         {"c", "0x10"},
+                         {"d", "12px"},
+                         {"e", 7},
+                         {"f", "nan"},
+                         {"g", "1e999"},
+                         {"h", "+-5"}}));
 }
 
 TEST_F(YamlConfig, WhatIsWrongAndWhere) {
   EXPECT_NE(problem("a: [1, 2\nb: 3\n").find("not valid YAML: line "), std::string::npos);
   EXPECT_NE(problem("- 1\n- 2\n").find("holds array, want a YAML map"), std::string::npos);
-  EXPECT_NE(problem("").find("is empty"), std::string::npos);
-  EXPECT_NE(problem("a: 1\na: 2\n").find("line 2 names a twice"), std::string::npos);
-  EXPECT_NE(problem("a: &x 1\nb: *x\n").find("line 2 has an alias"), std::string::npos);
-  EXPECT_NE(problem("a: 1\n---\nb: 2\n").find("more than one document"), std::string::npos);
-  EXPECT_NE(problem("[1]: 2\n").find("key that is not a text"), std::string::npos);
-  EXPECT_NE(problem("a: " + std::string(500, '[') + std::string(500, ']')).find("nested too deeply"),
+  EXPECT_NE(problem("").find("the file is empty"), std::string::npos);
+  EXPECT_NE(problem("a: 1\na: 2\n").find("line 2: the key \"a\" is given twice"), std::string::npos);
+  EXPECT_NE(problem("a: &x 1\nb: *x\n").find("not valid YAML: line 2: an alias"), std::string::npos);
+  EXPECT_NE(problem("a: 1\n---\nb: 2\n").find("line 2: a second document"), std::string::npos);
+  EXPECT_NE(problem("[1]: 2\n").find("a key must be a scalar"), std::string::npos);
+  EXPECT_NE(problem("a: " + std::string(500, '[') + std::string(500, ']')).find("more than 64 nested levels"),
             std::string::npos);
+  EXPECT_NE(problem("a: !!python/name:os.system x\n").find("line 1: a tag"), std::string::npos);
   EXPECT_THROW(read_yaml_object(path.string() + ".nowhere"), Error);
 }
 

@@ -24,10 +24,8 @@ class Folder : public test::TemporaryFolder {
 
   /// Writes a file of the folder anew and returns its path.
   std::filesystem::path write(const std::string& name, std::string_view bytes) const {
-    const auto file = *this / name;
-    std::filesystem::create_directories(file.parent_path());
-    std::ofstream(file, std::ios::binary).write(bytes.data(), static_cast<std::streamsize>(bytes.size()));
-    return file;
+    test::write_bytes(*this / name, bytes);
+    return *this / name;
   }
 };
 

@@ -1,5 +1,5 @@
-#include "batch/located_json.h"
 #include "core/json_config.h"
+#include "core/located_yaml.h"
 #include "tests/fuzz/fuzz_support.h"
 #include "weights/model_dir.h"
 
@@ -33,7 +33,7 @@ void show(const LocatedJson& value) {
 }  // namespace
 }  // namespace tessera
 
-/// One text as a config, as the index of a model folder and of shards, and as a prompt file's JSON.
+/// One text as a config, as the index of a model folder and of shards, and as a prompt file's JSON and YAML.
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   using namespace tessera;
   static const fuzz::Folder folder;
@@ -46,12 +46,13 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     for (const auto& part : open_model_dir(folder.path()).components) part.config();
   });
   fuzz::expect_value_or_error([&] { read_weights(open_component(folder.path() / "transformer")); });
-  fuzz::expect_value_or_error([&] {
-    try {
-      show(parse_located_json(text, 1));
-    } catch (const JsonSyntaxError& e) {
-      throw Error("line " + std::to_string(e.line) + ": " + e.text);
-    }
-  });
+  for (const bool yaml : {false, true})
+    fuzz::expect_value_or_error([&] {
+      try {
+        show(yaml ? parse_located_yaml(text) : parse_located_json(text, 1));
+      } catch (const SyntaxError& e) {
+        throw Error("line " + std::to_string(e.line) + ": " + e.problem);
+      }
+    });
   return 0;
 }

@@ -3,6 +3,7 @@
 #include <ATen/ATen.h>
 
 #include "media/image_io.h"
+#include "media/picture.h"
 #include "media/video_reader.h"
 #include "tests/media/folder_test.h"
 
@@ -55,9 +56,8 @@ TEST_F(FrameWriterTest, AnImageAppearsWhenItIsFinished) {
   EXPECT_EQ(test::listing(folder.path()).size(), 0u);
   EXPECT_TRUE(contains(coded_error_of([&] { writer->write(flat(5, 4, 9)); }), "holds one image"));
   writer->finish();
-  const Image image = read_image(folder / "x.png");
-  EXPECT_TRUE(image.pixels.equal(flat(5, 4, 9)));
-  EXPECT_EQ(image.text.at("parameters"), "a star");
+  EXPECT_TRUE(read_picture(folder / "x.png").equal(flat(5, 4, 9)));
+  EXPECT_EQ(read_png_text(test::read_text(folder / "x.png"), "x.png").at("parameters"), "a star");
   EXPECT_THROW(open_frame_writer(folder / "y.png", options(5, 4))->write(flat(4, 5, 0)), c10::Error);
 }
 
@@ -66,7 +66,7 @@ TEST_F(FrameWriterTest, ASequenceMakesItsFolderAndNumbersItsFrames) {
   for (int i = 0; i < 3; ++i) writer->write(flat(5, 4, i));
   writer->finish();
   for (int i = 0; i < 3; ++i)
-    EXPECT_TRUE(read_image(folder / "new" / ("f_00" + std::to_string(i) + ".png")).pixels.equal(flat(5, 4, i)));
+    EXPECT_TRUE(read_picture(folder / "new" / ("f_00" + std::to_string(i) + ".png")).equal(flat(5, 4, i)));
   EXPECT_TRUE(contains(coded_error_of([&] { open_frame_writer(folder / "a" / "b" / "%04d.png", options(5, 4)); }),
                        "does not exist"));
 }
@@ -82,6 +82,14 @@ TEST_F(FrameWriterTest, AVideoGoesToTheVideoWriter) {
   writer->finish();
   EXPECT_EQ(writer->note(), "");
   EXPECT_EQ(read_video(folder / "x.mp4").frames.size(0), 1);
+}
+
+TEST_F(FrameWriterTest, APngThatIsTooLargeFailsBeforeTheFirstFrame) {
+  for (const char* name : {"x.png", "new/%04d.png"})
+    EXPECT_TRUE(contains(coded_error_of([&] { open_frame_writer(folder / name, options(1 << 20, 1 << 20)); }),
+                         "2: a PNG of 1048576x1048576 has more than a gigabyte of pixels"))
+        << name;
+  EXPECT_EQ(test::listing(folder.path()).size(), 0u);
 }
 
 TEST_F(FrameWriterTest, UnwritableNamesFailBeforeTheFirstFrame) {

@@ -4,7 +4,7 @@
 #include <gtest/gtest.h>
 
 #include "core/atomic_file.h"
-#include "media/image_io.h"
+#include "media/picture.h"
 #include "tests/media/folder_test.h"
 
 namespace tessera {
@@ -21,7 +21,7 @@ TEST_F(Thumbnail, KeepsShapeAndColor) {
   picture.narrow(1, 0, 300).select(2, 0).fill_(200);  // left half red
   picture.narrow(1, 300, 300).select(2, 2).fill_(200);
   write_file_atomically(folder / "t.jpg", encode_thumbnail(picture, 320, 12000));
-  const at::Tensor small = read_image(folder / "t.jpg").pixels;
+  const at::Tensor small = read_picture(folder / "t.jpg");
   EXPECT_EQ(small.sizes(), at::IntArrayRef({160, 320, 3}));
   EXPECT_NEAR(small[80][40][0].item<int>(), 200, 4);
   EXPECT_NEAR(small[80][40][2].item<int>(), 0, 4);
@@ -31,7 +31,7 @@ TEST_F(Thumbnail, KeepsShapeAndColor) {
 
 TEST_F(Thumbnail, SmallPicturesStayAsTheyAre) {
   write_file_atomically(folder / "t.jpg", encode_thumbnail(noise(31, 1), 320, 12000));
-  EXPECT_EQ(read_image(folder / "t.jpg").pixels.sizes(), at::IntArrayRef({31, 1, 3}));
+  EXPECT_EQ(read_picture(folder / "t.jpg").sizes(), at::IntArrayRef({31, 1, 3}));
 }
 
 TEST_F(Thumbnail, NoiseFitsItsBytesAllTheSame) {

@@ -244,10 +244,37 @@ TEST_F(VideoTest, MissingEncodersAreNamed) {
   OutputOptions wanted = options(32, 32);
   wanted.encoder = "libx999";
   EXPECT_TRUE(contains(coded_error_of([&] { VideoWriter(folder / "x.mp4", wanted); }),
-                       "2: encoder \"libx999\" is not one for .mp4 files; use one of libx264, libopenh264"));
+                       "2: encoder \"libx999\" is not one for mp4 files; use one of libx264, libopenh264"));
   EXPECT_TRUE(
       contains(coded_error_of([&] { VideoWriter(folder / "x.avi", options(32, 32)); }), "use one of .mp4, .mov, .mkv"));
   EXPECT_EQ(test::listing(folder.path()).size(), 0u);
+}
+
+// x264 takes 16384 pixels a side, WebP one less; libwebp's encoder says so only at the first frame.
+TEST_F(VideoTest, ASizeBeyondTheEncodersIsRefusedWhenTheFileIsOpened) {
+  for (const auto& [name, most] : {std::pair{"x.mp4", 16384}, {"x.mov", 16384}, {"x.webp", 16383}, {"x.gif", 65535}}) {
+    EXPECT_EQ(coded_error_of([&] { VideoWriter(folder / name, options(most, 2)); }), "none") << name;
+    EXPECT_EQ(coded_error_of([&] { VideoWriter(folder / name, options(2, most)); }), "none") << name;
+    const std::string more = std::to_string(most + 1);
+    for (const auto& [size, wanted] :
+         {std::pair{more + "x2", options(most + 1, 2)}, {"2x" + more, options(2, most + 1)}})
+      EXPECT_TRUE(contains(coded_error_of([&] { VideoWriter(folder / name, wanted); }),
+                           std::string("2: cannot write ") + (folder / name).string() + " at " + size + ": "))
+          << name << " " << size;
+  }
+  EXPECT_TRUE(contains(coded_error_of([&] { VideoWriter(folder / "x.webp", options(16384, 64)); }),
+                       "libwebp_anim takes at most 16383 pixels a side; choose a smaller size or another extension"));
+  OutputOptions lossless = options(20000, 20000);
+  lossless.encoder = "ffv1";
+  EXPECT_TRUE(contains(coded_error_of([&] { VideoWriter(folder / "x.mkv", lossless); }),
+                       "2: cannot write " + (folder / "x.mkv").string() + " at 20000x20000: FFmpeg takes no frame"));
+  EXPECT_EQ(test::listing(folder.path()).size(), 0u);
+}
+
+TEST_F(VideoTest, TheLargestSideIsEncoded) {
+  write_video(folder / "x.mp4", {flat(16384, 16, {90, 90, 90})}, options(16384, 16));
+  EXPECT_EQ(read_video(folder / "x.mp4").frames.size(2), 16384);
+  write_video(folder / "x.webp", {flat(16383, 2, {90, 90, 90})}, options(16383, 2));
 }
 
 TEST_F(VideoTest, UnwritablePathsFailWithoutLeavingAnything) {

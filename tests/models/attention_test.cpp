@@ -276,9 +276,9 @@ TEST(Mhla, NegativeNormalizersAreCounted) {
     const at::Tensor x = tokens(1, grid);
     EXPECT_TRUE(sample(x, grid, &stats).isfinite().all().item<bool>());
     sample(x, grid, &stats);
-    EXPECT_EQ(stats.values.item<int64_t>(), 2 * kHeads * 8);
-    EXPECT_EQ(stats.negative.item<int64_t>(), 2 * kHeads * 8);
-    EXPECT_EQ(stats.near_zero.item<int64_t>(), 0);
+    EXPECT_EQ(stats.values.sum().item<int64_t>(), 2 * kHeads * 8);
+    EXPECT_EQ(stats.negative.sum().item<int64_t>(), 2 * kHeads * 8);
+    EXPECT_EQ(stats.near_zero.sum().item<int64_t>(), 0);
   }
 }
 
@@ -290,8 +290,8 @@ TEST(Mhla, VanishingNormalizersAreHeldAwayFromZero) {
   sample.slots.at("block_attn.conv.weight")->fill_(-1e-12);
   NormalizerStats stats;
   EXPECT_TRUE(sample(x, grid, &stats).isfinite().all().item<bool>());
-  EXPECT_EQ(stats.near_zero.item<int64_t>(), kHeads * 8);
-  EXPECT_EQ(stats.negative.item<int64_t>(), 0);
+  EXPECT_EQ(stats.near_zero.sum().item<int64_t>(), kHeads * 8);
+  EXPECT_EQ(stats.negative.sum().item<int64_t>(), 0);
 }
 
 TEST(NormalizerStats, GuardByHand) {
@@ -302,10 +302,11 @@ TEST(NormalizerStats, GuardByHand) {
 
 TEST(NormalizerStats, CountsByHand) {
   NormalizerStats stats;
-  stats.count(at::tensor({1.0F, -2.0F, 0.0F, 5e-7F, -5e-7F, 1e-6F}));
-  EXPECT_EQ(stats.values.item<int64_t>(), 6);
-  EXPECT_EQ(stats.near_zero.item<int64_t>(), 3);
-  EXPECT_EQ(stats.negative.item<int64_t>(), 2);
+  stats.count(at::tensor({1.0F, -2.0F, -5e-7F, 5e-7F, -0.5F, 1e-6F}).view({3, 2, 1}));  // [M, B, P]
+  stats.count(at::tensor({0.0F, 1.0F}).view({1, 2, 1}));
+  EXPECT_TRUE(at::equal(stats.values, at::tensor({4, 4}, at::kLong)));
+  EXPECT_TRUE(at::equal(stats.near_zero, at::tensor({2, 1}, at::kLong)));
+  EXPECT_TRUE(at::equal(stats.negative, at::tensor({2, 1}, at::kLong)));
 }
 
 TEST(Mixing, LinearByHand) {

@@ -3,6 +3,7 @@
 #include "models/dit/dit.h"
 #include "samplers/guidance.h"
 #include "tests/support/dit.h"
+#include "tests/support/guided_model.h"
 #include "weights/torch_archive.h"
 
 namespace tessera {
@@ -36,7 +37,7 @@ TEST_P(DitMhla, GuidanceChangesAllChannelsOfTheNoise) {
   const at::Tensor x = fixture["cfg_x"], classes = fixture["cfg_y"], want = fixture["cfg_out"];
   const int64_t batch = x.size(0) / 2;
   const GuidanceConfig guidance{.scale = fixture.config.at("cfg_scale"), .channels = x.size(1)};
-  GuidedModel guided(
+  test::GuidedModel guided(
       guidance,
       [&](const at::Tensor& z, const at::Tensor&, const at::Tensor& y) { return model(z, fixture["cfg_t"], y); },
       classes.narrow(0, 0, batch), classes.narrow(0, batch, batch));

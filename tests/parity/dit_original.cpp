@@ -5,6 +5,7 @@
 #include "samplers/loop.h"
 #include "samplers/registry.h"
 #include "tests/support/dit.h"
+#include "tests/support/guided_model.h"
 #include "weights/torch_archive.h"
 
 namespace tessera {
@@ -45,7 +46,7 @@ TEST_F(DitOriginal, EverySampleOfEveryRunEqualsTheReference) {
     SCOPED_TRACE(name);
     const SamplerConfig config = sampler_config(run);
     const at::Tensor map = fixture[name + ".timestep_map"], want = fixture[name + ".samples"];
-    const auto sampler = make_sampler(config, {.steps = map.size(0)});
+    const std::shared_ptr<Sampler> sampler = make_sampler(config, {.steps = map.size(0)});
     ASSERT_EQ(sampler->calls(), want.size(0));
     for (int64_t i = 0; i < map.size(0); ++i)
       EXPECT_EQ(sampler->schedule().timesteps[static_cast<size_t>(i)], map[map.size(0) - 1 - i].item<int64_t>());
@@ -56,12 +57,16 @@ TEST_F(DitOriginal, EverySampleOfEveryRunEqualsTheReference) {
       const at::Tensor out = model(x, t, y);
       return learned ? out : out.narrow(1, 0, channels);
     };
-    GuidedModel guided(guidance(), network, classes.narrow(0, 0, batch), classes.narrow(0, batch, batch));
-    const auto compare = [&](int64_t done, int64_t, const at::Tensor& sample) {
+    const auto compare = [&](size_t, int64_t done, const at::Tensor& sample) {
       EXPECT_CLOSE(sample, want[done - 1].narrow(0, 0, batch), kSamples);
       call = done;
     };
-    run_sampler(*sampler, noise, guided, compare);
+    sample_one({.sampler = sampler,
+                .noise = noise,
+                .guidance = guidance(),
+                .positive = classes.narrow(0, 0, batch),
+                .negative = classes.narrow(0, batch, batch)},
+               network, {.on_step = compare});
     EXPECT_EQ(call, want.size(0));
   }
 }
@@ -71,7 +76,7 @@ TEST_F(DitOriginal, GuidanceChangesTheFirstThreeChannelsAlone) {
   const int64_t batch = want.size(0) / 2;
   const at::Tensor map = fixture[fixture.config.at("runs")[0].at("name").get<std::string>() + ".timestep_map"];
   const at::Tensor classes = fixture["cfg_y"];
-  GuidedModel guided(
+  test::GuidedModel guided(
       guidance(), [&](const at::Tensor& x, const at::Tensor& t, const at::Tensor& y) { return model(x, t, y); },
       classes.narrow(0, 0, batch), classes.narrow(0, batch, batch));
   const at::Tensor out = guided(fixture["cfg_z"].narrow(0, 0, batch), map[-1].item<double>(), 0, 1);

@@ -1,5 +1,6 @@
 // diffusers' DiTPipeline from a saved directory: the network, latents after every step, pictures.
 #include "pipelines/families/dit/renderer.h"
+#include "pipelines/families/dit/sampling.h"
 #include "samplers/loop.h"
 #include "tests/support/fixture.h"
 
@@ -35,20 +36,23 @@ TEST_F(DitPipeline, EveryStepAndPictureEqualsTheReference) {
     asked.cfg_scale = run.at("g").get<double>();
     asked.seed = 0;
     std::vector<std::string> notes;
-    const Job job = complete_job(asked, model, noises.at(name), notes);
+    const Job job = resolve_job(asked, model, noises.at(name), notes);
     const auto batch = static_cast<int64_t>(labels.size());
-    const auto sampler = sampler_of(job, model);
+    const std::shared_ptr<Sampler> sampler = sampler_of(job, model);
     for (int64_t i = 0; i < sampler->calls(); ++i)
       EXPECT_EQ(sampler->schedule().timesteps[static_cast<size_t>(i)], fixture[name + ".timesteps"][i].item<int64_t>());
     int64_t compared = 0;
-    const auto compare = [&](int64_t done, int64_t, const at::Tensor& sample) {
+    const auto compare = [&](size_t, int64_t done, const at::Tensor& sample) {
       EXPECT_CLOSE(sample, fixture[name + ".trajectory"][done - 1].narrow(0, 0, batch), kLatents);
       ++compared;
     };
     const at::Tensor classes = at::tensor(labels, at::kLong);
-    GuidedModel guided(guidance_of(job, model), network_of(transformer, takes_variance(job, model)), classes,
-                       at::full_like(classes, model.class_count()));
-    const at::Tensor latents = run_sampler(*sampler, noises.at(name), guided, compare);
+    const at::Tensor latents = sample_one({.sampler = sampler,
+                                           .noise = noises.at(name),
+                                           .guidance = guidance_of(job, model),
+                                           .positive = classes,
+                                           .negative = at::full_like(classes, model.class_count())},
+                                          network_of(transformer, takes_variance(job, model)), {.on_step = compare});
     EXPECT_EQ(compared, *job.steps);
     EXPECT_CLOSE(latents / model.vae.scaling_factor, fixture[name + ".vae_latents"], kLatents);
     const at::Tensor images = decode_latents(model, vae, latents, 0).permute({0, 2, 3, 1});

@@ -2,9 +2,10 @@
 #include <set>
 
 #include "samplers/guidance.h"
-#include "samplers/loop.h"
 #include "samplers/registry.h"
 #include "tests/support/fixture.h"
+#include "tests/support/guided_model.h"
+#include "tests/support/sampling.h"
 
 namespace tessera {
 namespace {
@@ -60,8 +61,11 @@ TEST(SchedulersParity, TimestepsAndSigmas) {
     const at::Tensor expected = fixture[run.name + ".timesteps"], timesteps = doubles(schedule.timesteps);
     ASSERT_EQ(timesteps.sizes(), expected.sizes());
     constexpr double kTwoUlps = 2.4e-7;
-    const double allowed = interpolated_timesteps(run) ? kTwoUlps : 0.0;
-    EXPECT_TRUE(((timesteps - expected).abs() <= allowed * expected.abs()).all().item<bool>()) << timesteps - expected;
+    // Where the reference's log() of a level is an ulp (2.4e-7) off, as numpy's and MKL's are on one CPU or another, a
+    // small timestep moves by that over the distance of neighboring logarithms, about 0.07 there.
+    constexpr double kUlpOfLog = 2.4e-7 / 0.06;
+    const at::Tensor allowed = interpolated_timesteps(run) ? kTwoUlps * expected.abs() + kUlpOfLog : 0 * expected.abs();
+    EXPECT_TRUE(((timesteps - expected).abs() <= allowed).all().item<bool>()) << timesteps - expected;
     if (fixture.io.find(run.name + ".sigmas"))
       EXPECT_CLOSE(doubles(schedule.sigmas), fixture[run.name + ".sigmas"], 1e-6);
     EXPECT_CLOSE(doubles({schedule.init_noise_sigma}), fixture[run.name + ".init_noise_sigma"].view({1}), 1e-6);
@@ -90,8 +94,12 @@ TEST(SchedulersParity, TrajectoriesOnTheAnalyticModel) {
       return run.config.variance == Variance::kLearnedRange ? at::cat({output, x.sin()}, 1) : output;
     };
     EXPECT_CLOSE(fixture["x0"] * sampler->schedule().init_noise_sigma, expected[0], 1e-6);
-    run_sampler(*sampler, fixture["x0"], network,
-                [&](int64_t done, int64_t, const at::Tensor& sample) { EXPECT_CLOSE(sample, expected[done], 1e-5); });
+    test::run_sampler(*sampler, fixture["x0"], network, [&](int64_t done, int64_t, const at::Tensor& sample) {
+      // From zero terminal SNR a sample starts at 4096 times unit noise, and an ulp of that stays in samples of a few
+      // tens: the reference itself is no more exact.
+      const double rounding = 1.2e-7 * expected[0].abs().max().item<double>();
+      EXPECT_CLOSE(sample, expected[done], std::max(1e-5, rounding / expected[done].abs().max().item<double>()));
+    });
     const at::Tensor* noise = fixture.io.find(run.name + ".noise");
     EXPECT_EQ(draws, noise ? noise->size(0) : 0);
   });
@@ -104,7 +112,7 @@ TEST(SchedulersParity, Guidance) {
   const auto guided = [&](GuidanceConfig config, int64_t call) {
     config.scale = 4.5;
     const auto echo = [](const at::Tensor&, const at::Tensor&, const at::Tensor& condition) { return condition; };
-    return GuidedModel(config, echo, cond, uncond)(at::zeros_like(cond), 500, call, 10);
+    return test::GuidedModel(config, echo, cond, uncond)(at::zeros_like(cond), 500, call, 10);
   };
   EXPECT_CLOSE(guided({.rescale = 0.7}, 0), fixture["guidance.rescaled"], 1e-6);
   EXPECT_CLOSE(guided({.kind = GuidanceKind::kZeroStar}, 1), fixture["guidance.zero_star"], 1e-6);
@@ -113,7 +121,7 @@ TEST(SchedulersParity, Guidance) {
   EXPECT_CLOSE(guided(projected, 0), fixture["guidance.projected"][0], 1e-6);
   projected.projected_momentum = -0.5;
   at::Tensor branch = cond;
-  GuidedModel model(
+  test::GuidedModel model(
       projected,
       [&](const at::Tensor&, const at::Tensor&, const at::Tensor&) {
         return at::cat({branch, uncond});

@@ -1,6 +1,9 @@
 // diffusers' WanPipeline from a saved directory: tokens, prompt states, latents after every step, frames.
+#include "pipelines/families/wan/resolve.h"
+#include "pipelines/families/wan/sampling.h"
 #include "pipelines/families/wan/text_to_video.h"
 #include "pipelines/recipe.h"
+#include "samplers/loop.h"
 #include "tests/support/fixture.h"
 
 namespace tessera {
@@ -28,7 +31,8 @@ void expect_states(const test::Fixture& fixture, const std::string& name, const 
   EXPECT_CLOSE(states, fixture[name], 2e-5);
 }
 
-Conditioning expect_text(const test::Fixture& fixture, const std::string& name, const WanModel& model, const Job& job) {
+std::pair<at::Tensor, at::Tensor> expect_text(const test::Fixture& fixture, const std::string& name,
+                                              const WanModel& model, const Job& job) {
   const Tokenizer tokenizer = load_tokenizer(model);
   const auto encoder = load_text_encoder(model, "fp32", at::kCPU);
   const int64_t length = *job.max_sequence_length;
@@ -37,11 +41,11 @@ Conditioning expect_text(const test::Fixture& fixture, const std::string& name, 
   EXPECT_EQ(prompt,
             std::vector<int64_t>(want.const_data_ptr<int64_t>(), want.const_data_ptr<int64_t>() + want.numel()));
   const auto negative = tokenize_prompt(tokenizer, job.negative_prompt, length).ids;
-  const Conditioning text{encode_prompt(encoder.part, prompt, length, at::kCPU),
-                          encode_prompt(encoder.part, negative, length, at::kCPU)};
-  expect_states(fixture, name + ".prompt_embeds", text.positive);
-  expect_states(fixture, name + ".negative_embeds", text.negative);
-  return text;
+  const at::Tensor prompt_states = encode_prompt(encoder.part, prompt, length, at::kCPU);
+  const at::Tensor negative_states = encode_prompt(encoder.part, negative, length, at::kCPU);
+  expect_states(fixture, name + ".prompt_embeds", prompt_states);
+  expect_states(fixture, name + ".negative_embeds", negative_states);
+  return {prompt_states, negative_states};
 }
 
 void expect_run(const test::Fixture& fixture, const nlohmann::json& run, const TensorFile& noises) {
@@ -51,17 +55,20 @@ void expect_run(const test::Fixture& fixture, const nlohmann::json& run, const T
   const WanModel model = open_wan_model(fixture.folder / "pipeline");
   std::vector<std::string> notes;
   const at::Tensor noise = noises.at(name);
-  const Job job = complete_job(job_of(run), model, noise, notes);
-  const Conditioning text = expect_text(fixture, name, model, job);
+  const Job job = resolve_job(job_of(run), model, noise, notes);
+  const auto [positive, negative] = expect_text(fixture, name, model, job);
   const auto transformer = load_transformer(model, "fp32", at::kCPU);
   int64_t compared = 0;
-  const auto sampler = sampler_of(job, model);
-  const auto compare = [&](int64_t done, int64_t, const at::Tensor& sample) {
+  const auto compare = [&](size_t, int64_t done, const at::Tensor& sample) {
     EXPECT_CLOSE(sample, fixture[name + ".latents_after_step" + std::to_string(done - 1)], 1e-4);
     ++compared;
   };
-  StepCache cache(0);
-  const at::Tensor latents = denoise(*sampler, transformer, text, noise, guidance_of(job), cache, compare);
+  const at::Tensor latents = sample_one({.sampler = sampler_of(job, model),
+                                         .noise = noise,
+                                         .guidance = guidance_of(job),
+                                         .positive = positive,
+                                         .negative = negative},
+                                        network_of(transformer), {.on_step = compare});
   EXPECT_EQ(compared, *job.steps);
   std::vector<at::Tensor> chunks;
   decode_latents(model, load_vae(model, "fp32", at::kCPU), latents,

@@ -13,7 +13,7 @@ struct WanTransformerOriginalParity : testing::Test {
   WanTransformer model{
       WanTransformerConfig::from_json(diffusers_transformer_config({fixture.config.at("model"), "model"}))};
 
-  void SetUp() override { test::load(model, with_our_names(fixture.weights(), "WanTransformer3DModel")); }
+  void SetUp() override { test::load(model, canonical_tensors(fixture.weights(), "WanTransformer3DModel")); }
 
   /// Contexts of their own lengths, each padded with zero rows to text_len.
   at::Tensor padded(const std::vector<std::string>& names) const {
@@ -40,7 +40,7 @@ TEST_F(WanTransformerOriginalParity, ShortContexts) {
 }
 
 TEST_F(WanTransformerOriginalParity, EveryNameIsTheReferencesKeyMap) {
-  const TensorFile theirs = fixture.weights(), ours = with_our_names(theirs, "WanTransformer3DModel");
+  const TensorFile theirs = fixture.weights(), ours = canonical_tensors(theirs, "WanTransformer3DModel");
   ASSERT_FALSE(fixture.config.at("key_map").empty());
   for (const auto& [name, original] : fixture.config.at("key_map").items())
     EXPECT_TRUE(at::equal(ours.at(name), theirs.at(original))) << name;

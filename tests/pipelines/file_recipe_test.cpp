@@ -7,6 +7,7 @@
 
 #include "checkpoints/fingerprint.h"
 #include "core/error.h"
+#include "core/version.h"
 #include "media/image_io.h"
 #include "pipelines/parameters_text.h"
 #include "pipelines/recipe.h"
@@ -63,13 +64,14 @@ Job full_job() {
 }
 
 TEST_F(FileRecipes, OurOwnTextGivesTheJobAgain) {
-  const Job job = full_job();
+  Job job = full_job();
+  job.model_fingerprint = model_fingerprint(job);
   const FileRecipe recipe =
       read_file_recipe(picture({{"tessera", output_recipe(job, 0).dump()}, {"parameters", "not looked at"}}));
   EXPECT_EQ(recipe_json(recipe.job), recipe_json(job));
-  EXPECT_EQ(recipe.version, TESSERA_VERSION);
+  EXPECT_EQ(recipe.version, program_version());
   EXPECT_EQ(recipe.model_fingerprint.size(), 64u);
-  EXPECT_TRUE(remake_notes(recipe, job).empty());
+  EXPECT_TRUE(reproduction_notes(recipe, job).empty());
 }
 
 TEST_F(FileRecipes, TheTextForPeopleGivesTheSameSettings) {
@@ -103,9 +105,9 @@ TEST_F(FileRecipes, LatentsAndSequencesHaveTheirsToo) {
 
 TEST_F(FileRecipes, FilesWithoutARecipeAreRefused) {
   const auto refused = [&](const fs::path& path) { return refusal_of([&] { read_file_recipe(path); }); };
-  EXPECT_NE(refused(picture({})).find("holds no recipe"), std::string::npos);
-  EXPECT_NE(refused(picture({{"tessera", "{}"}})).find("holds no recipe"), std::string::npos);
-  EXPECT_NE(refused(picture({{"tessera", "[1"}})).find("holds no recipe"), std::string::npos);
+  EXPECT_NE(refused(picture({})).find("has no recipe"), std::string::npos);
+  EXPECT_NE(refused(picture({{"tessera", "{}"}})).find("has no recipe"), std::string::npos);
+  EXPECT_NE(refused(picture({{"tessera", "[1"}})).find("has no recipe"), std::string::npos);
   EXPECT_NE(refused(picture({{"tessera", R"({"job": {"stepz": 3}})"}})).find("steps"), std::string::npos);
   EXPECT_NE(refused(picture({{"tessera", R"({"job": {"steps": [3]}})"}})).find("steps"), std::string::npos);
   EXPECT_NE(refused(picture({{"tessera", R"({"job": {"steps": 0}})"}})).find("1 to 1000"), std::string::npos);
@@ -115,11 +117,11 @@ TEST_F(FileRecipes, FilesWithoutARecipeAreRefused) {
   std::ofstream(folder / "x.json") << "{\"a\": 1}";
   EXPECT_NE(refused(folder / "x.json").find("a recipe is read from a PNG"), std::string::npos);
   std::ofstream(folder / "x.jpg") << "\xFF\xD8\xFF\xE0 and so on";
-  EXPECT_NE(refused(folder / "x.jpg").find("holds no recipe"), std::string::npos);
+  EXPECT_NE(refused(folder / "x.jpg").find("has no recipe"), std::string::npos);
   std::ofstream(folder / "empty");
   EXPECT_NE(refused(folder / "empty"), "accepted");
   write_safetensors(folder / "l.safetensors", {{"latents", at::zeros({1})}});
-  EXPECT_NE(refused(folder / "l.safetensors").find("holds no recipe"), std::string::npos);
+  EXPECT_NE(refused(folder / "l.safetensors").find("has no recipe"), std::string::npos);
 }
 
 TEST_F(FileRecipes, TextOfOtherProgramsIsMapped) {
@@ -147,7 +149,7 @@ TEST_F(FileRecipes, TextOfOtherProgramsIsMapped) {
   EXPECT_EQ(cpp.sampler, "euler");
   EXPECT_EQ(cpp.scheduler, "simple");
   EXPECT_EQ(cpp.cfg_scale, 6.5);
-  EXPECT_NE(notes.back().find("another generator"), std::string::npos);
+  EXPECT_NE(notes.back().find("another random generator"), std::string::npos);
 
   const Job levels = parameters(
       "a dog\nSteps: 3, CFG scale: 1.0, Seed: 42, Size: 64x32, Sampler: euler, Custom Sigmas: [1.0000, 0.5000, "
@@ -163,7 +165,7 @@ TEST_F(FileRecipes, WhatWouldBeIgnoredIsRefusedAllAtOnce) {
       "a cat <lora:fluff:0.8>\nSteps: 20, Sampler: Euler, Seed: 1, Denoising strength: 0.4, Clip skip: 2, "
       "Hires upscale: 2, Lora hashes: \"fluff: 12, x: 3\"");
   for (const char* part : {"<lora:", "\"Denoising strength: 0.4\"", "\"Clip skip: 2\"", "\"Hires upscale: 2\"",
-                           "\"Lora hashes: fluff: 12, x: 3\"", "give prompt and settings as options"})
+                           "\"Lora hashes: fluff: 12, x: 3\"", "pass prompt and settings as options"})
     EXPECT_NE(text.find(part), std::string::npos) << part << "\n" << text;
   EXPECT_NE(parameters_refusal("a cat").find("Steps:"), std::string::npos);
   EXPECT_NE(parameters_refusal("").find("Steps:"), std::string::npos);
@@ -176,18 +178,19 @@ TEST_F(FileRecipes, OtherVersionsAndModelsAreTold) {
   fs::copy(model, folder / "m", fs::copy_options::recursive);
   Job job = full_job();
   job.model = model;
+  job.model_fingerprint = model_fingerprint(job);
   nlohmann::ordered_json made = output_recipe(job, 0);
   made["version"] = "9.9";
   const FileRecipe recipe = read_file_recipe(picture({{"tessera", made.dump()}}));
   job.model = folder / "m";
-  ASSERT_EQ(remake_notes(recipe, job).size(), 1u);  // a copy is the same model
-  EXPECT_NE(remake_notes(recipe, job)[0].find("made by tessera 9.9"), std::string::npos);
+  ASSERT_EQ(reproduction_notes(recipe, job).size(), 1u);  // a copy is the same model
+  EXPECT_NE(reproduction_notes(recipe, job)[0].find("made by tessera 9.9"), std::string::npos);
   const fs::path weights = folder / "m" / "transformer" / "diffusion_pytorch_model.safetensors";
   std::fstream file(weights, std::ios::in | std::ios::out | std::ios::binary);
   file.seekp(-8, std::ios::end);
   file.write("\0\0\0\0\0\0\0\0", 8);
   file.close();
-  EXPECT_EQ(remake_notes(recipe, job).size(), 2u);
+  EXPECT_EQ(reproduction_notes(recipe, job).size(), 2u);
   job.model = "absent";
   EXPECT_EQ(model_fingerprint(job), "");
 }

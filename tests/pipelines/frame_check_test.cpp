@@ -15,7 +15,7 @@ at::Tensor gray(double value) {
 std::string problem_of(const std::vector<at::Tensor>& chunks) {
   FrameCheck check;
   for (const auto& chunk : chunks) check.add(chunk);
-  return check.problem();
+  return problem_text(check.problem());
 }
 
 TEST(FrameCheck, OrdinaryFramesPass) {

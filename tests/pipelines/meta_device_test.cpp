@@ -2,9 +2,10 @@
 #include <gtest/gtest.h>
 
 #include "pipelines/families/dit/renderer.h"
+#include "pipelines/families/wan/resolve.h"
+#include "pipelines/families/wan/sampling.h"
 #include "pipelines/families/wan/text_to_video.h"
-#include "pipelines/recipe.h"
-#include "samplers/together.h"
+#include "samplers/loop.h"
 #include "tests/support/fixture.h"
 #include "tests/support/meta_kernels.h"
 
@@ -34,17 +35,22 @@ void render_on_meta(const WanModel& model, const std::string& sampler, at::Scala
   job.sampler = sampler;
   std::vector<std::string> notes;
   const at::Tensor noise = at::empty({1, 16, 3, 4, 6}, at::TensorOptions().device(at::kMeta));
-  job = complete_job(job, model, noise, notes);
+  job = resolve_job(job, model, noise, notes);
 
   const auto encoder = on_meta<Umt5Encoder>(model.text_encoder, dtype);
   const at::Tensor states = encode_prompt(encoder.part, {5, 6, 1}, *job.max_sequence_length, at::kMeta);
   EXPECT_EQ(states.sizes(), at::IntArrayRef({1, 512, 32}));
   EXPECT_TRUE(states.is_meta());
   const auto transformer = on_meta<WanTransformer>(model.transformer, dtype);
-  const auto solver = sampler_of(job, model);
-  solver->set_noise([](at::IntArrayRef shape) { return at::empty(shape, at::TensorOptions().device(at::kMeta)); });
-  StepCache cache(0.05);
-  const at::Tensor latents = denoise(*solver, transformer, {states, states}, noise, guidance_of(job), cache, {});
+  SampleTask task{.sampler = sampler_of(job, model),
+                  .noise = noise,
+                  .guidance = guidance_of(job),
+                  .positive = states,
+                  .negative = states,
+                  .step_cache = 0.05};
+  task.sampler->set_noise(
+      [](at::IntArrayRef shape) { return at::empty(shape, at::TensorOptions().device(at::kMeta)); });
+  const at::Tensor latents = sample_one(std::move(task), network_of(transformer));
   EXPECT_EQ(latents.sizes(), noise.sizes());
   EXPECT_TRUE(latents.is_meta());
   int64_t frames = 0;
@@ -85,7 +91,7 @@ void render_on_meta(const DitModel& model, const std::string& sampler, at::Scala
   job.seed = 1;
   job.sampler = sampler;
   std::vector<std::string> notes;
-  job = complete_job(job, model, noise, notes);
+  job = resolve_job(job, model, noise, notes);
 
   const auto transformer = on_meta<Dit>(model.transformer, dtype);
   std::vector<SampleTask> tasks(2);
@@ -96,8 +102,8 @@ void render_on_meta(const DitModel& model, const std::string& sampler, at::Scala
     task.guidance = guidance_of(job, model);
     task.positive = task.negative = at::empty({1}, meta.dtype(at::kLong));
   }
-  TogetherLimit limit{2, {}};
-  const auto results = sample_together(tasks, network_of(transformer, takes_variance(job, model)), limit, {});
+  BatchLimit limit{2, {}};
+  const auto results = sample_batch(tasks, network_of(transformer, takes_variance(job, model)), limit);
   const auto vae = on_meta<AutoencoderKl>(model.vae, dtype);
   for (const SampleResult& result : results) {
     ASSERT_FALSE(result.failure);

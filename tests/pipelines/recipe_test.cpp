@@ -3,6 +3,8 @@
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
 
+#include "core/version.h"
+#include "pipelines/families/wan/resolve.h"
 #include "pipelines/latents.h"
 #include "tests/support/errors.h"
 #include "tests/support/fixture.h"
@@ -26,7 +28,7 @@ class Recipe : public testing::Test {
 
   Job complete(const Job& job, const at::Tensor& latents = {}) {
     notes.clear();
-    return complete_job(job, model, latents, notes);
+    return resolve_job(job, model, latents, notes);
   }
 
   std::string refusal(const Job& job, const at::Tensor& latents = {}) {
@@ -144,7 +146,7 @@ TEST_F(Recipe, PromptsMustSaySomething) {
     EXPECT_EQ(refusal(job), empty);
   }
   job.prompt = std::string(65537, 'a');
-  EXPECT_EQ(refusal(job), "the prompt has 65537 bytes, at most 65536 are taken; shorten it");
+  EXPECT_EQ(refusal(job), "the prompt has 65537 bytes, at most 65536 are allowed; shorten it");
   job.prompt = std::string(65536, 'a');
   EXPECT_EQ(refusal(job), "accepted");
   job.prompt = "a \xFF star";
@@ -192,7 +194,8 @@ TEST_F(Recipe, ReadsAsOtherProgramsWriteIt) {
   job.height = 96;
   EXPECT_EQ(recipe_text(complete(job), 0),
             "a red star\nNegative prompt: rain\nSteps: 50, Sampler: unipc, CFG scale: 5.0, Seed: 5, Size: 128x96, "
-            "Model: bundled, Frames: 81, FPS: 16, Flow shift: 3.0, Version: tessera " TESSERA_VERSION);
+            "Model: bundled, Frames: 81, FPS: 16, Flow shift: 3.0, Version: tessera " +
+                program_version());
 }
 
 TEST(NoiseSource, DrawsOneAfterAnotherFromTheSeed) {

@@ -1,8 +1,9 @@
-#include "pipelines/sampling.h"
+#include "pipelines/families/wan/sampling.h"
 
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
 
+#include "pipelines/families/wan/resolve.h"
 #include "pipelines/recipe.h"
 #include "tests/support/errors.h"
 #include "tests/support/fixture.h"
@@ -26,7 +27,7 @@ class Sampling : public testing::Test {
 
   Job complete() {
     notes.clear();
-    return complete_job(job, model, {}, notes);
+    return resolve_job(job, model, {}, notes);
   }
   std::string refusal() {
     return test::refusal_of([&] { complete(); });
@@ -41,13 +42,13 @@ TEST_F(Sampling, SigmasSetTheSteps) {
   job.steps = 3;
   EXPECT_EQ(refusal(), "accepted");
   job.steps = 4;
-  EXPECT_EQ(refusal(), "--sigmas gives 3 steps, --steps 4: leave --steps out");
+  EXPECT_EQ(refusal(), "--sigmas gives 3 steps, --steps 4: omit --steps");
 }
 
 TEST_F(Sampling, SigmasFallFromOneToAboveZero) {
   for (const char* sigmas : {"", "1,", "1,x", "0.5,0.7", "0.5,0.5", "1.5,1", "0", "0,0", "1,0.5,nan", "1;0.5", "-1"}) {
     job.sigmas = sigmas;
-    EXPECT_EQ(refusal().rfind("--sigmas wants falling numbers from at most 1 to above 0", 0), 0u) << sigmas;
+    EXPECT_EQ(refusal().rfind("--sigmas wants decreasing numbers, at most 1 and above 0", 0), 0u) << sigmas;
   }
 }
 

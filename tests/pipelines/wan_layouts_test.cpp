@@ -1,6 +1,8 @@
 // Wan's own release, single files and MHLA checkpoints, laid out as users have them, from the fixtures' tiny weights.
 #include "checkpoints/wan/layouts.h"
 #include "models/wan/transformer.h"
+#include "pipelines/families/families.h"
+#include "pipelines/families/wan/resolve.h"
 #include "pipelines/recipe.h"
 #include "tests/support/wan_hybrid.h"
 #include "tests/support/wan_release.h"
@@ -9,6 +11,10 @@
 
 namespace tessera {
 namespace {
+
+ModelLayout recognize_layout(const std::filesystem::path& path) {
+  return recognize_pipeline(path, families(), {}).layout;
+}
 
 namespace fs = std::filesystem;
 using nlohmann::json;
@@ -79,13 +85,13 @@ TEST_F(WanLayouts, DefaultsAreWansOwn) {
   job.prompt = "a red star";
   job.output = "x.mp4";
   std::vector<std::string> notes;
-  EXPECT_EQ(complete_job(job, model, {}, notes).flow_shift, 3.0);
+  EXPECT_EQ(resolve_job(job, model, {}, notes).flow_shift, 3.0);
   job.width = 1280;
   job.height = 720;
   job.vae_tile = 0;
-  EXPECT_EQ(complete_job(job, model, {}, notes).flow_shift, 5.0);
+  EXPECT_EQ(resolve_job(job, model, {}, notes).flow_shift, 5.0);
   job.flow_shift = 8;
-  EXPECT_EQ(complete_job(job, model, {}, notes).flow_shift, 8.0);
+  EXPECT_EQ(resolve_job(job, model, {}, notes).flow_shift, 8.0);
 }
 
 TEST_F(WanLayouts, ShardsOfTheRelease) {
@@ -115,7 +121,7 @@ TEST_F(WanLayouts, WhatIsMissingIsSaidAtOnce) {
   fs::rename(folder / "google/umt5-xxl/spiece.model", folder / "google/umt5-xxl/tokenizer.json");
   EXPECT_EQ(recognize_layout(folder).missing.size(), 4u);
   EXPECT_ERROR(open_wan_model(folder), "is not complete", "no text encoder: want", kTextName, "no autoencoder: want",
-               "Wan2.1_VAE.pth", "google/umt5-xxl/spiece.model", "tokenizer.json there is not read", "Wan's release");
+               "Wan2.1_VAE.pth", "google/umt5-xxl/spiece.model", "tokenizer.json is not supported", "a Wan release");
 }
 
 TEST_F(WanLayouts, TheTransformerMayBeMissingOrDamaged) {

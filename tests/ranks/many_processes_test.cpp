@@ -117,19 +117,35 @@ TEST_F(ManyProcesses, ThreeRanksRenderWhatOneDoes) {
 
 TEST_F(ManyProcesses, ARankKilledAtAnyMomentLosesNothing) {
   std::mt19937 random(7);
+  int killed = 0;
   for (int round = 0; round < 5; ++round) {
     const std::string out = "out" + std::to_string(round);
     auto ranks = start_ranks(3, out, {"--lease", "2"});
     const size_t victim = 1 + random() % 2;
-    if (round > 0) wait_for_work(out, 1 + random() % 8);
-    std::this_thread::sleep_for(std::chrono::milliseconds(random() % (round > 0 ? 50 : 400)));
-    ranks[victim].signal(SIGKILL);
+    if (round > 0)
+      wait_for_work(out, 1 + random() % 8);
+    else
+      ASSERT_TRUE(test::wait_until([&] { return fs::exists(folder / out / ".tessera.run"); }));
+    std::this_thread::sleep_for(std::chrono::milliseconds(random() % 50));  // to any moment of a job
+    const bool was_running = ranks[victim].kill();
+    killed += was_running;
     for (size_t rank = 0; rank < 3; ++rank) {
       const ProcessResult result = ranks[rank].wait();
-      EXPECT_EQ(result.exit_code, rank == victim ? result.exit_code : 0) << result.err;
+      EXPECT_EQ(result.exit_code, rank == victim && was_running ? 128 + SIGKILL : 0) << result.err;
     }
     expect_whole(out);
   }
+  EXPECT_GT(killed, 0);
+}
+
+TEST_F(ManyProcesses, AFrozenRankLosesItsJobs) {
+  auto ranks = start_ranks(3, "out", {"--lease", "2"});
+  wait_for_work("out");
+  ranks[1].signal(SIGSTOP);
+  EXPECT_EQ(ranks[2].wait().exit_code, 0);
+  ranks[1].signal(SIGKILL);  // before rank 0 merges its record, or while it waits to
+  EXPECT_EQ(ranks[0].wait().exit_code, 0);
+  expect_whole("out");
 }
 
 TEST_F(ManyProcesses, WithoutRankZeroTheOthersEndAndResumeGoesOn) {
@@ -176,6 +192,36 @@ TEST_F(ManyProcesses, WorkersShareAMachineAndADeadOnesJobsAreDone) {
   EXPECT_EQ(again.err, "tessera: 14 jobs are done already\ntessera: 0 rendered, 14 done already, 0 failed\n");
 }
 
+/// Bytes that a process has read by calls, so without mapped files.
+int64_t bytes_read(pid_t process) {
+  std::string name;
+  int64_t bytes = 0;
+  std::istringstream(test::read_text("/proc/" + std::to_string(process) + "/io")) >> name >> bytes;
+  return name == "rchar:" ? bytes : -1;
+}
+
+TEST_F(ManyProcesses, OnlyTheProcessThatStartsWorkersReadsTheWholeModel) {
+  constexpr int64_t kBytes = 64 << 20;
+  const fs::path model = folder / "model";
+  fs::copy(test::fixture_folder() / "wan_pipeline" / "pipeline", model, fs::copy_options::recursive);
+  std::ofstream(model / "notes") << "hashed, and of no other use";
+  fs::resize_file(model / "notes", kBytes);
+  Process batch(arguments("out", {"--workers", "2", "--steps", "1000", "--model", model}));
+  const auto recorded = [&](int worker) {
+    return !test::read_text(folder / "out" / ("manifest.rank" + std::to_string(worker) + ".jsonl")).empty();
+  };
+  ASSERT_TRUE(test::wait_until([&] { return recorded(0) && recorded(1); }));
+  EXPECT_GT(bytes_read(batch.id()), kBytes);
+  const std::vector<pid_t> workers = children(batch.id());
+  ASSERT_EQ(workers.size(), 2u);
+  for (const pid_t worker : workers) {
+    EXPECT_GT(bytes_read(worker), 0);
+    EXPECT_LT(bytes_read(worker), kBytes);
+  }
+  batch.signal(SIGTERM);
+  EXPECT_EQ(batch.wait().exit_code, 128 + SIGTERM);
+}
+
 TEST_F(ManyProcesses, WithoutWorkersABatchFailsAndResumes) {
   Process batch(arguments("out", {"--workers", "2"}));
   wait_for_work("out");
@@ -198,7 +244,7 @@ TEST_F(ManyProcesses, SignalsReachTheWorkers) {
     const ProcessResult result = batch.wait();
     EXPECT_EQ(result.exit_code, 128 + signal);
     if (signal != SIGKILL) {
-      EXPECT_NE(result.err.find("of 14 outputs are done; go on with --resume"), std::string::npos) << result.err;
+      EXPECT_NE(result.err.find("of 14 outputs are done; continue with --resume"), std::string::npos) << result.err;
     }
     for (const pid_t worker : workers) {
       const std::string state = "/proc/" + std::to_string(worker) + "/cmdline";

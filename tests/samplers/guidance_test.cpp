@@ -5,6 +5,8 @@
 
 #include <cmath>
 
+#include "tests/support/guided_model.h"
+
 namespace tessera {
 namespace {
 
@@ -59,7 +61,7 @@ struct Echo {
 
 TEST(GuidedModel, PutsBothBranchesInOneBatch) {
   Echo echo;
-  GuidedModel model({.scale = 3}, echo.model(), row({1, 2}), row({0, 4}));
+  test::GuidedModel model({.scale = 3}, echo.model(), row({1, 2}), row({0, 4}));
   expect_close(model(at::ones({1, 2}), 875.5, 0, 10), row({3, -2}));
   EXPECT_EQ(echo.batches, std::vector<int64_t>{2});
   expect_close(echo.timesteps, at::tensor({875.5F, 875.5F}));
@@ -68,7 +70,7 @@ TEST(GuidedModel, PutsBothBranchesInOneBatch) {
 TEST(GuidedModel, RunsOneBranchWithoutGuidance) {
   for (const double scale : {1.0, 0.0}) {
     Echo echo;
-    GuidedModel model({.scale = scale}, echo.model(), row({1, 2}), {});
+    test::GuidedModel model({.scale = scale}, echo.model(), row({1, 2}), {});
     expect_close(model(at::ones({1, 2}), 500, 0, 10), row({1, 2}));
     EXPECT_EQ(echo.batches, std::vector<int64_t>{1});
   }
@@ -76,21 +78,21 @@ TEST(GuidedModel, RunsOneBranchWithoutGuidance) {
 
 TEST(GuidedModel, NeedsConditionsOfOneShape) {
   Echo echo;
-  EXPECT_THROW(GuidedModel({.scale = 3}, echo.model(), row({1, 2}), {}), c10::Error);
-  EXPECT_THROW(GuidedModel({.scale = 3}, echo.model(), row({1, 2}), row({1})), c10::Error);
+  EXPECT_THROW(test::GuidedModel({.scale = 3}, echo.model(), row({1, 2}), {}), c10::Error);
+  EXPECT_THROW(test::GuidedModel({.scale = 3}, echo.model(), row({1, 2}), row({1})), c10::Error);
 }
 
 TEST(GuidedModel, GuidesInsideTheIntervalOnly) {
   Echo echo;
-  GuidedModel model({.scale = 3, .start = 0.2, .stop = 0.6}, echo.model(), row({1}), row({0}));
+  test::GuidedModel model({.scale = 3, .start = 0.2, .stop = 0.6}, echo.model(), row({1}), row({0}));
   for (int64_t call = 0; call < 10; ++call) model(at::ones({1, 1}), 0, call, 10);
   EXPECT_EQ(echo.batches, (std::vector<int64_t>{1, 1, 2, 2, 2, 2, 1, 1, 1, 1}));
 }
 
 TEST(GuidedModel, ZeroStarStartsWithZero) {
   Echo echo;
-  GuidedModel model({.kind = GuidanceKind::kZeroStar, .scale = 3, .zero_calls = 1}, echo.model(), row({2, 2}),
-                    row({1, 0}));
+  test::GuidedModel model({.kind = GuidanceKind::kZeroStar, .scale = 3, .zero_calls = 1}, echo.model(), row({2, 2}),
+                          row({1, 0}));
   expect_close(model(at::ones({1, 2}), 0, 0, 10), row({0, 0}));
   EXPECT_TRUE(echo.batches.empty());
   expect_close(model(at::ones({1, 2}), 0, 1, 10), row({2, 6}));  // factor 2: (2, 0) + 3 ((2, 2) - (2, 0))
@@ -103,7 +105,7 @@ TEST(GuidedModel, ProjectedMomentumAddsUpAndStartsAnew) {
                               .projected_parallel = 1,
                               .projected_norm = 0,
                               .projected_momentum = -0.5};
-  GuidedModel model(config, echo.model(), row({1, 0}), row({0, 4}));
+  test::GuidedModel model(config, echo.model(), row({1, 0}), row({0, 4}));
   for (int trajectory = 0; trajectory < 2; ++trajectory) {
     expect_close(model(at::ones({1, 2}), 0, 0, 3), row({2, -4}));    // difference (1, -4)
     expect_close(model(at::ones({1, 2}), 0, 1, 3), row({1, 0}));     // (0.5, -2)
@@ -113,7 +115,7 @@ TEST(GuidedModel, ProjectedMomentumAddsUpAndStartsAnew) {
 
 TEST(GuidedModel, RescalesTheGuidedPrediction) {
   Echo echo;
-  GuidedModel model({.scale = 3, .rescale = 1}, echo.model(), row({1, 2}), row({0, 4}));
+  test::GuidedModel model({.scale = 3, .rescale = 1}, echo.model(), row({1, 2}), row({0, 4}));
   const double factor = (1 / std::sqrt(2.0)) / (5 / std::sqrt(2.0));
   expect_close(model(at::ones({1, 2}), 0, 0, 10), row({3, -2}) * factor);
 }
@@ -122,8 +124,8 @@ TEST(GuidedModel, RunsOnTheMetaDevice) {
   const at::TensorOptions meta = at::TensorOptions(at::kFloat).device(at::kMeta);
   for (const GuidanceKind kind : {GuidanceKind::kPlain, GuidanceKind::kProjected, GuidanceKind::kZeroStar}) {
     Echo echo;
-    GuidedModel model({.kind = kind, .scale = 3, .rescale = 0.5}, echo.model(), at::empty({1, 2}, meta),
-                      at::empty({1, 2}, meta));
+    test::GuidedModel model({.kind = kind, .scale = 3, .rescale = 0.5}, echo.model(), at::empty({1, 2}, meta),
+                            at::empty({1, 2}, meta));
     EXPECT_TRUE(model(at::empty({1, 2}, meta), 500, 5, 10).is_meta());
   }
 }
@@ -133,7 +135,8 @@ TEST(GuidedModel, ChangesTheFirstChannelsAlone) {
   const auto model = [](const at::Tensor& x, const at::Tensor&, const at::Tensor& condition) {
     return condition.view({-1, 1, 1, 1}).expand({x.size(0), 4, 2, 2}).to(at::kFloat);
   };
-  GuidedModel guided({.scale = 4.0, .channels = 3}, model, at::full({1}, 3, at::kLong), at::full({1}, 1, at::kLong));
+  test::GuidedModel guided({.scale = 4.0, .channels = 3}, model, at::full({1}, 3, at::kLong),
+                           at::full({1}, 1, at::kLong));
   const at::Tensor out = guided(at::zeros({1, 2, 2, 2}), 0, 0, 1);
   ASSERT_EQ(out.sizes(), at::IntArrayRef({1, 4, 2, 2}));
   EXPECT_TRUE(at::equal(out.narrow(1, 0, 3), at::full({1, 3, 2, 2}, 9.0F)));

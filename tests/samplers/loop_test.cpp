@@ -9,6 +9,7 @@
 #include "core/cancel.h"
 #include "core/error.h"
 #include "samplers/registry.h"
+#include "tests/support/sampling.h"
 
 namespace tessera {
 namespace {
@@ -21,7 +22,7 @@ TEST(Loop, FollowsAConstantVelocityExactly) {
   const auto sampler = euler(4);
   std::vector<double> seen;
   std::vector<int64_t> done;
-  const at::Tensor data = run_sampler(
+  const at::Tensor data = test::run_sampler(
       *sampler, at::full({1, 2}, 3.0),
       [&](const at::Tensor& x, double t, int64_t call, int64_t calls) {
         EXPECT_EQ(call, static_cast<int64_t>(seen.size()));
@@ -43,7 +44,7 @@ TEST(Loop, FollowsAConstantVelocityExactly) {
 std::string failure_at(int64_t bad_call, float bad_value) {
   const auto sampler = euler(5);
   try {
-    run_sampler(*sampler, at::ones({1, 4}), [&](const at::Tensor& x, double, int64_t call, int64_t) {
+    test::run_sampler(*sampler, at::ones({1, 4}), [&](const at::Tensor& x, double, int64_t call, int64_t) {
       at::Tensor out = at::zeros_like(x);
       if (call == bad_call) out[0][1] = bad_value;
       return out;
@@ -67,7 +68,7 @@ TEST(Loop, NamesASampleThatOverflows) {
   config.sampler = "heun";
   const auto sampler = make_sampler(config, {.steps = 3});
   try {
-    run_sampler(*sampler, at::ones({1}), [](const at::Tensor& x, double, int64_t, int64_t) {
+    test::run_sampler(*sampler, at::ones({1}), [](const at::Tensor& x, double, int64_t, int64_t) {
       return at::full_like(x, -std::numeric_limits<float>::max());
     });
     ADD_FAILURE() << "no error";
@@ -80,11 +81,11 @@ TEST(Loop, StopsWithinAStepWhenAsked) {
   install_signal_handlers();
   const auto sampler = euler(5);
   int64_t calls = 0;
-  EXPECT_THROW(run_sampler(*sampler, at::ones({1}),
-                           [&](const at::Tensor& x, double, int64_t, int64_t) {
-                             if (++calls == 2) std::raise(SIGINT);
-                             return x;
-                           }),
+  EXPECT_THROW(test::run_sampler(*sampler, at::ones({1}),
+                                 [&](const at::Tensor& x, double, int64_t, int64_t) {
+                                   if (++calls == 2) std::raise(SIGINT);
+                                   return x;
+                                 }),
                Error);
   reset_canceled();
   EXPECT_EQ(calls, 2);
@@ -93,8 +94,8 @@ TEST(Loop, StopsWithinAStepWhenAsked) {
 TEST(Loop, KeepsNoGradients) {
   const at::Tensor weight = at::ones({1}).set_requires_grad(true);
   const auto sampler = euler(2);
-  const at::Tensor data =
-      run_sampler(*sampler, at::ones({1}), [&](const at::Tensor& x, double, int64_t, int64_t) { return x * weight; });
+  const at::Tensor data = test::run_sampler(*sampler, at::ones({1}),
+                                            [&](const at::Tensor& x, double, int64_t, int64_t) { return x * weight; });
   EXPECT_FALSE(data.requires_grad());
 }
 

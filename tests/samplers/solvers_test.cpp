@@ -6,8 +6,8 @@
 
 #include <cmath>
 
-#include "samplers/loop.h"
 #include "samplers/registry.h"
+#include "tests/support/sampling.h"
 
 namespace tessera {
 namespace {
@@ -62,7 +62,7 @@ double error_before_the_last_call(const SamplerConfig& config, const SamplingPla
   const int64_t calls = sampler->calls();
   at::Tensor x;
   const at::Tensor start = at::ones({1, 1}) * sampler->schedule().init_noise_sigma;
-  run_sampler(*sampler, at::ones({1, 1}), [&](const at::Tensor& seen, double, int64_t call, int64_t) {
+  test::run_sampler(*sampler, at::ones({1, 1}), [&](const at::Tensor& seen, double, int64_t call, int64_t) {
     if (call == calls - 1) x = seen;
     return best_prediction(config.prediction, seen, level_of_call(config, *sampler, call));
   });
@@ -133,7 +133,7 @@ double sampled_deviation(const SamplerConfig& config, int64_t steps) {
   const auto draw = [&](at::IntArrayRef shape) { return at::randn(shape, generator, at::TensorOptions(at::kFloat)); };
   sampler->set_noise(draw);
   const at::Tensor data =
-      run_sampler(*sampler, draw({20000, 1}), [&](const at::Tensor& x, double, int64_t call, int64_t) {
+      test::run_sampler(*sampler, draw({20000, 1}), [&](const at::Tensor& x, double, int64_t call, int64_t) {
         return best_prediction(config.prediction, x, level_of_call(config, *sampler, call));
       });
   return data.std().item<double>();
@@ -168,14 +168,46 @@ TEST(Ddpm, LearnedRangeMixesBothVariancesInTheLogarithm) {
   EXPECT_THROW(sampler->step(at::zeros({1, 2, 1}), at::zeros({1, 2, 1}), 0), c10::Error);
 }
 
+/// From pure noise (alpha-bar 0) to the data, all noise drawn afresh: at the first step that is the whole noise of the
+/// next level, and rounding must not make the rest of it negative.
+TEST(Ddim, EtaOneFromZeroTerminalSnrStaysFinite) {
+  for (const BetaCurve curve : {BetaCurve::kLinear, BetaCurve::kScaledLinear, BetaCurve::kCosine})
+    for (int64_t steps = 2; steps <= 60; ++steps) {
+      SamplerConfig config = config_of("ddim", Prediction::kV);
+      config.beta_curve = curve;
+      config.zero_terminal_snr = true;
+      config.spacing = Spacing::kTrailing;
+      config.eta = 1;
+      const auto sampler = make_sampler(config, {.steps = steps});
+      sampler->set_noise([](at::IntArrayRef shape) { return at::ones(shape); });
+      const at::Tensor output = at::full({1}, -0.25), sample = at::full({1}, 3.0);  // the data is 0.25
+      const double next = alphas_cumprod(config, false)[static_cast<size_t>(999 - 1000 / steps)];
+      const double found = sampler->step(output, sample, 0).item<double>();
+      EXPECT_NEAR(found, std::sqrt(next) * 0.25 + std::sqrt(1 - next), 1e-6) << steps << " steps";
+    }
+}
+
+/// sigma falls so far in one step that nothing is left of sigma_down but rounding.
+TEST(EulerAncestral, AHugeDropOfSigmaStaysFinite) {
+  SamplerConfig config = config_of("euler_a", Prediction::kEpsilon);
+  config.sigma_curve = SigmaCurve::kExponential;
+  config.sigma_max = 300;
+  for (int i = 0; i < 100; ++i) {
+    config.sigma_min = 1e-8 * std::pow(10, i / 50.0);
+    const auto sampler = make_sampler(config, {.steps = 2});
+    sampler->set_noise([](at::IntArrayRef shape) { return at::ones(shape); });
+    EXPECT_TRUE(sampler->step(at::ones({1}), at::ones({1}), 0).isfinite().item<bool>()) << *config.sigma_min;
+  }
+}
+
 TEST(Sampler, ASecondTrajectoryDoesNotSeeTheFirst) {
   for (const char* name : {"euler", "heun", "dpmpp_2m", "unipc", "sa_solver"}) {
     const auto sampler = make_sampler(config_of(name, Prediction::kFlow), {.steps = 5});
     sampler->set_noise([](at::IntArrayRef shape) { return at::ones(shape); });
     const auto network = [](const at::Tensor& x, double t, int64_t, int64_t) { return x.sin() + t / 1000; };
     const at::Tensor noise = at::linspace(-1, 1, 4);
-    const at::Tensor first = run_sampler(*sampler, noise, network);
-    EXPECT_TRUE(at::equal(run_sampler(*sampler, noise, network), first)) << name;
+    const at::Tensor first = test::run_sampler(*sampler, noise, network);
+    EXPECT_TRUE(at::equal(test::run_sampler(*sampler, noise, network), first)) << name;
   }
 }
 
@@ -189,8 +221,8 @@ TEST(Sampler, EveryOneRunsAtAnyNumberOfSteps) {
         EXPECT_EQ(sampler->calls(), info.calls_per_step == 2 ? 2 * steps - 1 : steps) << info.name;
         sampler->set_noise([](at::IntArrayRef shape) { return at::ones(shape); });
         const at::Tensor out =
-            run_sampler(*sampler, at::ones({1, 2, 3}),
-                        [](const at::Tensor& x, double, int64_t, int64_t) { return x.sin().to(at::kBFloat16); });
+            test::run_sampler(*sampler, at::ones({1, 2, 3}),
+                              [](const at::Tensor& x, double, int64_t, int64_t) { return x.sin().to(at::kBFloat16); });
         EXPECT_EQ(out.scalar_type(), at::kFloat) << info.name;
         EXPECT_EQ(out.sizes(), at::IntArrayRef({1, 2, 3})) << info.name;
       }
@@ -203,8 +235,8 @@ TEST(Sampler, ExplicitSigmasFromOneReachTheData) {
     plan.sigmas = {1.0, 0.75, 0.25};
     const auto sampler = make_sampler(config_of(name, Prediction::kFlow), plan);
     sampler->set_noise([](at::IntArrayRef shape) { return at::zeros(shape); });
-    const at::Tensor data = run_sampler(*sampler, at::full({1, 1}, 3.0),  // the path from noise 3 to data 1
-                                        [](const at::Tensor& x, double, int64_t, int64_t) { return x * 0 + 2; });
+    const at::Tensor data = test::run_sampler(*sampler, at::full({1, 1}, 3.0),  // the path from noise 3 to data 1
+                                              [](const at::Tensor& x, double, int64_t, int64_t) { return x * 0 + 2; });
     if (!find_sampler(name).stochastic) {
       EXPECT_NEAR(data.item<double>(), 1.0, 1e-4) << name;
     }
@@ -218,8 +250,8 @@ TEST(Sampler, EveryOneRunsOnTheMetaDevice) {
     const auto sampler =
         make_sampler(config_of(info.name, info.models.flow ? Prediction::kFlow : Prediction::kEpsilon), {.steps = 4});
     sampler->set_noise([](at::IntArrayRef shape) { return at::ones(shape); });
-    const at::Tensor out = run_sampler(*sampler, at::empty({1, 2, 3}, meta),
-                                       [](const at::Tensor& x, double, int64_t, int64_t) { return x.sin(); });
+    const at::Tensor out = test::run_sampler(*sampler, at::empty({1, 2, 3}, meta),
+                                             [](const at::Tensor& x, double, int64_t, int64_t) { return x.sin(); });
     EXPECT_TRUE(out.is_meta()) << info.name;
   }
 }

@@ -7,6 +7,8 @@
 
 #include "samplers/loop.h"
 #include "samplers/registry.h"
+#include "tests/support/guided_model.h"
+#include "tests/support/sampling.h"
 
 namespace tessera {
 namespace {
@@ -26,7 +28,7 @@ double ask(const ConditionalModel& model, double x) {
 TEST(StepCache, KeepsTheOutputWhileTheInputMovesLessThanTheThreshold) {
   Counter counter;
   StepCache cache(0.1);
-  const ConditionalModel model = cache.wrap(counter.model());
+  const ConditionalModel model = test::cached(cache, counter.model());
   EXPECT_EQ(ask(model, 10), 11);
   EXPECT_EQ(ask(model, 10.5), 11);   // 5% away
   EXPECT_EQ(ask(model, 9.25), 11);   // 7.5%
@@ -44,7 +46,7 @@ TEST(StepCache, KeepsTheOutputWhileTheInputMovesLessThanTheThreshold) {
 TEST(StepCache, ThresholdZeroReusesNothing) {
   Counter counter;
   StepCache cache(0);
-  const ConditionalModel model = cache.wrap(counter.model());
+  const ConditionalModel model = test::cached(cache, counter.model());
   for (int i = 0; i < 3; ++i) ask(model, 10);
   EXPECT_EQ(counter.calls, 3);
   EXPECT_EQ(cache.report().reused, 0);
@@ -54,7 +56,7 @@ TEST(StepCache, ThresholdZeroReusesNothing) {
 TEST(StepCache, TheSampleThatMovesMostDecides) {
   Counter counter;
   StepCache cache(0.1);
-  const ConditionalModel model = cache.wrap(counter.model());
+  const ConditionalModel model = test::cached(cache, counter.model());
   model(at::tensor({1.0F, 100.0F}).view({2, 1}), at::zeros({2}), {});
   model(at::tensor({1.5F, 100.0F}).view({2, 1}), at::zeros({2}), {});
   EXPECT_EQ(counter.calls, 2);
@@ -63,7 +65,7 @@ TEST(StepCache, TheSampleThatMovesMostDecides) {
 TEST(StepCache, AnotherBatchSizeReachesTheNetwork) {
   Counter counter;
   StepCache cache(0.5);
-  const ConditionalModel model = cache.wrap(counter.model());
+  const ConditionalModel model = test::cached(cache, counter.model());
   model(at::ones({2, 3}), at::zeros({2}), {});
   model(at::ones({1, 3}), at::zeros({1}), {});
   EXPECT_EQ(counter.calls, 2);
@@ -72,8 +74,8 @@ TEST(StepCache, AnotherBatchSizeReachesTheNetwork) {
 TEST(StepCache, GuidanceGoesOnWithKeptOutputs) {
   Counter counter;
   StepCache cache(0.2);
-  GuidedModel guided({.kind = GuidanceKind::kZeroStar, .scale = 2, .zero_calls = 1}, cache.wrap(counter.model()),
-                     at::zeros({1, 2}), at::zeros({1, 2}));
+  test::GuidedModel guided({.kind = GuidanceKind::kZeroStar, .scale = 2, .zero_calls = 1},
+                           test::cached(cache, counter.model()), at::zeros({1, 2}), at::zeros({1, 2}));
   for (int64_t call = 0; call < 3; ++call) guided(at::full({1, 2}, 10.0 + static_cast<double>(call)), 0, call, 3);
   EXPECT_EQ(counter.calls, 1);  // not asked at first, then once, then kept
   EXPECT_EQ(cache.report().reused, 1);
@@ -82,13 +84,15 @@ TEST(StepCache, GuidanceGoesOnWithKeptOutputs) {
 TEST(StepCache, AStraightPathNeedsOneCall) {
   int64_t calls = 0;
   StepCache cache(1e9);
-  GuidedModel guided({.scale = 1}, cache.wrap([&](const at::Tensor& x, const at::Tensor&, const at::Tensor&) {
-    ++calls;
-    return at::full_like(x, 2.0);
-  }),
-                     at::zeros({1, 1}), {});
+  test::GuidedModel guided({.scale = 1},
+                           test::cached(cache,
+                                        [&](const at::Tensor& x, const at::Tensor&, const at::Tensor&) {
+                                          ++calls;
+                                          return at::full_like(x, 2.0);
+                                        }),
+                           at::zeros({1, 1}), {});
   const auto sampler = make_sampler(SamplerConfig{}, {.steps = 8});
-  const at::Tensor data = run_sampler(*sampler, at::full({1, 2}, 3.0), guided);
+  const at::Tensor data = test::run_sampler(*sampler, at::full({1, 2}, 3.0), guided);
   EXPECT_TRUE(at::allclose(data, at::ones({1, 2})));
   EXPECT_EQ(calls, 1);
 }

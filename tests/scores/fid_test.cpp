@@ -99,14 +99,18 @@ TEST_F(FidCommand, BadInputIsOneLineAndExitCode2) {
       {{b, b, "--protocol", "pytorch_fid"}, "did you mean"},
       {{b, b, "--metrics", "fid,kdi"}, "kid"},
       {{b}, "--save-stats"},
-      {{b, b, "--extractor", "bundled"}, ""},
+      {{b, b, "--extractor", "x.pt"}, "cannot go together"},
   };
-  for (const auto& [arguments, words] : cases) {
-    const auto result = tessera(command(arguments));
+  const auto refused = [](const std::vector<std::string>& arguments, const std::string& words) {
+    const auto result = tessera(arguments);
     EXPECT_EQ(result.exit_code, 2) << words << result.err;
     EXPECT_NE(result.err.find(words), std::string::npos) << result.err;
     EXPECT_EQ(result.out, "");
-  }
+  };
+  for (const auto& [arguments, words] : cases) refused(command(arguments), words);
+  const std::string absent = (bad / "absent.pt").string();
+  refused({"fid", b, b, "--quiet", "--extractor", absent}, "no file " + absent);
+  refused({"fid", b, b, "--quiet", "--extractor", "bundled"}, "no bundled feature network");
 }
 
 TEST_F(FidCommand, AbsentWeightsAreNamedWithTheirHashAndPlace) {

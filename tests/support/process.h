@@ -61,14 +61,28 @@ class Process {
   }
   ~Process() {
     if (child_ <= 0) return;
-    kill(child_, SIGKILL);
+    ::kill(child_, SIGKILL);
     waitpid(child_, nullptr, 0);
   }
   Process(const Process&) = delete;
   Process& operator=(const Process&) = delete;
 
-  void signal(int number) const { kill(child_, number); }
+  void signal(int number) const { ::kill(child_, number); }
   pid_t id() const { return child_; }
+
+  bool has_ended() const {
+    siginfo_t info{};
+    return waitid(P_PID, static_cast<id_t>(child_), &info, WEXITED | WNOHANG | WNOWAIT) == 0 && info.si_pid == child_;
+  }
+
+  /// Kills it; false when it had ended by itself.
+  bool kill() const {
+    signal(SIGSTOP);  // so that it cannot end between the look and the kill
+    siginfo_t info{};
+    waitid(P_PID, static_cast<id_t>(child_), &info, WEXITED | WSTOPPED | WNOWAIT);
+    signal(SIGKILL);
+    return info.si_code == CLD_STOPPED;
+  }
 
   /// True once stderr holds `text`; false when the program ended without it.
   bool said(const std::string& text) const {
@@ -110,11 +124,6 @@ class Process {
   }
 
  private:
-  bool has_ended() const {
-    siginfo_t info{};
-    return waitid(P_PID, static_cast<id_t>(child_), &info, WEXITED | WNOHANG | WNOWAIT) == 0 && info.si_pid == child_;
-  }
-
   /// A number of /proc/ID/status.
   uint64_t status(const std::string& name, int base) const {
     const std::string text = read_text("/proc/" + std::to_string(child_) + "/status");

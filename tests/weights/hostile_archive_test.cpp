@@ -54,8 +54,8 @@ TEST_F(HostileArchive, TheSupportReallyWritesArchives) {
 }
 
 TEST_F(HostileArchive, NotAnArchive) {
-  expect_error("", {"not a file of torch.save", "empty"});
-  expect_error("junk", {"not a file of torch.save", "4 bytes of something else", "fetch it again"});
+  expect_error("", {"was not written by torch.save", "empty"});
+  expect_error("junk", {"was not written by torch.save", "4 bytes of something else", "download it again"});
   expect_error("<!DOCTYPE html>", {"web page"});
   expect_error("version https://git-lfs.github.com/spec/v1\n", {"git lfs pull"});
   expect_error("\x80\x02K\x01.", {"plain pickle", "torch.save"});
@@ -90,7 +90,7 @@ TEST_F(HostileArchive, WhatAnUnknownFunctionGivesIsNoTensor) {
 TEST_F(HostileArchive, TruncatedAndUnbalancedPickles) {
   const std::string sound = dict_of(pickle::tensor(storage("0", 4), 0, integer(4), integer(1)));
   for (size_t size = 0; size < sound.size(); ++size) expect_pickle_error(sound.substr(0, size), {"its pickle"});
-  expect_pickle_error(".", {"takes a value that is not there"});
+  expect_pickle_error(".", {"uses a value that is not there"});
   expect_pickle_error(kBegin + "t.", {"a mark that is not there"});
   expect_pickle_error(kBegin + "((0s.", {"not there"});
   expect_pickle_error(kBegin + "h\x05.", {"recalls value 5"});
@@ -142,8 +142,8 @@ TEST_F(HostileArchive, CyclesDepthAndMemoAbuse) {
   // d = {}; d["w"] = (d,)
   expect_pickle_error(kBegin + kEmptyDict + put(0) + text("w") + get(0) + "\x85" + kSetItem + kEnd,
                       {"contains itself"});
-  expect_pickle_error(kBegin + repeated("(", 100'000) + repeated("t", 100'000) + kEnd, {"more than 100 deep"});
-  expect_pickle_error(kBegin + kEmptyTuple + repeated("\x85", 1'000'000) + kEnd, {"more than 100 deep"});
+  expect_pickle_error(kBegin + repeated("(", 100'000) + repeated("t", 100'000) + kEnd, {"more than 100 nested levels"});
+  expect_pickle_error(kBegin + kEmptyTuple + repeated("\x85", 1'000'000) + kEnd, {"more than 100 nested levels"});
   // A hundred-deep chain dropped half way, then an error: what was built is taken down without recursion.
   expect_pickle_error(kBegin + kEmptyTuple + repeated("\x85", 1'000'000) + "\xff", {"opcode 255"});
   // Every level holds the one below ten times: 10^30 values in 300 bytes.
@@ -218,7 +218,7 @@ TEST_F(HostileArchive, MemoryStaysBounded) {
                       {"its pickle holds more"});
   expect_pickle_error(
       kBegin + "\x8d" + packed<uint64_t>(2'000'000) + std::string(2'000'000, 'x') + put(0) + get(0) + "\x93" + kEnd,
-      {"4000001 letters"});
+      {"4000001 characters"});
   EXPECT_LT(peak() - before, 1500) << "MB";
 }
 

@@ -161,7 +161,7 @@ TEST_F(ModelFolder, WeightsOfTorchSaveAreReadWhereThereAreNoSafetensors) {
   EXPECT_EQ(sharded.at("row").numel(), 6);
   EXPECT_EQ(sharded.at("bool").scalar_type(), at::kBool);
   write_bytes(folder_ / ("text_encoder/" + second), "x");
-  EXPECT_ERROR(read_weights(part("text_encoder")), second, "not a file of torch.save");
+  EXPECT_ERROR(read_weights(part("text_encoder")), second, "was not written by torch.save");
 }
 
 TEST_F(ModelFolder, Variants) {

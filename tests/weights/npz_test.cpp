@@ -2,9 +2,11 @@
 
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
+#include <sys/resource.h>
 
 #include <fstream>
 
+#include "core/cancel.h"
 #include "tests/support/errors.h"
 #include "tests/support/files.h"
 #include "tests/support/fixture.h"
@@ -86,6 +88,22 @@ TEST(Npz, RoundTrip) {
   EXPECT_TRUE(at::cat({rows.next(2), rows.next(2), rows.next(2)}).equal(arrays["arr_0"]));
   write_npz(folder / "b.npz", arrays, {{"about", "{\"x\": 1}"}, {"empty", ""}});
   EXPECT_EQ(test::read_text(folder / "a.npz"), test::read_text(folder / "b.npz"));
+}
+
+// The limit stands for a full disk: the error comes from the same calls.
+TEST(Npz, ALimitReachedWhileWritingLeavesNoFile) {
+  const TemporaryFolder folder;
+  const at::Tensor array = at::zeros({1000, 1000});
+  const auto write_too_much = [&] {
+    install_signal_handlers();
+    const rlimit limit = {60000, 60000};
+    setrlimit(RLIMIT_FSIZE, &limit);
+    const std::string error = test::coded_error_of([&] { write_npz(folder / "a.npz", {{"x", array}}); });
+    std::fprintf(stderr, "%s; %zu left\n", error.c_str(), test::listing(folder.path()).size());
+    _exit(0);
+  };
+  EXPECT_EXIT(write_too_much(), testing::ExitedWithCode(0), "1: cannot write .*larger than allowed.*; 0 left");
+  EXPECT_ERROR(write_npz(folder / "no" / "a.npz", {{"x", array}}), "does not exist");
 }
 
 TEST(Npz, FilesOfNumpy) {

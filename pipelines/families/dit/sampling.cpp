@@ -31,7 +31,7 @@ Job model_defaults(const DitModel& model) {
     const JsonConfig own = model.folder.index.object("generation_defaults");
     apply_json(defaults, own.json(), own.where());
     for (const auto& [key, value] : own.json().items())
-      if (!is_model_default(find_job_option(key))) own.fail(key, "is not for the model to decide");
+      if (!is_model_default(find_job_option(key))) own.fail(key, "cannot be set by the model");
   }
   Job pipeline;
   pipeline.width = pipeline.height = model.pixels();

@@ -19,11 +19,11 @@ Job model_defaults(const DitModel& model);
 /// Sampler and guidance of a job: names become canonical, guidance that has no effect is told in `notes`. Throws Error
 /// for what diffusion models, this one or the sampler do not honor.
 void check_sampling(Job& job, const DitModel& model, std::vector<std::string>& notes);
-/// The solver of a completed job, ready for the first call.
+/// The solver of a resolved job, ready for the first call.
 std::unique_ptr<Sampler> sampler_of(const Job& job, const DitModel& model);
 /// Whether that solver wants the channels of a learned variance.
 bool takes_variance(const Job& job, const DitModel& model);
-/// The guidance of a completed job.
+/// The guidance of a resolved job.
 GuidanceConfig guidance_of(const Job& job, const DitModel& model);
 
 }  // namespace tessera

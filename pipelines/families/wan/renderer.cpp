@@ -2,11 +2,13 @@
 
 #include <set>
 
+#include "checkpoints/fingerprint.h"
 #include "core/cancel.h"
 #include "core/utf8.h"
+#include "pipelines/denoise_tasks.h"
+#include "pipelines/families/wan/resolve.h"
+#include "pipelines/families/wan/sampling.h"
 #include "pipelines/latents.h"
-#include "pipelines/output.h"
-#include "pipelines/recipe.h"
 
 namespace tessera {
 namespace {
@@ -21,11 +23,21 @@ std::vector<std::string> prompts_of(const Job& job) {
 
 }  // namespace
 
-WanRenderer::WanRenderer(const std::filesystem::path& folder, const std::string& dtype, at::Device device)
-    : model_(open_wan_model(folder)), dtype_(dtype), device_(device), tokenizer_(load_tokenizer(model_)) {}
+WanRenderer::WanRenderer(const std::filesystem::path& path, const Job& like)
+    : device_(open_device(like.device)),
+      model_(open_wan_model(path)),
+      dtype_(like.dtype),
+      fingerprint_(model_fingerprint(like)),
+      tokenizer_(load_tokenizer(model_)) {}
 
-Job WanRenderer::complete(const Job& job, std::vector<std::string>& notes) const {
-  return complete_job(job, model_, job.latents.empty() ? at::Tensor() : read_latents(job.latents, model_), notes);
+at::Tensor WanRenderer::read_latents(const std::string& argument) const {
+  return tessera::read_latents(argument, model_.vae.z_dim, 5);
+}
+
+Job WanRenderer::resolve(const Job& job, const at::Tensor& latents, std::vector<std::string>& notes) const {
+  Job resolved = resolve_job(job, model_, latents, notes);
+  resolved.model_fingerprint = fingerprint_;
+  return resolved;
 }
 
 void WanRenderer::check_weights() const {
@@ -66,12 +78,16 @@ at::Tensor WanRenderer::text(const std::string& prompt, int64_t length) const {
   return at::constant_pad_nd(rows, {0, 0, 0, length - rows.size(1)});  // [1, length, d_model]
 }
 
-SampleTask WanRenderer::task(const Job& job) const {
+SampleTask WanRenderer::task(const DenoiseRequest& request) const {
+  const Job& job = *request.job;
   const int64_t length = *job.max_sequence_length;
   const auto draw = noise_source(static_cast<uint64_t>(job.seed));
+  const auto noise = [&] {
+    if (request.noise.defined()) return request.noise;
+    return job.latents.empty() ? draw(latent_shape(job, model_)) : read_latents(job.latents);
+  };
   SampleTask task;
-  const at::Tensor noise = job.latents.empty() ? draw(latent_shape(job, model_)) : read_latents(job.latents, model_);
-  task.noise = noise.to(device_);
+  task.noise = noise().to(device_);
   task.sampler = sampler_of(job, model_);
   task.sampler->set_noise(draw);
   task.guidance = guidance_of(job);
@@ -86,16 +102,31 @@ const Loaded<WanTransformer>& WanRenderer::transformer() {
   return *transformer_;
 }
 
-std::vector<SampleResult> WanRenderer::denoise(std::span<const Job* const> jobs, TogetherLimit& limit,
-                                               Progress& progress) {
+std::vector<DenoiseResult> WanRenderer::denoise(std::span<const DenoiseRequest> requests, BatchLimit& limit,
+                                                Progress& progress) {
   std::vector<SampleTask> tasks;
-  for (const Job* job : jobs) tasks.push_back(task(*job));
-  return sample_together(tasks, network_of(transformer()), limit, [&] { progress.advance(); });
+  for (const DenoiseRequest& request : requests) tasks.push_back(task(request));
+  NormalizerStats stats;
+  const auto network = network_of(transformer(), &stats);
+  return denoise_tasks(tasks, network, stats, limit, progress);
 }
 
-std::string WanRenderer::decode(const Job& job, const at::Tensor& latents, FrameWriter& writer, Progress& progress) {
+FrameProblem WanRenderer::decode(const Job& job, const at::Tensor& latents, FrameWriter& writer, Progress& progress) {
   if (!vae_) vae_ = load_vae(model_, dtype_, device_);
-  return decode_to(writer, model_, *vae_, latents.to(device_), progress, job);
+  FrameCheck check;
+  const auto take = [&](const at::Tensor& chunk) {
+    if (!check.finite()) return;
+    const at::Tensor frames = chunk.cpu();
+    check.add(frames);
+    if (!check.finite()) return;
+    for (int64_t t = 0; t < frames.size(2); ++t) writer.write(frames.select(0, 0).select(1, t));
+    progress.advance(frames.size(2));
+  };
+  decode_latents(model_, *vae_, latents.to(device_), take, job.vae_tile.value_or(0));
+  if (check.problem() != FrameProblem::kNone) return check.problem();
+  throw_if_canceled();
+  writer.finish();
+  return FrameProblem::kNone;
 }
 
 }  // namespace tessera

@@ -13,29 +13,31 @@ namespace tessera {
 /// memory only while prepare runs. States of earlier prompts are forgotten once they take more than 256 MB.
 class WanRenderer : public Renderer {
  public:
-  /// Throws what open_wan_model and load_tokenizer throw.
-  WanRenderer(const std::filesystem::path& folder, const std::string& dtype, at::Device device);
+  /// The model at `path` in the dtype and on the device of `like`. Throws what open_wan_model and load_tokenizer throw.
+  WanRenderer(const std::filesystem::path& path, const Job& like);
 
-  const std::filesystem::path& folder() const override { return model_.folder.path; }
-  Job complete(const Job& job, std::vector<std::string>& notes) const override;
+  const ModelDir& folder() const override { return model_.folder; }
+  at::Tensor read_latents(const std::string& argument) const override;
+  Job resolve(const Job& job, const at::Tensor& latents, std::vector<std::string>& notes) const override;
   void check_weights() const override;
   int64_t calls(const Job& job) const override;
   std::string shape(const Job& job) const override;
   void prepare(std::span<const Job* const> jobs, const Note& note) override;
-  std::vector<SampleResult> denoise(std::span<const Job* const> jobs, TogetherLimit& limit,
-                                    Progress& progress) override;
-  std::string decode(const Job& job, const at::Tensor& latents, FrameWriter& writer, Progress& progress) override;
+  std::vector<DenoiseResult> denoise(std::span<const DenoiseRequest> requests, BatchLimit& limit,
+                                     Progress& progress) override;
+  void release_denoiser() override { transformer_.reset(); }
+  FrameProblem decode(const Job& job, const at::Tensor& latents, FrameWriter& writer, Progress& progress) override;
 
  private:
   using TextKey = std::pair<int64_t, std::string>;  // length, prompt
 
   at::Tensor text(const std::string& prompt, int64_t length) const;
-  SampleTask task(const Job& job) const;
+  SampleTask task(const DenoiseRequest& request) const;
   const Loaded<WanTransformer>& transformer();
 
+  at::Device device_;  // opened before the model makes tensors
   WanModel model_;
-  std::string dtype_;
-  at::Device device_;
+  std::string dtype_, fingerprint_;
   Tokenizer tokenizer_;
   std::map<TextKey, at::Tensor> texts_;  // [1, tokens, d_model], without the padding
   std::optional<Loaded<WanTransformer>> transformer_;

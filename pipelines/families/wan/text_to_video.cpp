@@ -22,16 +22,9 @@ at::Tensor encode_prompt(const Umt5Encoder& encoder, const std::vector<int64_t>&
 
 ConditionalModel network_of(const Loaded<WanTransformer>& transformer, NormalizerStats* stats) {
   return [&transformer, stats](const at::Tensor& x, const at::Tensor& timesteps, const at::Tensor& context) {
+    if (stats) *stats = {};
     return transformer.part(x.to(transformer.dtype), timesteps, context.to(transformer.dtype), stats);
   };
-}
-
-at::Tensor denoise(Sampler& sampler, const Loaded<WanTransformer>& transformer, const Conditioning& conditioning,
-                   const at::Tensor& noise, const GuidanceConfig& guidance, StepCache& cache, const OnStep& on_step,
-                   NormalizerStats* stats) {
-  const GuidedModel guided(guidance, cache.wrap(network_of(transformer, stats)), conditioning.positive,
-                           conditioning.negative);
-  return run_sampler(sampler, noise, guided, on_step);
 }
 
 void decode_latents(const WanModel& model, const Loaded<WanVae>& vae, const at::Tensor& latents,

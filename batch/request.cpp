@@ -1,0 +1,48 @@
+#include "batch/request.h"
+
+#include <c10/core/impl/VirtualGuardImpl.h>
+
+#include <algorithm>
+
+#include "batch/prompt_file.h"
+#include "batch/workers.h"
+#include "core/device.h"
+
+namespace tessera {
+namespace {
+
+std::string own_device(const std::string& wanted, const Ranks& ranks) {
+  if (ranks.local_rank == 0 || (wanted != "cuda" && wanted != "auto") || !open_device(wanted).is_cuda()) return wanted;
+  const int count = c10::impl::VirtualGuardImpl(at::kCUDA).deviceCount();
+  return "cuda:" + std::to_string(ranks.local_rank % std::max(1, count));
+}
+
+}  // namespace
+
+OpenedBatch open_batch(const BatchRequest& request) {
+  const BatchOptions& options = request.options;
+  const PromptFile prompts = read_prompt_file(request.prompts, request.flags);
+  OpenedBatch opened;
+  Job like = prompts.jobs.front().job;
+  like.device = opened.device = own_device(like.device, request.shared.ranks);
+  opened.renderer = open_renderer(like);
+  opened.renderer->check_weights();
+  opened.model = hash_model(opened.renderer->folder(), environment_variables());
+  opened.plan =
+      plan_batch(prompts, *opened.renderer, request.prompts, options.folder, request.format, opened.model.hash);
+  if (options.shard) opened.plan = shard_of(opened.plan, *options.shard);
+  if (options.batch_size > 1) group_by_shape(opened.plan, *opened.renderer);
+  return opened;
+}
+
+BatchSummary render_batch(OpenedBatch& batch, const BatchRequest& request, const BatchListener& listener) {
+  if (request.shared.ranks.several())
+    return run_batch_rank(batch.plan, *batch.renderer, request.options, request.shared, listener);
+  if (request.workers > 1)
+    return run_batch_workers(
+        batch.plan, request.options,
+        {.count = request.workers, .lease = request.shared.lease, .variables = pass_on(batch.model)}, listener);
+  return run_batch(batch.plan, *batch.renderer, request.options, listener);
+}
+
+}  // namespace tessera

@@ -1,0 +1,30 @@
+#pragma once
+
+#include <c10/core/ScalarType.h>
+
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace tessera {
+
+/// A dtype that weights are computed with or stored in, by its names.
+struct DtypeName {
+  at::ScalarType dtype;
+  std::string name;                  ///< as flags, recipes and reports have it: "fp32"
+  std::vector<std::string> aliases;  ///< accepted wherever the name is: "float32", "float"
+};
+
+/// The one table of these names: fp32, bf16 and fp16.
+const std::vector<DtypeName>& dtype_names();
+
+/// The dtype of that name or alias; nullopt for any other text.
+std::optional<at::ScalarType> find_dtype(const std::string& name);
+
+/// "fp32", "bf16", "fp16" for those dtypes, else ATen's name.
+std::string dtype_name(at::ScalarType dtype);
+
+/// `first`, e.g. "auto", and the names of all dtypes: the choices of a --dtype flag.
+std::vector<std::string> dtype_choices(const std::string& first);
+
+}  // namespace tessera

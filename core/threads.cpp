@@ -1,0 +1,33 @@
+#include "core/threads.h"
+
+#include <exception>
+#include <mutex>
+#include <system_error>
+#include <thread>
+#include <vector>
+
+namespace tessera {
+
+void run_on_threads(int64_t count, const std::function<void()>& work) {
+  std::mutex guard;
+  std::exception_ptr failure;
+  const auto guarded = [&] {
+    try {
+      work();
+    } catch (...) {
+      const std::lock_guard lock(guard);
+      failure = std::current_exception();
+    }
+  };
+  {
+    std::vector<std::jthread> others;  // joined at the end of the block
+    try {
+      for (int64_t i = 1; i < count; ++i) others.emplace_back(guarded);
+    } catch (const std::system_error&) {  // those that started, and this one, do all the work
+    }
+    guarded();
+  }
+  if (failure) std::rethrow_exception(failure);
+}
+
+}  // namespace tessera

@@ -1,0 +1,13 @@
+#pragma once
+
+#include <cstdint>
+#include <functional>
+
+namespace tessera {
+
+/// Calls work() on this thread and on `count - 1` others at once, and waits for all of them. Where the system starts no
+/// more threads, fewer take part: work() must take its share of the task from a common place until nothing is left.
+/// Throws what a call of work() has thrown, after all have ended.
+void run_on_threads(int64_t count, const std::function<void()>& work);
+
+}  // namespace tessera

@@ -1,0 +1,38 @@
+#include "kernels/instruction_set.h"
+
+#include <algorithm>
+#include <atomic>
+
+namespace tessera {
+namespace {
+
+InstructionSet detect() {
+#if defined(__x86_64__)
+  if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("fma")) return InstructionSet::kAny;
+  if (!__builtin_cpu_supports("avx512f") || !__builtin_cpu_supports("avx512bw") ||
+      !__builtin_cpu_supports("avx512dq") || !__builtin_cpu_supports("avx512vl"))
+    return InstructionSet::kAvx2;
+  return __builtin_cpu_supports("avx512bf16") ? InstructionSet::kAvx512Bf16 : InstructionSet::kAvx512;
+#else
+  return InstructionSet::kAny;
+#endif
+}
+
+std::atomic<InstructionSet> limit{InstructionSet::kAvx512Bf16};
+
+}  // namespace
+
+InstructionSet instruction_set() {
+  static const InstructionSet detected = detect();
+  return std::min(detected, limit.load(std::memory_order_relaxed));
+}
+
+LimitInstructions::LimitInstructions(InstructionSet most) {
+  limit = most;
+}
+
+LimitInstructions::~LimitInstructions() {
+  limit = InstructionSet::kAvx512Bf16;
+}
+
+}  // namespace tessera

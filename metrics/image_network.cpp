@@ -1,0 +1,52 @@
+#include "metrics/image_network.h"
+
+#include <algorithm>
+
+#include "core/device.h"
+#include "core/error.h"
+#include "metrics/inception_extractor.h"
+#include "metrics/torchscript_extractor.h"
+#include "metrics/weights_cache.h"
+
+namespace tessera {
+namespace {
+
+std::unique_ptr<Extractor> open_torchscript(const ImageNetwork& network, at::Device device) {
+  if (network.extractor == "bundled")
+    throw Error(
+        "--extractor bundled: this build has no bundled feature network; give a TorchScript file, or leave "
+        "--extractor out for the FID Inception");
+  PublishedWeights any;
+  any.what = "a TorchScript program";
+  const FoundWeights found = find_weights(any, network.extractor);
+  const int64_t side = network.side();
+  return std::make_unique<TorchScriptExtractor>(found.path, found.sha256, "", at::IntArrayRef{1, 3, side, side},
+                                                device);
+}
+
+bool is_bfloat16(const StatisticsFile& statistics) {
+  const auto dtype = statistics.made_by.find("dtype");
+  return dtype != statistics.made_by.end() && dtype->second == "bfloat16";
+}
+
+}  // namespace
+
+std::unique_ptr<Extractor> open_image_network(const ImageNetwork& network, const Protocol& protocol,
+                                              at::ScalarType dtype, at::Device device, const ScoreListener& listener) {
+  if (!network.extractor.empty()) return open_torchscript(network, device);
+  const FoundWeights found = find_inception_weights(network.weights);
+  auto extractor = std::make_unique<InceptionExtractor>(read_inception_weights(found.path), found.sha256, protocol,
+                                                        network.dims, dtype, device);
+  if (!found.published)
+    listener.note(found.path.string() +
+                  " is not the published file (its SHA-256 differs); scores are comparable only with "
+                  "scores by the same file");
+  return extractor;
+}
+
+at::ScalarType dtype_to_compare(const std::vector<StatisticsFile>& statistics, at::Device device) {
+  if (!std::all_of(statistics.begin(), statistics.end(), is_bfloat16)) return at::kFloat;
+  return has_fast_bfloat16(device) ? at::kBFloat16 : at::kFloat;
+}
+
+}  // namespace tessera

@@ -1,0 +1,52 @@
+#include "core/located_yaml.h"
+
+#include <gtest/gtest.h>
+
+namespace tessera {
+namespace {
+
+using nlohmann::json;
+
+TEST(LocatedYaml, ScalarsHaveAValueAndKeepTheirSpelling) {
+  struct Case {
+    std::string written;
+    json value;
+    bool is_text;
+  };
+  const std::vector<Case> cases = {
+      {"1", 1, false},          {"1.5", 1.5, false},
+      {"1.50", 1.5, true},      {"007", 7, true},
+      {"-3", -3, false},        {"+7", 7, true},
+      {".5", 0.5, true},        {"1e3", 1000.0, true},
+      {"0x10", "0x10", true},   {"1.2.3", "1.2.3", true},
+      {"yes", "yes", true},     {"true", true, false},
+      {"+-5", "+-5", true},     {".inf", ".inf", true},
+      {"1e999", "1e999", true}, {"9999999999999999999999", 9999999999999999999999.0, true},
+  };
+  for (const Case& wanted : cases) {
+    const LocatedJson found = parse_located_yaml("[" + wanted.written + "]").values.at(0);
+    EXPECT_EQ(found.scalar, wanted.value) << wanted.written;
+    EXPECT_EQ(found.scalar.type(), wanted.value.type()) << wanted.written;
+    EXPECT_EQ(found.text(), wanted.written);
+    EXPECT_EQ(found.is_text(), wanted.is_text) << wanted.written;
+  }
+}
+
+TEST(LocatedYaml, QuotedScalarsAreStringsAndEmptyOnesNull) {
+  const LocatedJson list = parse_located_yaml("['1', \"null\", ~, null, True, \"\"]");
+  const std::vector<json> want = {"1", "null", nullptr, nullptr, true, ""};
+  ASSERT_EQ(list.values.size(), want.size());
+  for (size_t i = 0; i < want.size(); ++i) EXPECT_EQ(list.values[i].scalar, want[i]) << i;
+  EXPECT_TRUE(parse_located_yaml("a:\n").values.at(0).is_null());
+}
+
+TEST(LocatedYaml, MembersHaveTheLineOfTheirKey) {
+  const LocatedJson map = parse_located_yaml("a: 1\nb:\n  - x\n  -\n    c: 2\na: 3\n");
+  EXPECT_EQ(map.keys, (std::vector<std::string>{"a", "b", "a"}));
+  EXPECT_EQ(map.values.at(1).line, 2);
+  EXPECT_EQ(map.values.at(1).values.at(1).line, 5);
+  EXPECT_EQ(map.values.at(2).line, 6);
+}
+
+}  // namespace
+}  // namespace tessera

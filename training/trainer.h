@@ -1,0 +1,37 @@
+#pragma once
+
+#include <memory>
+
+#include "training/optimizer.h"
+#include "training/run.h"
+
+namespace tessera {
+
+/// A training from the newest checkpoint (or from the start) to the end: what the autoencoder's and the denoiser's
+/// share.
+class Trainer {
+ public:
+  virtual ~Trainer() = default;
+
+  /// Steps until the run is done, with checkpoints and sample sheets on the way, then writes the output directory.
+  /// On a signal: writes a checkpoint and throws the Error of throw_if_canceled().
+  void train();
+  /// One optimizer step; returns the loss before it.
+  virtual double step() = 0;
+  /// Writes the checkpoint.
+  void save() { run_.save(*optimizer_); }
+  int64_t steps_done() const { return run_.step(); }
+
+ protected:
+  explicit Trainer(const RunConfig& config) : run_(config) {}
+  /// Optimizes `params` from here on, from the run's checkpoint when there is one.
+  void start(const ParamList& params, const OptimizerConfig& config);
+
+  virtual void draw_sheet() = 0;
+  virtual void write_output() = 0;
+
+  TrainingRun run_;
+  std::unique_ptr<Optimizer> optimizer_;
+};
+
+}  // namespace tessera
