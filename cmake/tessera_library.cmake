@@ -46,12 +46,3 @@ function(tessera_library name)
   tessera_compile_options(tessera_${name})
   target_precompile_headers(tessera_${name} REUSE_FROM tessera_pch)
 endfunction()
-
-# tessera_parallel_sources(FILE...): sources whose at::parallel_for is to run on several threads. Its header does so only
-# where the compiler has OpenMP on, and a precompiled header cannot serve both. Not with clang, whose OpenMP runtime would
-# run beside LibTorch's, nor with sanitizers, which do not know libgomp's barriers: there the loops are serial.
-function(tessera_parallel_sources)
-  if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU" AND NOT TESSERA_SANITIZE)
-    set_source_files_properties(${ARGN} PROPERTIES COMPILE_OPTIONS -fopenmp SKIP_PRECOMPILE_HEADERS ON)
-  endif()
-endfunction()

@@ -1,9 +1,9 @@
 #include "kernels/activation.h"
 
 #include <ATen/ATen.h>
-#include <ATen/Parallel.h>
 #include <torch/csrc/autograd/custom_function.h>  // ATen alone cannot give a kernel its own gradient
 
+#include "core/parallel_for.h"
 #include "kernels/activation_simd.h"
 #include "kernels/value_type.h"
 
@@ -18,7 +18,7 @@ at::Tensor apply_gelu(const at::Tensor& x, const at::Tensor* dy) {
   const at::Tensor out = at::empty_like(x);
   with_value_type(x.scalar_type(), [&](auto tag) {
     using Value = decltype(tag);
-    at::parallel_for(0, x.numel(), kValuesPerTask, [&](int64_t begin, int64_t end) {
+    parallel_for(0, x.numel(), kValuesPerTask, [&](int64_t begin, int64_t end) {
       const Value* from = values_of<Value>(x) + begin;
       Value* to = mutable_values_of<Value>(out) + begin;
       if (dy)

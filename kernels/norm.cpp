@@ -1,11 +1,11 @@
 #include "kernels/norm.h"
 
 #include <ATen/ATen.h>
-#include <ATen/Parallel.h>
 #include <torch/csrc/autograd/custom_function.h>  // ATen alone cannot give a kernel its own gradient
 
 #include <cmath>
 
+#include "core/parallel_for.h"
 #include "kernels/norm_simd.h"
 #include "kernels/value_type.h"
 
@@ -61,7 +61,7 @@ NormResult norm_forward(const NormPlan& plan, const at::Tensor& x, const at::Ten
   out.scales = at::empty({rows.norms()}, x.options().dtype(at::kFloat));
   with_value_type(x.scalar_type(), [&](auto in) {
     with_value_type(dtype, [&](auto to) {
-      at::parallel_for(0, rows.rows, plan.rows_per_task(), [&](int64_t begin, int64_t end) {
+      parallel_for(0, rows.rows, plan.rows_per_task(), [&](int64_t begin, int64_t end) {
         norm_rows(rows, begin, end, values_of<decltype(in)>(x), mutable_values_of<decltype(to)>(out.y),
                   mutable_values_of<float>(out.unrotated), mutable_values_of<float>(out.scales));
       });
@@ -89,7 +89,7 @@ variable_list norm_backward(const NormPlan& plan, const at::Tensor& x, const at:
   const at::Tensor parts = at::zeros({tasks, weight.numel()}, weight.options());
   with_value_type(x.scalar_type(), [&](auto in) {
     with_value_type(dy.scalar_type(), [&](auto to) {
-      at::parallel_for(0, tasks, 1, [&](int64_t first, int64_t last) {
+      parallel_for(0, tasks, 1, [&](int64_t first, int64_t last) {
         std::vector<float> scratch(static_cast<size_t>(plan.width()));
         for (int64_t task = first; task < last; ++task)
           norm_rows_backward(rows, task * each, std::min(rows.rows, (task + 1) * each), values_of<decltype(in)>(x),

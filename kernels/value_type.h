@@ -18,7 +18,7 @@ inline bool needs_gradient(const at::Tensor& x) {
   return c10::GradMode::is_enabled() && x.requires_grad();
 }
 
-/// Values that one task of at::parallel_for takes at least.
+/// Values that one task of parallel_for takes at least.
 constexpr int64_t kValuesPerTask = 32768;
 
 /// Calls body(tag) with a value of the kernels' type for `dtype`, float32 or bfloat16.

@@ -1,10 +1,10 @@
 #include "kernels/winograd_conv.h"
 
 #include <ATen/ATen.h>
-#include <ATen/Parallel.h>
 
 #include <algorithm>
 
+#include "core/parallel_for.h"
 #include "kernels/direct_conv.h"
 #include "kernels/simd.h"
 
@@ -227,7 +227,7 @@ at::Tensor winograd_filter_transform(const at::Tensor& weight) {
       for (int64_t i = 0; i < count; ++i) sums[i] += static_cast<float>(factor) * from[i];
   };
   constexpr int64_t kPairs = 256;  // at a time
-  at::parallel_for(0, (pairs + kPairs - 1) / kPairs, 1, [&](int64_t begin, int64_t end) {
+  parallel_for(0, (pairs + kPairs - 1) / kPairs, 1, [&](int64_t begin, int64_t end) {
     std::vector<float> g_rows(
         static_cast<size_t>(filtering.rows.count * width * kPairs));  // G g: [row term, column tap, pair]
     for (int64_t first = begin * kPairs; first < std::min(end * kPairs, pairs); first += kPairs) {

@@ -1,12 +1,12 @@
 #include "weights/bind.h"
 
 #include <ATen/ATen.h>
-#include <ATen/Parallel.h>
 
 #include <atomic>
 #include <set>
 
 #include "core/error.h"
+#include "core/parallel_for.h"
 #include "weights/file_map.h"
 #include "weights/shown.h"
 
@@ -21,7 +21,7 @@ template <typename Bits>
 bool has_bits(const at::Tensor& tensor, Bits exponent) {
   const Bits* data = static_cast<const Bits*>(tensor.const_data_ptr());
   std::atomic<bool> found = false;
-  at::parallel_for(0, tensor.numel(), 1 << 16, [&](int64_t begin, int64_t end) {
+  parallel_for(0, tensor.numel(), 1 << 16, [&](int64_t begin, int64_t end) {
     bool here = false;
     for (int64_t i = begin; i < end; ++i) here |= (data[i] & exponent) == exponent;
     if (here) found = true;

@@ -1,11 +1,11 @@
 #include "models/inception/direct.h"
 
 #include <ATen/ATen.h>
-#include <ATen/Parallel.h>
 
 #include <atomic>
 #include <mutex>
 
+#include "core/parallel_for.h"
 #include "core/threads.h"
 #include "kernels/direct_conv.h"
 #include "kernels/winograd_conv.h"
@@ -182,7 +182,7 @@ void DirectInception::State::pack(const std::vector<InceptionWeights>& weights) 
     winograd[step.conv] = pack_winograd(layer.winograd, layer.weight.size(2), layer.weight.size(3));
     if (leaves_outputs(step)) direct[step.conv] = pack_direct(type, round_with_feedback(layer.weight));
   };
-  at::parallel_for(0, static_cast<int64_t>(steps.size()), 1, [&](int64_t begin, int64_t end) {
+  parallel_for(0, static_cast<int64_t>(steps.size()), 1, [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) pack_step(steps[static_cast<size_t>(i)]);
   });
 }

@@ -2,9 +2,9 @@
 
 #include <ATen/ATen.h>
 #include <ATen/CPUGeneratorImpl.h>
-#include <ATen/Parallel.h>
 #include <c10/core/GradMode.h>
 
+#include "core/parallel_for.h"
 #include "kernels/winograd_conv.h"
 
 namespace tessera {
@@ -81,7 +81,7 @@ at::Tensor round_with_feedback(const at::Tensor& weight) {
   at::Tensor rounded = weight.to(at::kCPU).contiguous().clone();
   const int64_t outputs = rounded.size(0), each = rounded.numel() / outputs;
   float* values = rounded.data_ptr<float>();
-  at::parallel_for(0, (outputs + kChains - 1) / kChains, 1, [&](int64_t begin, int64_t end) {
+  parallel_for(0, (outputs + kChains - 1) / kChains, 1, [&](int64_t begin, int64_t end) {
     for (int64_t i = begin * kChains; i < std::min(end * kChains, outputs); i += kChains)
       if (outputs - i >= kChains)  // a number of rows that the compiler knows
         round_rows(values + i * each, kChains, each);
