@@ -10,7 +10,8 @@ endif()
 
 add_library(tessera_pch OBJECT ${PROJECT_SOURCE_DIR}/cmake/pch.cpp)
 target_link_libraries(tessera_pch PUBLIC tessera::torch)
-target_precompile_headers(tessera_pch PRIVATE <ATen/ATen.h> <nlohmann/json.hpp> <filesystem> <functional> <map> <string> <vector>)
+set(TESSERA_PRECOMPILED <ATen/ATen.h> <nlohmann/json.hpp> <filesystem> <functional> <map> <string> <vector>)
+target_precompile_headers(tessera_pch PRIVATE ${TESSERA_PRECOMPILED})
 
 # One set of flags for every target, programs too: the precompiled header serves only those that share it. Hence -fPIC by hand.
 # Hidden symbols: the shared library shows what api/ exports and nothing else. Messages name files from the source tree's root.
