@@ -72,7 +72,7 @@ void add(Sha256& hash, const NamedFile& file) {
 std::string hash_of(const ModelFiles& files) {
   Sha256 own;
   for (const NamedFile& file : files.own) files.in_one_file ? own.update_file(file.path) : add(own, file);
-  if (files.elsewhere.empty()) return own.hex();
+  if (files.elsewhere.empty() && (files.configs.empty() || files.in_one_file)) return own.hex();
   Sha256 whole;
   whole.update(own.hex() + "\n" + files.configs);
   for (const NamedFile& file : files.elsewhere) add(whole, file);

@@ -10,8 +10,8 @@ namespace tessera {
 /// What tells one model from another, wherever it lies.
 struct ModelHash {
   /// SHA-256 of every visible file of the model's folder (see core/visible_files.h) with its name and size, or of a
-  /// model in one file. Where parts lie elsewhere (`--vae`, a release beside a checkpoint) it covers their files, and
-  /// the configs that the program derived, too.
+  /// model in one file. It also covers the files of parts that lie elsewhere (`--vae`, a release beside a checkpoint)
+  /// and the configs that the program derived, because what they were derived from may lie in a folder above.
   std::string hash;
   /// Of the same files' paths, sizes and times of change: while it stays the same on this machine, so does `hash`.
   std::string stamp;

@@ -93,6 +93,16 @@ TEST_F(ModelHashes, CoversPartsThatLieElsewhere) {
   EXPECT_EQ(with_vae(model / ".vae"), whole);
 }
 
+TEST_F(ModelHashes, CoversConfigsThatWereDerivedForAFolder) {
+  const auto hash_with = [&](int value) {
+    Component derived = part("a", model);
+    derived.settings = JsonConfig(nlohmann::json{{"a", value}}, "a training YAML above the folder");
+    return hash_of(model_of(model, {derived}));
+  };
+  EXPECT_EQ(hash_with(1), hash_with(1));
+  EXPECT_NE(hash_with(1), hash_with(2));
+}
+
 TEST_F(ModelHashes, CoversTheReleaseBesideAnMhlaCheckpoint) {
   const test::WanRelease release(test::fixture_folder() / "wan_pipeline" / "pipeline");
   const fs::path checkpoint = release.write_mhla_project(folder / "project");
