@@ -108,8 +108,10 @@ class ZipArchive {
   }
 
   TorchArchive read() {
+    constexpr std::string_view kLittle = "little";
     if (entries_.count(folder_ + "byteorder"))
-      if (const auto order = bytes_of("byteorder"); !std::equal(order.begin(), order.end(), "little", "little" + 6))
+      if (const auto order = bytes_of("byteorder");
+          !std::equal(order.begin(), order.end(), kLittle.begin(), kLittle.end()))
         throw Error(where_ + " was written on a big-endian machine" + kResave + " on a little-endian one");
     const auto hooks = hooks_of(where_, [this](const ArchiveValue& id) { return storage(id); });
     return archive_of(unpickle(bytes_of("data.pkl"), where_, hooks), where_);

@@ -6,7 +6,7 @@ namespace tessera {
 
 at::Tensor depthwise_3d(const at::Tensor& x, const Extent3& grid, const at::Tensor& weight, const at::Tensor& bias) {
   const int64_t B = x.size(0), C = x.size(2);
-  const auto [T, H, W] = grid;
+  const int64_t T = grid[0], H = grid[1], W = grid[2];
   const at::Tensor taps = weight.to(x.scalar_type());
   // Channels-last 2D convolutions of all frames at once, one for each temporal tap.
   const at::Tensor frames = x.reshape({B * T, H, W, C}).permute({0, 3, 1, 2});

@@ -1,6 +1,7 @@
 #include "models/inception/direct.h"
 
 #include <ATen/ATen.h>
+#include <ATen/Parallel.h>
 
 #include <atomic>
 #include <mutex>
