@@ -10,8 +10,8 @@ namespace {
 
 const std::vector<FileType> kFileTypes = {
     {.extension = ".png", .read_as = Medium::kPicture, .written_as = Medium::kPicture},
-    {.extension = ".jpg", .read_as = Medium::kPicture},
-    {.extension = ".jpeg", .read_as = Medium::kPicture},
+    {.extension = ".jpg", .read_as = Medium::kPicture, .written_as = Medium::kPicture},
+    {.extension = ".jpeg", .read_as = Medium::kPicture, .written_as = Medium::kPicture},
     {.extension = ".jfif", .read_as = Medium::kPicture},
     {.extension = ".bmp", .read_as = Medium::kPicture},
     {.extension = ".pbm", .read_as = Medium::kPicture},
