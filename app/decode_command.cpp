@@ -19,7 +19,8 @@ void add_decode_command(CLI::App& root) {
   command->add_option("LATENTS", options->request.latents, "Kept latents (.safetensors)")
       ->required()
       ->group("What to decode");
-  command->add_option("-o,--output", options->request.output, "x.png, x.mp4, or dir/frame_%04d.png for every frame")
+  command
+      ->add_option("-o,--output", options->request.output, "x.png, x.jpg, x.mp4, or dir/frame_%04d.png for every frame")
       ->required()
       ->type_name("FILE")
       ->group("Output");

@@ -290,7 +290,7 @@ std::vector<JobOption> output_options() {
        .field = &Job::output,
        .group = kOutput,
        .value = "FILE",
-       .help = "x.png, x.mp4, or dir/frame_%04d.png for a file per frame; by default tessera_SEED.mp4 or .png",
+       .help = "x.png, x.jpg, x.mp4, or dir/frame_%04d.png for a file per frame; by default tessera_SEED.mp4 or .png",
        .recipe = false},
       {.name = "count",
        .aliases = {"batch-count", "num-images-per-prompt", "num-videos-per-prompt"},

@@ -32,7 +32,7 @@ void check_size(const at::Tensor& bytes, const OutputOptions& options) {
 class ImageWriter : public FrameWriter {
  public:
   ImageWriter(fs::path path, OutputOptions options) : path_(std::move(path)), options_(std::move(options)) {
-    check_png_size(options_.width, options_.height);
+    check_picture_size(path_, options_.width, options_.height);
     check_writable(path_);
   }
 
@@ -45,7 +45,7 @@ class ImageWriter : public FrameWriter {
 
   void finish() override {
     TORCH_CHECK(frame_.defined(), "no image was written to ", path_.string());
-    write_png(path_, frame_, options_.text);
+    write_picture(path_, frame_, options_.text);
   }
 
  private:
@@ -57,7 +57,7 @@ class ImageWriter : public FrameWriter {
 class SequenceWriter : public FrameWriter {
  public:
   SequenceWriter(fs::path pattern, OutputOptions options) : pattern_(std::move(pattern)), options_(std::move(options)) {
-    check_png_size(options_.width, options_.height);
+    check_picture_size(pattern_, options_.width, options_.height);
     std::error_code failed;
     if (pattern_.has_parent_path()) made_folder_ = fs::create_directory(pattern_.parent_path(), failed);
     check_writable(frame_path(pattern_, 0));
@@ -71,7 +71,7 @@ class SequenceWriter : public FrameWriter {
   void write(const at::Tensor& frame) override {
     const at::Tensor bytes = to_bytes(frame);
     check_size(bytes, options_);
-    write_png(frame_path(pattern_, count_), bytes, options_.text);
+    write_picture(frame_path(pattern_, count_), bytes, options_.text);
     ++count_;
   }
 

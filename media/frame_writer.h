@@ -11,10 +11,10 @@
 
 namespace tessera {
 
-/// What a path asks for: x.png is one image, dir/frame_%04d.png is every frame, x.mp4 and its like is a video.
+/// What a path asks for: x.png or x.jpg is one image, dir/frame_%04d.png is every frame, x.mp4 and its like is a video.
 enum class OutputKind { kImage, kFrames, kVideo };
 
-/// The kind of an output path. Throws Error for an unknown extension, and for a .png whose % is not exactly one %0Nd
+/// The kind of an output path. Throws Error for an unknown extension, and for a picture whose % is not exactly one %0Nd
 /// (N from 1 to 9) in the file name.
 OutputKind output_kind(const std::filesystem::path& path);
 
@@ -22,7 +22,7 @@ OutputKind output_kind(const std::filesystem::path& path);
 struct OutputOptions {
   int64_t width = 0, height = 0;  ///< pixels of every frame
   FrameRate fps;                  ///< videos
-  ImageText text;                 ///< PNG text chunks
+  ImageText text;                 ///< of pictures: PNG text chunks, EXIF and comments of a JPEG
   std::string comment;            ///< the video's `comment` tag, UTF-8; GIF and WebP carry none
   std::string encoder;            ///< libav encoder by name; empty takes the first that works
 };

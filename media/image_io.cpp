@@ -2,14 +2,22 @@
 
 #include <stb/stb_image_write.h>
 
+#include <algorithm>
+
 #include "core/atomic_file.h"
 #include "core/error.h"
+#include "media/file_types.h"
 
 namespace tessera {
 namespace {
 
 void append(void* out, void* data, int size) {
   static_cast<std::string*>(out)->append(static_cast<const char*>(data), static_cast<size_t>(size));
+}
+
+bool is_jpeg_name(const std::filesystem::path& path) {
+  const std::string extension = lower_extension(path);
+  return extension == ".jpg" || extension == ".jpeg";
 }
 
 }  // namespace
@@ -29,17 +37,21 @@ at::Tensor to_bytes(const at::Tensor& pixels) {
   return values.clamp(0, 1).mul(255).round().to(at::kByte).contiguous();
 }
 
-void check_png_size(int64_t width, int64_t height) {
+void check_picture_size(const std::filesystem::path& path, int64_t width, int64_t height) {
+  TORCH_CHECK(width > 0 && height > 0, "bad picture size ", width, "x", height);
+  const std::string size = std::to_string(width) + "x" + std::to_string(height);
   constexpr int64_t kMostBytes = int64_t{1} << 30;  // stb_image_write counts in an int, plus one byte per row
-  TORCH_CHECK(width > 0 && height > 0, "bad PNG size ", width, "x", height);
-  if (width > kMostBytes / 3 / height)
-    throw Error("a PNG of " + std::to_string(width) + "x" + std::to_string(height) +
+  constexpr int64_t kMostSide = 65500;              // libjpeg's
+  if (is_jpeg_name(path) && std::max(width, height) > kMostSide)
+    throw Error("a JPEG of " + size + " has a side of more than 65,500 pixels; choose a smaller size, or a .png");
+  if (!is_jpeg_name(path) && width > kMostBytes / 3 / height)
+    throw Error("a PNG of " + size +
                 " has more than a gigabyte of pixels, which is not written; choose a smaller size");
 }
 
 std::string encode_png(const at::Tensor& pixels, const ImageText& text) {
   const at::Tensor bytes = to_bytes(pixels);
-  check_png_size(bytes.size(1), bytes.size(0));
+  check_picture_size("x.png", bytes.size(1), bytes.size(0));
   const int height = static_cast<int>(bytes.size(0)), width = static_cast<int>(bytes.size(1));
   std::string png;
   const int done = stbi_write_png_to_func(append, &png, width, height, 3, bytes.const_data_ptr<uint8_t>(), width * 3);
@@ -47,6 +59,10 @@ std::string encode_png(const at::Tensor& pixels, const ImageText& text) {
     throw Error("out of memory while encoding a PNG of " + std::to_string(width) + "x" + std::to_string(height),
                 ExitCode::kFailed);
   return insert_png_text(png, text);
+}
+
+void write_picture(const std::filesystem::path& path, const at::Tensor& pixels, const ImageText& text) {
+  write_file_atomically(path, is_jpeg_name(path) ? encode_jpeg(pixels, text) : encode_png(pixels, text));
 }
 
 void write_png(const std::filesystem::path& path, const at::Tensor& pixels, const ImageText& text) {

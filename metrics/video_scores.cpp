@@ -37,14 +37,14 @@ VideoSetOptions set_options(const VideoScoreRequest& request, const std::vector<
   return set;
 }
 
-Input find_input(const std::string& path, const VideoSetOptions& options) {
+Input find_input(const std::string& path, const VideoSetOptions& options, const ScoreListener& listener) {
   Input input;
   input.path = path;
   input.random_offset = options.rule.random_offset;
   if (is_statistics(path)) {
     input.statistics = read_statistics(path);
   } else {
-    input.videos = find_videos(path);
+    input.videos = find_videos(path, listener.on_note);
     input.short_videos = drop_short_videos(input.videos, options);
   }
   return input;
@@ -101,9 +101,11 @@ std::optional<VideoScores> score_videos(const VideoScoreRequest& request, const 
   check_options(request, chosen);
   const at::Device device = open_device(request.device);
   const bool alone = request.reference.empty();
-  std::vector<Input> inputs{find_input(
-      request.generated, set_options(request, chosen, alone ? request.reference_random : request.generated_random))};
-  if (!alone) inputs.push_back(find_input(request.reference, set_options(request, chosen, request.reference_random)));
+  std::vector<Input> inputs{
+      find_input(request.generated,
+                 set_options(request, chosen, alone ? request.reference_random : request.generated_random), listener)};
+  if (!alone)
+    inputs.push_back(find_input(request.reference, set_options(request, chosen, request.reference_random), listener));
   const auto extractor = open_video_extractor(request.extractor, request.frames, device);
   const ExtractorInfo& network = extractor->info();
   std::vector<MeasuredVideos> sets;

@@ -3,9 +3,12 @@
 #include <ATen/ATen.h>
 
 #include <algorithm>
+#include <map>
+#include <set>
 
 #include "core/error.h"
 #include "media/file_types.h"
+#include "media/media_files.h"
 #include "media/picture.h"
 #include "media/video_reader.h"
 #include "metrics/numpy_random.h"
@@ -15,31 +18,28 @@ namespace fs = std::filesystem;
 namespace tessera {
 namespace {
 
-bool hidden(const fs::path& path) {
-  return path.filename().string().starts_with(".");
-}
-
-/// Sorts what lies in and below a folder into files of videos and, by folder, pictures.
-void collect(const fs::path& folder, std::vector<VideoSource>& found) {
-  std::vector<fs::path> folders, pictures;
-  bool videos = false;
-  for (const fs::directory_entry& entry : fs::directory_iterator(folder)) {
-    const fs::path& path = entry.path();
-    if (hidden(path)) continue;
-    if (entry.is_directory()) {
-      folders.push_back(path);
-    } else if (is_video_file(path)) {
-      found.push_back({path, {}});
-      videos = true;
-    } else if (is_picture_file(path)) {
-      pictures.push_back(path);
+/// The files in and below a folder, as videos and, by their folder, as frames.
+std::vector<VideoSource> videos_below(const fs::path& folder, const NoteListener& note) {
+  const MediaFiles media = find_media(folder, {Medium::kPicture, Medium::kVideo});
+  if (note && !media.note.empty()) note(media.note);
+  std::vector<VideoSource> found;
+  std::map<fs::path, std::vector<fs::path>> pictures_of;
+  std::set<fs::path> with_videos;
+  for (const fs::path& path : media.files) {
+    if (is_picture_file(path)) {
+      pictures_of[path.parent_path()].push_back(path);
+    } else {
+      if (is_video_file(path)) with_videos.insert(path.parent_path());
+      found.push_back({path, {}});  // or a folder that cannot be listed, which fails when it is read
     }
   }
-  if (!videos && !pictures.empty()) {
+  for (auto& [inner, pictures] : pictures_of) {
+    if (with_videos.count(inner)) continue;
     std::sort(pictures.begin(), pictures.end());
-    found.push_back({folder, std::move(pictures)});
+    found.push_back({inner, std::move(pictures)});
   }
-  for (const fs::path& inner : folders) collect(inner, found);
+  std::sort(found.begin(), found.end(), [](const VideoSource& a, const VideoSource& b) { return a.path < b.path; });
+  return found;
 }
 
 /// A number that depends on both, well mixed (the finalizer of SplitMix64).
@@ -76,7 +76,7 @@ Clip read_pictures(const VideoSource& video, const ClipRule& rule, int64_t index
 
 }  // namespace
 
-std::vector<VideoSource> find_videos(const fs::path& path) {
+std::vector<VideoSource> find_videos(const fs::path& path, const NoteListener& note) {
   if (!fs::exists(path))
     throw Error("no file or folder " + path.string() + "; want a video, a folder of videos or of frames");
   if (!fs::is_directory(path)) {
@@ -85,10 +85,8 @@ std::vector<VideoSource> find_videos(const fs::path& path) {
                   "), a folder or statistics (.npz)");
     return {{path, {}}};
   }
-  std::vector<VideoSource> found;
-  collect(path, found);
+  std::vector<VideoSource> found = videos_below(path, note);
   if (found.empty()) throw Error(path.string() + " holds neither videos nor folders of pictures");
-  std::sort(found.begin(), found.end(), [](const VideoSource& a, const VideoSource& b) { return a.path < b.path; });
   return found;
 }
 

@@ -7,6 +7,8 @@
 #include <string>
 #include <vector>
 
+#include "metrics/image_set.h"
+
 namespace tessera {
 
 /// One video: a file, or a folder whose pictures are its frames.
@@ -16,9 +18,9 @@ struct VideoSource {
 };
 
 /// The videos at `path`, in the order of their paths: the file itself, or all video files in and below a folder, and as
-/// one video each the folders that hold pictures and no video file, by their extensions (media/file_types.h). Hidden
-/// files and folders are passed over. Throws Error when there is none.
-std::vector<VideoSource> find_videos(const std::filesystem::path& path);
+/// one video each the folders that hold pictures and no video file, by their extensions (media/media_files.h); `note`
+/// hears what else lies there. Throws Error when there is none.
+std::vector<VideoSource> find_videos(const std::filesystem::path& path, const NoteListener& note = {});
 
 /// How a clip is cut out of a video.
 struct ClipRule {

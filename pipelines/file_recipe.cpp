@@ -6,6 +6,7 @@
 #include "core/error.h"
 #include "core/version.h"
 #include "media/frame_writer.h"
+#include "media/jpeg_text.h"
 #include "media/png_text.h"
 #include "media/video_reader.h"
 #include "pipelines/parameters_text.h"
@@ -25,9 +26,10 @@ std::string read_bytes(const fs::path& path, int64_t most) {
 }
 
 [[noreturn]] void no_recipe(const std::string& where) {
-  throw Error(where +
-              " has no recipe; want a PNG, a video or latents that tessera made, or a PNG of a program that "
-              "writes \"parameters\"");
+  throw Error(
+      where +
+      " has no recipe; want a PNG, a JPEG, a video or latents that tessera made, or a picture of a program that "
+      "writes \"parameters\"");
 }
 
 /// The recipe that output_recipe (pipelines/recipe.h) wrote.
@@ -44,8 +46,9 @@ FileRecipe own_recipe(const std::string& text, const std::string& where) {
   return recipe;
 }
 
-FileRecipe png_recipe(const fs::path& path) {
-  const ImageText text = read_png_text(read_bytes(path, static_cast<int64_t>(fs::file_size(path))), path.string());
+FileRecipe picture_recipe(const fs::path& path) {
+  const std::string bytes = read_bytes(path, static_cast<int64_t>(fs::file_size(path)));
+  const ImageText text = is_png(bytes) ? read_png_text(bytes, path.string()) : read_jpeg_text(bytes, path.string());
   if (const auto own = text.find("tessera"); own != text.end()) return own_recipe(own->second, path.string());
   const auto parameters = text.find("parameters");
   if (parameters == text.end()) {
@@ -71,7 +74,8 @@ FileRecipe video_recipe(const fs::path& path) {
   try {
     tags = read_video(path, 1).tags;
   } catch (const Error& error) {
-    throw Error(std::string(error.what()) + "; a recipe is read from a PNG, a video or kept latents (.safetensors)");
+    throw Error(std::string(error.what()) +
+                "; a recipe is read from a PNG, a JPEG, a video or kept latents (.safetensors)");
   }
   const auto comment = tags.find("comment");
   if (comment == tags.end()) no_recipe(path.string());
@@ -93,9 +97,8 @@ fs::path existing(const fs::path& path) {
 FileRecipe read_file_recipe(const fs::path& path) {
   const fs::path file = existing(path);
   const std::string start = read_bytes(file, 8);
-  if (is_png(start)) return png_recipe(file);
+  if (is_png(start) || is_jpeg(start)) return picture_recipe(file);
   if (file.extension() == ".safetensors") return latents_recipe(file);
-  if (start.rfind("\xFF\xD8", 0) == 0) no_recipe(file.string());
   return video_recipe(file);
 }
 

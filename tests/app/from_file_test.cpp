@@ -38,6 +38,8 @@ TEST(FromFile, MakesTheSameBytesAgain) {
   };
   same("a.png", "b.png", {"--frames", "1", "--seed", "5", "--cfg-zero", "--negative-prompt", "rain"});
   EXPECT_EQ(test::read_text(folder / "a.png"), test::read_text(folder / "b.png"));
+  same("a.jpg", "b.JPG", {"--frames", "1", "--seed", "5"});
+  EXPECT_EQ(test::read_text(folder / "a.jpg"), test::read_text(folder / "b.JPG"));
   same("a.mp4", "b.mp4", {"--frames", "5", "--sampler", "euler", "--sigmas", "1,0.7"});
   EXPECT_EQ(test::read_text(folder / "a.mp4"), test::read_text(folder / "b.mp4"));
   // The second of two outputs alone.

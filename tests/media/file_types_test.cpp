@@ -20,7 +20,7 @@ TEST(FileTypes, TheExtensionCountsInAnyCase) {
 }
 
 TEST(FileTypes, EveryTypeThatIsWrittenHasAWriter) {
-  for (const std::string name : {"x.png", "x.mp4", "x.mov", "x.mkv", "x.webm", "x.gif", "x.webp"}) {
+  for (const std::string name : {"x.png", "x.mp4", "x.mov", "x.mkv", "x.webm", "x.gif", "x.webp", "x.jpg", "x.jpeg"}) {
     const FileType* type = find_file_type(name);
     ASSERT_NE(type, nullptr) << name;
     if (type->written_as == Medium::kVideo)
@@ -28,9 +28,10 @@ TEST(FileTypes, EveryTypeThatIsWrittenHasAWriter) {
     else
       EXPECT_EQ(output_kind(name), OutputKind::kImage);
   }
-  EXPECT_EQ(extensions_written_as(Medium::kPicture), ".png");
+  EXPECT_EQ(extensions_written_as(Medium::kPicture), ".png, .jpg, .jpeg");
   EXPECT_EQ(extensions_written_as(Medium::kVideo), ".mp4, .mov, .mkv, .webm, .gif, .webp");
-  EXPECT_EQ(extensions_read_as(Medium::kPicture), ".png, .jpg, .jpeg, .bmp, .pgm, .ppm, .tif, .tiff, .webp");
+  EXPECT_EQ(extensions_read_as(Medium::kPicture),
+            ".png, .jpg, .jpeg, .jfif, .bmp, .pbm, .pgm, .ppm, .pnm, .pfm, .tif, .tiff, .avif, .heic, .heif, .webp");
   EXPECT_EQ(extensions_read_as(Medium::kVideo), ".mp4, .m4v, .mov, .mkv, .webm, .avi, .gif");
 }
 

@@ -3,6 +3,7 @@
 #include <ATen/ATen.h>
 
 #include "media/image_io.h"
+#include "media/jpeg_text.h"
 #include "media/picture.h"
 #include "media/video_reader.h"
 #include "tests/media/folder_test.h"
@@ -31,14 +32,16 @@ TEST(OutputKindTest, FollowsTheName) {
   EXPECT_EQ(output_kind("dir.mp4/x.PNG"), OutputKind::kImage);
   EXPECT_EQ(output_kind("out/frame_%04d.png"), OutputKind::kFrames);
   EXPECT_EQ(output_kind("%01d.png"), OutputKind::kFrames);
+  EXPECT_EQ(output_kind("x.JPG"), OutputKind::kImage);
+  EXPECT_EQ(output_kind("f_%03d.jpeg"), OutputKind::kFrames);
   for (const char* name : {"x.mp4", "x.MOV", "x.mkv", "x.webm", "x.gif", "x.webp", "100%.mp4"})
     EXPECT_EQ(output_kind(name), OutputKind::kVideo) << name;
 }
 
 TEST(OutputKindTest, RefusesUnknownExtensionsAndBadPatterns) {
-  for (const char* name : {"x", "x.jpg", "x.mp4.", "out/", ".png"})
-    EXPECT_TRUE(
-        contains(coded_error_of([&] { output_kind(name); }), "must end in .png, .mp4, .mov, .mkv, .webm, .gif, .webp"))
+  for (const char* name : {"x", "x.tif", "x.mp4.", "out/", ".png"})
+    EXPECT_TRUE(contains(coded_error_of([&] { output_kind(name); }),
+                         "must end in .png, .jpg, .jpeg, .mp4, .mov, .mkv, .webm, .gif, .webp"))
         << name;
   for (const char* name :
        {"%d.png", "%4d.png", "%0d.png", "%00d.png", "%04x.png", "%04d_%04d.png", "100%.png", "%%04d.png", "x%04.png"})
@@ -69,6 +72,24 @@ TEST_F(FrameWriterTest, ASequenceMakesItsFolderAndNumbersItsFrames) {
     EXPECT_TRUE(read_picture(folder / "new" / ("f_00" + std::to_string(i) + ".png")).equal(flat(5, 4, i)));
   EXPECT_TRUE(contains(coded_error_of([&] { open_frame_writer(folder / "a" / "b" / "%04d.png", options(5, 4)); }),
                        "does not exist"));
+}
+
+TEST_F(FrameWriterTest, JpegsCarryTheirTextAndAreCloseToThePixels) {
+  const at::Tensor pixels = at::arange(0, 255, 3, at::kByte).view({1, 85, 1}).expand({40, 85, 3}).contiguous();
+  for (const std::string name : {"x.jpg", "f_%02d.JPEG"}) {
+    const auto writer = open_frame_writer(folder / name, options(85, 40));
+    writer->write(pixels);
+    writer->finish();
+    const auto path = name == "x.jpg" ? folder / name : frame_path(folder / name, 0);
+    const at::Tensor there = read_picture(path);
+    ASSERT_EQ(there.sizes(), pixels.sizes());
+    EXPECT_LE((there.to(at::kInt) - pixels.to(at::kInt)).abs().max().item<int>(), 4) << name;
+    const std::string bytes = test::read_text(path);
+    EXPECT_EQ(bytes.substr(0, 3), "\xFF\xD8\xFF") << name;
+    EXPECT_EQ(read_jpeg_text(bytes, name).at("parameters"), "a star");
+  }
+  EXPECT_TRUE(contains(coded_error_of([&] { open_frame_writer(folder / "x.jpg", options(65501, 1)); }),
+                       "2: a JPEG of 65501x1 has a side of more than 65,500"));
 }
 
 TEST_F(FrameWriterTest, ASequenceWithoutFramesLeavesNoFolder) {

@@ -2,6 +2,7 @@
 
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
+#include <sys/stat.h>
 
 #include <fstream>
 #include <set>
@@ -55,6 +56,19 @@ TEST(VideoSet, FilesAndFrameFoldersInTheOrderOfTheirPaths) {
   EXPECT_THROW(find_videos(folder / "notes.txt"), Error);
   std::filesystem::create_directories(folder / "empty");
   EXPECT_THROW(find_videos(folder / "empty"), Error);
+}
+
+TEST(VideoSet, LinksInCirclesAndFifosDoNotHang) {
+  const TemporaryFolder folder;
+  write_frames(folder / "a", 3);
+  std::filesystem::create_directory_symlink("..", folder / "a/loop");
+  ASSERT_EQ(mkfifo((folder / "pipe.mp4").c_str(), 0600), 0);
+  std::string heard;
+  const std::vector<VideoSource> found = find_videos(folder.path(), [&](const std::string& text) { heard = text; });
+  ASSERT_EQ(found.size(), 1u);
+  EXPECT_EQ(found[0].path, folder / "a");
+  EXPECT_EQ(found[0].pictures.size(), 3u);
+  EXPECT_NE(heard.find("1 FIFO ("), std::string::npos) << heard;
 }
 
 TEST(VideoSet, ClipsBeginWhereTheRuleSays) {

@@ -101,6 +101,10 @@ TEST_F(FileRecipes, LatentsAndSequencesHaveTheirsToo) {
   EXPECT_EQ(read_file_recipe(folder / "l.safetensors").job.seed, 79);
   write_png(folder / "f_0000.png", at::zeros({8, 8, 3}, at::kByte), {{"tessera", output_recipe(full_job(), 0).dump()}});
   EXPECT_EQ(read_file_recipe(folder / "f_%04d.png").job.frames, 5);
+  write_picture(folder / "x.jpg", at::zeros({8, 8, 3}, at::kByte), {{"tessera", output_recipe(full_job(), 1).dump()}});
+  EXPECT_EQ(read_file_recipe(folder / "x.jpg").job.seed, 78);
+  write_picture(folder / "y.jpg", at::zeros({8, 8, 3}, at::kByte), {{"parameters", "a cat\nSteps: 20, Seed: 9"}});
+  EXPECT_EQ(read_file_recipe(folder / "y.jpg").job.seed, 9);
 }
 
 TEST_F(FileRecipes, FilesWithoutARecipeAreRefused) {
@@ -117,7 +121,9 @@ TEST_F(FileRecipes, FilesWithoutARecipeAreRefused) {
   std::ofstream(folder / "x.json") << "{\"a\": 1}";
   EXPECT_NE(refused(folder / "x.json").find("a recipe is read from a PNG"), std::string::npos);
   std::ofstream(folder / "x.jpg") << "\xFF\xD8\xFF\xE0 and so on";
-  EXPECT_NE(refused(folder / "x.jpg").find("has no recipe"), std::string::npos);
+  EXPECT_NE(refused(folder / "x.jpg").find("is cut short"), std::string::npos);
+  write_picture(folder / "plain.jpg", at::zeros({8, 8, 3}, at::kByte));
+  EXPECT_NE(refused(folder / "plain.jpg").find("has no recipe"), std::string::npos);
   std::ofstream(folder / "empty");
   EXPECT_NE(refused(folder / "empty"), "accepted");
   write_safetensors(folder / "l.safetensors", {{"latents", at::zeros({1})}});
