@@ -37,8 +37,8 @@ Frame make_frame(int width, int height, AVPixelFormat format);
 
 AVRational rational(FrameRate rate);
 
-/// Converts pixel formats at equal size, exactly rounded and the same on every CPU. YUV is BT.709 or, for `matrix`
-/// SWS_CS_ITU601, BT.601; `full_range` is the YUV side's. 4:2:0 chroma sits at the left, as H.264 has it by default.
+/// Converts pixel formats at equal size, exactly rounded and the same on every CPU. YUV is by the matrix SWS_CS_*;
+/// `full_range` is the YUV side's. 4:2:0 chroma sits at the left, as H.264 has it by default.
 class Converter {
  public:
   Converter(int width, int height, AVPixelFormat from, AVPixelFormat to, int matrix = SWS_CS_ITU709,

@@ -330,9 +330,11 @@ TEST_F(VideoTest, FramesOneByOneAreThoseOfTheWhole) {
   write_video(folder / "a.mp4", waves(48, 32, 7), options(48, 32));
   const at::Tensor whole = read_video(folder / "a.mp4").frames;
   std::vector<at::Tensor> frames;
-  EXPECT_EQ(each_frame(folder / "a.mp4", [&](const at::Tensor& frame) { return frames.push_back(frame), true; }), 7);
+  each_frame(folder / "a.mp4", [&](const at::Tensor& frame) { return frames.push_back(frame), true; });
   EXPECT_TRUE(at::stack(frames).equal(whole));
-  EXPECT_EQ(each_frame(folder / "a.mp4", [](const at::Tensor&) { return false; }), 1);
+  int64_t seen = 0;
+  each_frame(folder / "a.mp4", [&](const at::Tensor&) { return ++seen < 3; });
+  EXPECT_EQ(seen, 3);
   EXPECT_EQ(count_video_frames(folder / "a.mp4"), 7);
   write_video(folder / "a.gif", waves(48, 32, 5), options(48, 32));
   EXPECT_EQ(count_video_frames(folder / "a.gif"), 5);
