@@ -1,6 +1,5 @@
 #include <CLI/Error.hpp>
 #include <CLI/Validators.hpp>
-#include <iostream>
 #include <sstream>
 
 #include "app/command_line.h"
@@ -34,7 +33,24 @@ void run_fid(const FidOptions& options) {
   if (const auto scores = score_images(request, stderr_listener(options.output.quiet)))
     print_scores(*scores, options.output.json);
   else
-    std::cout << request.save_stats << std::endl;
+    print_kept_files(request);
+}
+
+void add_array_options(CLI::App& command, ArrayForm& arrays) {
+  const std::string group = "What to compare";
+  command
+      .add_option(option_names("", {"array-layout"}), arrays.layout,
+                  "How pictures lie in an array: nhwc, nchw, or auto: whichever axis has 3 channels")
+      ->type_name("NAME")
+      ->check(CLI::IsMember(array_layouts()))
+      ->capture_default_str()
+      ->group(group);
+  command
+      .add_option(option_names("", {"array-range"}), arrays.range,
+                  "What black and white are in an array of pictures that is not uint8: 0..255, 0..1 or -1..1")
+      ->type_name("RANGE")
+      ->check(CLI::IsMember(array_ranges()))
+      ->group(group);
 }
 
 void add_network_options(CLI::App& command, ImageScoreRequest& request) {
@@ -127,8 +143,8 @@ void add_fid_command(CLI::App& root) {
   CLI::App* command = root.add_subcommand("fid", "Frechet inception distance and its kin, of two sets of images");
   command
       ->add_option("GENERATED", options->request.generated,
-                   "A folder (with all below it), a batch's folder or manifest.jsonl, a video, statistics (.npz), or "
-                   "ADM's samples (.npz)")
+                   "A folder (with all below it), a batch's folder or manifest.jsonl, a video, or a file of pictures, "
+                   "statistics or features (.npz, .npy, .pkl)")
       ->required()
       ->group("What to compare");
   command->add_option("REFERENCE", options->request.reference, "The same, of real images")->group("What to compare");
@@ -136,6 +152,7 @@ void add_fid_command(CLI::App& root) {
       ->add_flag(option_names("", {"skip-unreadable"}), options->request.skip_unreadable,
                  "Leave out files that cannot be read, and list them, instead of failing")
       ->group("What to compare");
+  add_array_options(*command, options->request.arrays);
   add_network_options(*command, options->request);
   add_metric_options(*command, *options);
   add_score_output_options(*command, options->request, options->output);

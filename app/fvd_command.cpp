@@ -1,6 +1,5 @@
 #include <CLI/Error.hpp>
 #include <CLI/Validators.hpp>
-#include <iostream>
 
 #include "app/command_line.h"
 #include "app/commands.h"
@@ -26,7 +25,7 @@ void run_fvd(const FvdOptions& options) {
   if (const auto scores = score_videos(request, stderr_listener(options.output.quiet)))
     print_scores(*scores, options.output.json);
   else
-    std::cout << request.save_stats << std::endl;
+    print_kept_files(request);
 }
 
 void add_sampling_options(CLI::App& command, FvdOptions& options) {
@@ -79,7 +78,7 @@ void add_fvd_command(CLI::App& root) {
   CLI::App* command = root.add_subcommand("fvd", "Frechet video distance of two sets of videos");
   command
       ->add_option("GENERATED", options->request.generated,
-                   "A video, a folder of videos or of frame folders, or an .npz")
+                   "A video, a folder of videos or of frame folders, or a file of statistics or features (.npz, .pkl)")
       ->required()
       ->group("What to compare");
   command->add_option("REFERENCE", options->request.reference, "The same, of real videos")->group("What to compare");

@@ -10,6 +10,21 @@ void add_score_output_options(CLI::App& command, ScoreRequest& request, ScoreOut
                   "Keep the statistics of REFERENCE (of the only set, when there is one) for later runs")
       ->type_name("FILE.npz")
       ->group("Output");
+  command
+      .add_option(option_names("", {"dump-features"}), request.dump_features,
+                  "Keep the features of GENERATED (or of the only set), which can be a set of later runs")
+      ->type_name("FILE.npz")
+      ->group("Output");
+  command
+      .add_option(option_names("", {"dump-reference-features"}), request.dump_reference_features,
+                  "Keep the features of REFERENCE")
+      ->type_name("FILE.npz")
+      ->group("Output");
+  command
+      .add_option(option_names("", {"stats-key"}), request.stats_key,
+                  "Which statistics of a .pkl that holds several, e.g. fd_dinov2; without it fid, or the only ones")
+      ->type_name("NAME")
+      ->group("What to compare");
   command.add_flag("--json", output.json, "One JSON object on stdout")->group("Output");
   command.add_flag("-q,--quiet", output.quiet, "No progress on stderr")->group("Output");
 }

@@ -14,7 +14,7 @@ struct ScoreOutput {
   bool json = false, quiet = false;
 };
 
-/// --save-stats, --json and --quiet of the commands that score two sets.
+/// --stats-key, --save-stats, --dump-features, --json and --quiet of the commands that score two sets.
 void add_score_output_options(CLI::App& command, ScoreRequest& request, ScoreOutput& output);
 
 /// --fid-reference and what goes with it, of the commands that render.

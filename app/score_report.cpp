@@ -11,7 +11,9 @@ namespace {
 using Json = nlohmann::ordered_json;
 
 Json network_json(const ExtractorInfo& network) {
-  return {{"name", network.name}, {"sha256", network.sha256}, {"dtype", network.dtype}, {"dims", network.dims}};
+  Json out{{"name", network.name}, {"sha256", network.sha256}, {"dtype", network.dtype}, {"dims", network.dims}};
+  if (network.side > 0) out["size"] = network.side;
+  return out;
 }
 
 /// `name`: the network's, with what else is worth saying of it.
@@ -27,6 +29,20 @@ std::string count_text(const FeatureSet& set) {
   return set.count() > 0 ? std::to_string(set.count()) : "unknown number of";
 }
 
+/// Where the Frechet distance and the other scores get their numbers of a set.
+void add_sources(Json& out, const FeatureSet& set) {
+  out["statistics_from"] = set.gaussian_from;
+  out["features_from"] = set.features_from.empty() ? Json() : Json(set.features_from);
+}
+
+/// The same in words, for sets that are not simply pictures or clips.
+std::string sources_text(const FeatureSet& set) {
+  if (set.is_statistics)
+    return " (statistics: " + set.gaussian_from +
+           (set.features_from.empty() ? "" : "; other scores: " + set.features_from) + ")";
+  return set.gaussian_from == "pictures" || set.gaussian_from == "clips" ? "" : " (" + set.gaussian_from + ")";
+}
+
 std::string text_of(const std::vector<MetricScore>& scores) {
   return joined(scores, "", [](const MetricScore& score) { return score.text; });
 }
@@ -40,7 +56,8 @@ Json set_json(const MeasuredImages& set) {
            {"statistics_file", set.is_statistics},
            {"videos", set.videos},
            {"unreadable", unreadable}};
-  if (set.seconds) out["images_per_second"] = *set.seconds > 0 ? static_cast<double>(set.count()) / *set.seconds : 0;
+  add_sources(out, set);
+  if (set.seconds) out["images_per_second"] = *set.seconds > 0 ? static_cast<double>(set.samples) / *set.seconds : 0;
   return out;
 }
 
@@ -48,26 +65,28 @@ Json set_json(const MeasuredVideos& set) {
   Json left_out = Json::array();
   for (const ShortVideo& video : set.short_videos)
     left_out.push_back({{"path", video.path.string()}, {"frames", video.frames}});
-  return {{"path", set.path},
-          {"clips", count_json(set)},
-          {"offset", set.offset},
-          {"statistics_file", set.is_statistics},
-          {"short_videos", left_out}};
+  Json out{{"path", set.path},
+           {"clips", count_json(set)},
+           {"offset", set.offset},
+           {"statistics_file", set.is_statistics},
+           {"short_videos", left_out}};
+  add_sources(out, set);
+  return out;
 }
 
 std::string set_text(const MeasuredImages& set) {
   const std::string unreadable =
       set.unreadable.empty() ? "" : ", " + std::to_string(set.unreadable.size()) + " files unreadable";
-  return set.path + ", " + count_text(set) + " images" + unreadable + "\n";
+  return set.path + ", " + count_text(set) + " images" + unreadable + sources_text(set) + "\n";
 }
 
 std::string set_text(const MeasuredVideos& set) {
-  return set.path + ", " + count_text(set) + " clips, offset " + set.offset + "\n";
+  return set.path + ", " + count_text(set) + " clips, offset " + set.offset + sources_text(set) + "\n";
 }
 
 Json to_json(const ImageScores& scores) {
   Json out{{"protocol", scores.protocol->name},
-           {"resize", scores.protocol->resize_words},
+           {"resize", scores.protocol->resize_words(scores.network.side)},
            {"exif_orientation", "ignored"},
            {"is_fid", scores.network.is_standard && scores.network.dims == 2048},
            {"extractor", network_json(scores.network)},
@@ -82,7 +101,8 @@ Json to_json(const ImageScores& scores) {
 std::string to_text(const ImageScores& scores) {
   const ExtractorInfo& network = scores.network;
   return text_of(scores.scores) + "generated  " + set_text(scores.generated) + "reference  " +
-         set_text(scores.reference) + scores.protocol->name + " protocol: " + scores.protocol->resize_words + "; " +
+         set_text(scores.reference) + scores.protocol->name +
+         " protocol: " + scores.protocol->resize_words(scores.network.side) + "; " +
          network_text(network.name + ", " + std::to_string(network.dims) + " features", network) + "\n";
 }
 
@@ -112,7 +132,7 @@ std::string to_text(const VideoScores& scores) {
 template <class Scores>
 void print(const Scores& scores, bool json) {
   if (json)
-    std::cout << to_json(scores).dump(2) << std::endl;
+    std::cout << to_json(scores).dump(2, ' ', false, Json::error_handler_t::replace) << std::endl;
   else
     std::cout << to_text(scores) << std::flush;
 }
@@ -131,6 +151,10 @@ void print_scores(const VideoScores& scores, bool json) {
   print(scores, json);
 }
 
+void print_kept_files(const ScoreRequest& request) {
+  for (const std::string& file : request.kept_files()) std::cout << file << std::endl;
+}
+
 void print_score(const LiveFidScore& score, bool json) {
   constexpr int64_t kEnough = 2048;  // features of the Inception, and so the least that give a full covariance
   const ExtractorInfo& network = score.network;
@@ -142,17 +166,17 @@ void print_score(const LiveFidScore& score, bool json) {
                    {"is_fid", network.is_standard},
                    {"pictures", score.pictures},
                    {"protocol", score.protocol->name},
-                   {"resize", score.protocol->resize_words},
+                   {"resize", score.protocol->resize_words(network.side)},
                    {"reference", score.reference},
                    {"pixels", "as rendered, before any video codec"},
                    {"extractor", network_json(network)}};
-    std::cout << Json{{"fid", fid}}.dump() << std::endl;
+    std::cout << Json{{"fid", fid}}.dump(-1, ' ', false, Json::error_handler_t::replace) << std::endl;
     return;
   }
   print_note((network.is_standard ? "FID " : "Frechet distance (not FID: another network) ") +
              score_digits(score.distance) + " of " + std::to_string(score.pictures) + " pictures to " +
-             score.reference + "; protocol " + score.protocol->name + ": " + score.protocol->resize_words + "; " +
-             network_text(network.name, network));
+             score.reference + "; protocol " + score.protocol->name + ": " +
+             score.protocol->resize_words(network.side) + "; " + network_text(network.name, network));
 }
 
 }  // namespace tessera

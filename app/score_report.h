@@ -15,6 +15,9 @@ ScoreListener stderr_listener(bool quiet);
 void print_scores(const ImageScores& scores, bool json);
 void print_scores(const VideoScores& scores, bool json);
 
+/// Prints the names of the files that a run without a comparison has kept, a line each, to stdout.
+void print_kept_files(const ScoreRequest& request);
+
 /// Prints the score of what was rendered with its protocol: to stderr in words, or as one JSON object {"fid": ...} to
 /// stdout.
 void print_score(const LiveFidScore& score, bool json);

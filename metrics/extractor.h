@@ -18,7 +18,7 @@ struct ExtractorInfo {
   std::string sha256;  ///< of the weights file, hexadecimal
   std::string dtype;   ///< of the computation: "float32", "bfloat16"
   int64_t dims = 0;    ///< D
-  int64_t side = 0;    ///< height and width that the pictures must have (299); 0: any, the network resizes itself
+  int64_t side = 0;    ///< height and width of the pictures that it is given (299); 0: any, it resizes itself (I3D)
   bool is_standard =
       false;  ///< the network that defines the score (FID's Inception, FVD's I3D); else the score is labeled
 };

@@ -81,6 +81,7 @@ VideoFeatures measure_videos(const std::vector<VideoSource>& videos, const Extra
       const at::Tensor pool = extractor.features(clip.pixels).pool;
       statistics.add(pool);
       if (result.store) result.store->add(pool);
+      result.names.push_back(videos[i].path.string());
     } else {
       result.short_videos.push_back({videos[i].path, clip.there});
       if (!options.skip_short) refuse_short(result.short_videos, options.rule);
@@ -93,7 +94,7 @@ VideoFeatures measure_videos(const std::vector<VideoSource>& videos, const Extra
   return result;
 }
 
-std::map<std::string, std::string> video_protocol(const ClipRule& rule, const ExtractorInfo& info) {
+MadeBy video_protocol(const ClipRule& rule, const ExtractorInfo& info) {
   return {{"protocol", "stylegan-v fvd"},
           {"frames", std::to_string(rule.frames)},
           {"stride", std::to_string(rule.stride)},

@@ -9,7 +9,7 @@
 
 #include "metrics/extractor.h"
 #include "metrics/feature_store.h"
-#include "metrics/statistics_file.h"
+#include "metrics/made_by.h"
 #include "metrics/video_set.h"
 #include "metrics/weights_cache.h"
 
@@ -34,6 +34,7 @@ struct VideoFeatures {
   Gaussian gaussian;                     ///< covariance over N, as StyleGAN-V has it
   std::unique_ptr<FeatureStore> store;   ///< every clip's features when asked for
   int64_t clips = 0;                     ///< one a video
+  std::vector<std::string> names;        ///< the videos of the clips
   std::vector<ShortVideo> short_videos;  ///< left out
 };
 
@@ -54,6 +55,6 @@ VideoFeatures measure_videos(const std::vector<VideoSource>& videos, const Extra
                              const VideoSetOptions& options, const std::function<void()>& done);
 
 /// What statistics of clips say of themselves (see StatisticsFile): protocol, frames, stride, covariance, network.
-std::map<std::string, std::string> video_protocol(const ClipRule& rule, const ExtractorInfo& info);
+MadeBy video_protocol(const ClipRule& rule, const ExtractorInfo& info);
 
 }  // namespace tessera

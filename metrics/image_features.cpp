@@ -35,11 +35,12 @@ ImageFeatures measure_images(const std::vector<ImageSource>& sources, const Extr
   ImageFeatures found(dims);
   if (options.keep_features) found.pool = std::make_unique<FeatureStore>(dims);
   if (options.keep_logits) found.logits = std::make_unique<FeatureStore>(kInceptionClasses);
-  ImageStream stream(sources, protocol, options.side, options.threads);
+  ImageStream stream(sources, protocol, options.side, options.threads, options.arrays);
   for (ImageStream::Batch batch; stream.next(options.batch, batch); done(batch.sources)) {
     const bool failed = !options.skip_unreadable && !stream.unreadable().empty();
     if (failed || !batch.pixels.defined()) continue;  // a failed run only looks for further damaged files
     add_batch(found, batch, extractor);
+    if (options.keep_names) found.names.insert(found.names.end(), batch.names.begin(), batch.names.end());
   }
   found.unreadable = stream.unreadable();
   if (!found.unreadable.empty() && !options.skip_unreadable)

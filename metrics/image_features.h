@@ -20,6 +20,8 @@ struct ImageSetOptions {
   bool skip_unreadable = false;  ///< leave damaged files out instead of failing
   bool keep_features = false;    ///< for the scores that need every vector
   bool keep_logits = false;      ///< for the inception score
+  bool keep_names = false;       ///< of every picture
+  ArrayForm arrays = {};         ///< how pictures in arrays lie
 };
 
 /// What one set of pictures is measured to be.
@@ -29,6 +31,7 @@ struct ImageFeatures {
   FeatureStatistics all;
   std::map<std::string, std::vector<int64_t>> rows_of_label;  ///< which vectors are of each sub-folder
   std::unique_ptr<FeatureStore> pool, logits;
+  std::vector<std::string> names;  ///< of every picture, see ImageStream::Batch; where they are kept
   std::vector<UnreadableImage> unreadable;
   double seconds = 0;
 };

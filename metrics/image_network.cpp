@@ -24,9 +24,9 @@ std::unique_ptr<Extractor> open_torchscript(const ImageNetwork& network, at::Dev
                                                 device);
 }
 
-bool is_bfloat16(const StatisticsFile& statistics) {
-  const auto dtype = statistics.made_by.find("dtype");
-  return dtype != statistics.made_by.end() && dtype->second == "bfloat16";
+bool is_bfloat16(const MadeBy& file) {
+  const auto dtype = file.find("dtype");
+  return dtype != file.end() && dtype->second == "bfloat16";
 }
 
 }  // namespace
@@ -44,8 +44,8 @@ std::unique_ptr<Extractor> open_image_network(const ImageNetwork& network, const
   return extractor;
 }
 
-at::ScalarType dtype_to_compare(const std::vector<StatisticsFile>& statistics, at::Device device) {
-  if (!std::all_of(statistics.begin(), statistics.end(), is_bfloat16)) return at::kFloat;
+at::ScalarType dtype_to_compare(const std::vector<MadeBy>& files, at::Device device) {
+  if (!std::all_of(files.begin(), files.end(), is_bfloat16)) return at::kFloat;
   return has_fast_bfloat16(device) ? at::kBFloat16 : at::kFloat;
 }
 

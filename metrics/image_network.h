@@ -8,9 +8,9 @@
 #include <vector>
 
 #include "metrics/extractor.h"
+#include "metrics/made_by.h"
 #include "metrics/protocol.h"
 #include "metrics/score_request.h"
-#include "metrics/statistics_file.h"
 #include "models/inception/inception.h"
 
 namespace tessera {
@@ -31,8 +31,8 @@ struct ImageNetwork {
 std::unique_ptr<Extractor> open_image_network(const ImageNetwork& network, const Protocol& protocol,
                                               at::ScalarType dtype, at::Device device, const ScoreListener& listener);
 
-/// bfloat16 where `device` multiplies it and all of `statistics` were made with it, else float32: rounding then meets
-/// rounding. Statistics of another program are float32.
-at::ScalarType dtype_to_compare(const std::vector<StatisticsFile>& statistics, at::Device device);
+/// bfloat16 where `device` multiplies it and all of the files that are compared were made with it, else float32:
+/// rounding then meets rounding. Files of another program are float32.
+at::ScalarType dtype_to_compare(const std::vector<MadeBy>& files, at::Device device);
 
 }  // namespace tessera

@@ -14,7 +14,7 @@
 
 namespace tessera {
 
-/// Which sets of pictures to compare and how. A set is whatever find_images takes, or statistics (.npz).
+/// Which sets of pictures to compare and how. A set is whatever find_images takes, or a file of arrays (see look_into).
 struct ImageScoreRequest : ScoreRequest {
   MetricOptions metrics;
   std::string protocol = "pytorch-fid";  ///< see metrics/protocol.h
@@ -24,13 +24,14 @@ struct ImageScoreRequest : ScoreRequest {
   int64_t batch_size = 0;        ///< pictures a call of the network; 0: by the cores
   int threads = 0;               ///< that decode; 0: one a core
   bool skip_unreadable = false;  ///< leave damaged files out instead of failing
+  ArrayForm arrays;              ///< how pictures in arrays lie
 };
 
 /// A set of pictures, measured or read from statistics.
 struct MeasuredImages : FeatureSet {
   int64_t videos = 0;                            ///< files of the set that are videos
   std::vector<UnreadableImage> unreadable = {};  ///< left out
-  std::optional<double> seconds = {};            ///< of the network and the decoders; unset for statistics
+  std::optional<double> seconds = {};            ///< of the network and the decoders; unset where none ran
 };
 
 /// The scores and all that another person needs to repeat or to judge them.

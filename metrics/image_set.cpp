@@ -8,7 +8,7 @@
 #include "core/manifest_lines.h"
 #include "media/file_types.h"
 #include "media/media_files.h"
-#include "weights/npz.h"
+#include "metrics/array_file.h"
 
 namespace fs = std::filesystem;
 
@@ -79,17 +79,16 @@ std::vector<ImageSource> find_images(const fs::path& path, const NoteListener& n
   }
   if (!fs::is_regular_file(path, ignored))
     throw Error("there is no folder or file " + path.string() +
-                "; want pictures, videos, a folder of a batch, or .npz");
-  if (is_picture_array(path)) return {{path, "", false, true}};
+                "; want pictures, videos, a folder of a batch, or a file of arrays (.npz, .npy, .pkl)");
+  if (is_array_file(path)) {
+    const std::string array = look_into(path).pictures;
+    if (array.empty()) throw Error(path.string() + " holds no pictures (an array arr_0, images, samples or data)");
+    return {{path, "", false, array}};
+  }
   const bool is_video = is_video_file(path);
   if (!is_video && !is_picture_file(path))
-    throw Error(path.string() + " is no picture, video, manifest.jsonl or .npz by its name");
+    throw Error(path.string() + " is no picture, video, manifest.jsonl, .npz, .npy or .pkl by its name");
   return {{path, "", is_video}};
-}
-
-bool is_picture_array(const fs::path& path) {
-  std::error_code ignored;
-  return lower_extension(path) == ".npz" && fs::is_regular_file(path, ignored) && NpzFile(path).has("arr_0");
 }
 
 }  // namespace tessera

@@ -13,7 +13,7 @@ struct ImageSource {
   std::filesystem::path path;
   std::string label;  ///< the first folder below the set's own, for scores by class; "" for a file in the set itself
   bool is_video = false;
-  bool is_array = false;  ///< an .npz whose arr_0, uint8 [N, H, W, 3], holds pictures, as ADM and DiT write them
+  std::string array = {};  ///< of an .npz or .npy: the name of its array of pictures; empty: no such file
 };
 
 /// Hears, a line each, what is worth knowing of a set: files that are ignored.
@@ -23,11 +23,8 @@ using NoteListener = std::function<void(const std::string& text)>;
 /// - a folder: all pictures and videos in and below it, by their extensions (media/media_files.h); `note` hears what
 ///   else lies there;
 /// - a folder of `tessera batch`, or its manifest.jsonl: the outputs that the manifest says are done, in order of id;
-/// - a video file: its frames; a picture: itself; an .npz of ADM: the pictures of its arr_0.
+/// - a video file: its frames; a picture: itself; an .npz or .npy: the pictures of its array (see look_into).
 /// Throws Error naming `path` when it is not there, holds no picture, or its manifest names a file that is not there.
 std::vector<ImageSource> find_images(const std::filesystem::path& path, const NoteListener& note = {});
-
-/// Whether `path` is an .npz that holds pictures (arr_0) and not statistics. Throws Error when such a file is damaged.
-bool is_picture_array(const std::filesystem::path& path);
 
 }  // namespace tessera

@@ -12,7 +12,6 @@
 #include "core/error.h"
 #include "media/picture.h"
 #include "media/video_reader.h"
-#include "weights/npz.h"
 
 namespace tessera {
 namespace {
@@ -23,21 +22,22 @@ constexpr size_t kSourcesAhead = 64;  // files that may be decoded before their 
 /// One source on its way.
 struct Slot {
   std::deque<at::Tensor> pictures;
+  int64_t handed_over = 0;
   std::string error;
   std::exception_ptr failure;
   bool done = false;
 };
 
 /// Hands over the pictures of an array one by one, [H, W, 3] uint8, until `use` returns false.
-void each_row(const std::filesystem::path& path, const std::function<bool(const at::Tensor&)>& use) {
-  NpzRows rows(NpzFile(path), "arr_0");
-  const NpyHeader& header = rows.header();
-  if (header.dtype(path.string()) != at::kByte || header.shape.size() != 4 || header.shape[1] < 1 ||
-      header.shape[2] < 1 || header.shape[3] != 3)
-    throw Error(c10::str(path.string(), ": want pictures, arr_0 [N, H, W, 3] of uint8, found ",
-                         at::IntArrayRef(header.shape), " of ", header.descr));
-  for (int64_t i = 0; i < header.shape[0]; ++i)
-    if (!use(rows.next(1)[0])) return;
+void each_row(const ImageSource& source, const ArrayForm& form, const std::function<bool(const at::Tensor&)>& use) {
+  PictureArray pictures(source.path, source.array, form);
+  for (int64_t i = 0; i < pictures.count(); ++i)
+    if (!use(pictures.next())) return;
+}
+
+std::string name_of(const ImageSource& source, int64_t index) {
+  const bool many = source.is_video || !source.array.empty();
+  return source.path.string() + (many ? "#" + std::to_string(index) : "");
 }
 
 }  // namespace
@@ -46,6 +46,7 @@ struct ImageStream::State {
   std::vector<ImageSource> sources;
   const Protocol* protocol;
   int64_t side;
+  ArrayForm arrays;
   std::mutex guard;
   std::condition_variable changed;
   std::map<size_t, Slot> slots;  // taken and not yet consumed
@@ -86,8 +87,8 @@ void ImageStream::State::decode(size_t index) {
   try {
     if (source.is_video)
       each_frame(source.path, [&](const at::Tensor& frame) { return put(index, protocol->resize(frame, side)); });
-    else if (source.is_array)
-      each_row(source.path, [&](const at::Tensor& picture) { return put(index, protocol->resize(picture, side)); });
+    else if (!source.array.empty())
+      each_row(source, arrays, [&](const at::Tensor& picture) { return put(index, protocol->resize(picture, side)); });
     else
       put(index, protocol->resize(read_picture(source.path), side));
   } catch (const Error& problem) {
@@ -117,12 +118,14 @@ void ImageStream::State::work() {
   }
 }
 
-ImageStream::ImageStream(std::vector<ImageSource> sources, const Protocol& protocol, int64_t side, int threads)
+ImageStream::ImageStream(std::vector<ImageSource> sources, const Protocol& protocol, int64_t side, int threads,
+                         const ArrayForm& arrays)
     : state_(std::make_unique<State>()) {
   TORCH_CHECK(threads >= 1 && side >= 1, "ImageStream: ", threads, " threads, side ", side);
   state_->sources = std::move(sources);
   state_->protocol = &protocol;
   state_->side = side;
+  state_->arrays = arrays;
   try {
     for (int i = 0; i < threads; ++i) state_->decoders.emplace_back([state = state_.get()] { state->work(); });
   } catch (const std::system_error& error) {  // those that run are stopped and joined with the state
@@ -150,6 +153,7 @@ bool ImageStream::next(int64_t size, Batch& batch) {
     if (!slot.pictures.empty()) {
       pictures.push_back(std::move(slot.pictures.front()));
       batch.labels.push_back(state.sources[index].label);
+      batch.names.push_back(name_of(state.sources[index], slot.handed_over++));
       slot.pictures.pop_front();
     } else {
       if (!slot.error.empty()) state.unreadable.push_back({state.sources[index].path, slot.error});

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "metrics/image_set.h"
+#include "metrics/picture_array.h"
 #include "metrics/protocol.h"
 
 namespace tessera {
@@ -21,9 +22,10 @@ struct UnreadableImage {
 /// number ahead, so that memory does not grow with the set.
 class ImageStream {
  public:
-  /// `threads` >= 1 decoders; pictures become [3, side, side] as `protocol` resizes them. Throws Error (failed) when
-  /// the system refuses one of the threads.
-  ImageStream(std::vector<ImageSource> sources, const Protocol& protocol, int64_t side, int threads);
+  /// `threads` >= 1 decoders; pictures become [3, side, side] as `protocol` resizes them; `arrays`: how those in arrays
+  /// lie. Throws Error (failed) when the system refuses one of the threads.
+  ImageStream(std::vector<ImageSource> sources, const Protocol& protocol, int64_t side, int threads,
+              const ArrayForm& arrays = {});
   /// Stops the decoders.
   ~ImageStream();
 
@@ -31,6 +33,7 @@ class ImageStream {
   struct Batch {
     at::Tensor pixels;                ///< [B, 3, side, side] float32 in [0, 255]; undefined when B is 0
     std::vector<std::string> labels;  ///< [B], see ImageSource
+    std::vector<std::string> names;   ///< [B]: the file, and #INDEX for a frame of a video or a row of an array
     int64_t sources = 0;              ///< files that were finished with this batch
   };
   /// Up to `size` pictures. False once all sources are finished and nothing is left. Throws what a decoder threw that

@@ -21,7 +21,7 @@ std::unique_ptr<Extractor> open_network(const LiveFidRequest& request, const Pro
   network.weights = request.weights;
   network.extractor = request.extractor;
   network.dims = reference.gaussian.mean.numel();
-  return open_image_network(network, protocol, dtype_to_compare({reference}, device), device, {});
+  return open_image_network(network, protocol, dtype_to_compare({reference.made_by}, device), device, {});
 }
 
 /// Passes frames on and runs those that have gathered through the network.
@@ -61,12 +61,16 @@ LiveFid::LiveFid(const LiveFidRequest& request, at::Device device, const ScoreLi
       protocol_(&find_protocol(request.protocol)),
       reference_(read_statistics(request.reference)),
       extractor_(open_network(request, *protocol_, reference_, device)) {
-  const FeatureSet set = set_of_statistics(reference_path_, reference_, dims(), made_by(), listener);
-  frechet_side(set.gaussian, set.path);  // what is no covariance fails before the rendering
+  check_arrays(reference_path_, {.statistics = reference_}, dims(), made_by(), listener);
+  frechet_side(reference_.gaussian, reference_path_);  // what is no covariance fails before the rendering
 }
 
-std::map<std::string, std::string> LiveFid::made_by() const {
-  return {{"protocol", protocol_->name}, {"weights", extractor_->info().sha256}, {"dtype", extractor_->info().dtype}};
+MadeBy LiveFid::made_by() const {
+  const ExtractorInfo& network = extractor_->info();
+  return {{"protocol", protocol_->name},
+          {"weights", network.sha256},
+          {"extractor-size", std::to_string(network.side)},
+          {"dtype", network.dtype}};
 }
 
 at::Tensor LiveFid::features(const std::vector<at::Tensor>& pictures) const {

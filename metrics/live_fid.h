@@ -21,7 +21,7 @@ namespace tessera {
 
 /// What pictures are compared with while they are rendered.
 struct LiveFidRequest {
-  std::string reference;  ///< statistics (.npz) to compare with; empty: no score is wanted
+  std::string reference;  ///< statistics (.npz, .pkl) to compare with; empty: no score is wanted
   std::string weights;    ///< the FID Inception's file; empty: the one in the cache
   std::string extractor;  ///< a TorchScript program in its place, which this runs
   std::string protocol = "pytorch-fid";
@@ -58,7 +58,7 @@ class LiveFid {
   /// Throws Error (failed) when there are fewer than 2 pictures.
   LiveFidScore score(const FeatureStatistics& statistics) const;
   /// What kept features say of themselves: they fit only a run that says the same.
-  std::map<std::string, std::string> made_by() const;
+  MadeBy made_by() const;
   int64_t dims() const { return extractor_->info().dims; }
 
  private:

@@ -97,7 +97,8 @@ struct KernelDistance {
 };
 
 KernelDistance kernel_distance_of(const SetPair& sets, const std::string& name, const std::string& too_few) {
-  const int64_t size = std::min({KidOptions{}.subset_size, sets.generated.count(), sets.reference.count()});
+  const int64_t size =
+      std::min({KidOptions{}.subset_size, sets.generated.features.size(0), sets.reference.features.size(0)});
   if (size < 2) throw Error(too_few);
   const KidOptions options{.subsets = KidOptions{}.subsets, .subset_size = size, .seed = seed_of(sets)};
   return {name, kernel_distance(sets.generated.features, sets.reference.features, options), size};
@@ -236,6 +237,10 @@ std::vector<std::string> names_where(const std::vector<const Metric*>& chosen, c
   return names;
 }
 
+std::shared_ptr<const FrechetSide> side_of(const FeatureSet& set) {
+  return set.side ? set.side : std::make_shared<const FrechetSide>(frechet_side(set.gaussian, set.path));
+}
+
 bool contains(const std::vector<std::string>& names, const std::string& name) {
   return std::find(names.begin(), names.end(), name) != names.end();
 }
@@ -243,14 +248,14 @@ bool contains(const std::vector<std::string>& names, const std::string& name) {
 }  // namespace
 
 const FrechetSide& SetPair::reference_side() const {
-  if (!reference_side_) reference_side_ = frechet_side(reference.gaussian, reference.path);
+  if (!reference_side_) reference_side_ = side_of(reference);
   return *reference_side_;
 }
 
 double SetPair::distance() const {
   if (!distance_) {
     const FrechetSide& against = reference_side();
-    distance_ = frechet_distance(frechet_side(generated.gaussian, generated.path), against);
+    distance_ = frechet_distance(*side_of(generated), against);
   }
   return *distance_;
 }
@@ -318,25 +323,34 @@ std::vector<const Metric*> choose_metrics(SetKind kind, const MetricOptions& opt
   return chosen;
 }
 
-void check_sets(const std::vector<const Metric*>& chosen, bool generated_is_statistics, bool reference_is_statistics) {
+void check_sets(const std::vector<const Metric*>& chosen, SetContent generated, SetContent reference) {
   const auto comparing = names_where(chosen, [](const Metric& metric) { return metric.needs_reference(); });
   const auto looking = names_where(chosen, [](const Metric& metric) { return metric.needs_generated(); });
   const bool images = !chosen.empty() && chosen.front()->kind == SetKind::kImages;
-  if (!comparing.empty() && (generated_is_statistics || reference_is_statistics))
+  const bool bare = generated == SetContent::kStatistics;
+  if (!comparing.empty() && (bare || reference == SetContent::kStatistics))
     throw Error(listed(comparing) + (comparing.size() > 1 ? " compare" : " compares") + " single " +
                 (images ? "pictures" : "clips") + ", so " + (comparing.size() > 1 ? "they need " : "it needs ") +
-                (images ? "pictures" : "videos") + " on both sides, not statistics (.npz)");
-  if (!looking.empty() && generated_is_statistics)
+                (images ? "pictures" : "videos") + " or features on both sides, not statistics");
+  if (!looking.empty() && bare)
     throw Error(listed(looking) + (looking.size() > 1 ? " look" : " looks") + " at single " +
-                (images ? "pictures" : "clips") + " of the first set; it must not be an .npz");
+                (images ? "pictures" : "clips") + " of the first set; it must not be statistics");
+  const auto classifying = names_where(chosen, [](const Metric& metric) { return metric.needs.logits; });
+  if (!classifying.empty() && generated == SetContent::kFeatures)
+    throw Error(listed(classifying) + " looks at the classes of single pictures, which a file of features does not " +
+                "hold; the first set must be pictures");
 }
 
-bool any_needs_features(const std::vector<const Metric*>& chosen) {
-  return std::any_of(chosen.begin(), chosen.end(), [](const Metric* metric) { return metric->needs.features; });
+bool any_needs_features(const std::vector<const Metric*>& chosen, bool of_reference) {
+  return std::any_of(chosen.begin(), chosen.end(), [&](const Metric* metric) {
+    return metric->needs.features && (!of_reference || metric->needs.both_sets);
+  });
 }
 
-bool any_needs_logits(const std::vector<const Metric*>& chosen) {
-  return std::any_of(chosen.begin(), chosen.end(), [](const Metric* metric) { return metric->needs.logits; });
+bool any_needs_logits(const std::vector<const Metric*>& chosen, bool of_reference) {
+  return std::any_of(chosen.begin(), chosen.end(), [&](const Metric* metric) {
+    return metric->needs.logits && (!of_reference || metric->needs.both_sets);
+  });
 }
 
 std::string score_digits(double value) {

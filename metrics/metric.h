@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <functional>
 #include <map>
+#include <memory>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
@@ -20,13 +21,21 @@ namespace tessera {
 struct FeatureSet {
   std::string path;                                           ///< as the user named it
   Gaussian gaussian;                                          ///< its count: pictures or clips, where known
+  std::string gaussian_from = "", features_from = "";         ///< for reports: "pictures", "mu, sigma", "feats"...
+  std::shared_ptr<const FrechetSide> side = nullptr;          ///< of the Gaussian, where it is known already
   at::Tensor features;                                        ///< [N, D] float32; undefined: not kept
   at::Tensor logits;                                          ///< [N, classes] float32; undefined: not kept
   std::map<std::string, std::vector<int64_t>> rows_of_label;  ///< which rows are of each sub-folder
-  bool is_statistics = false;                                 ///< read from a file that has no single pictures
+  bool is_statistics = false;                                 ///< mean and covariance were read from a file
 
-  int64_t count() const { return gaussian.count.value_or(0); }  ///< 0: unknown
+  int64_t samples = 0;  ///< pictures or clips that were looked at
+
+  /// Pictures or clips; 0: unknown.
+  int64_t count() const { return gaussian.count.value_or(samples); }
 };
+
+/// What metrics can read of a set besides mean and covariance.
+enum class SetContent { kSamples, kFeatures, kStatistics };  // single pictures or clips; their features; nothing
 
 /// Which metrics are wanted, and their settings.
 struct MetricOptions {
@@ -57,7 +66,7 @@ class SetPair {
   double distance() const;
 
  private:
-  mutable std::optional<FrechetSide> reference_side_;
+  mutable std::shared_ptr<const FrechetSide> reference_side_;
   mutable std::optional<double> distance_;
 };
 
@@ -100,12 +109,12 @@ std::vector<std::string> metric_names(SetKind kind);
 /// name at all, and a refinement of a metric that is left out.
 std::vector<const Metric*> choose_metrics(SetKind kind, const MetricOptions& options);
 
-/// Throws Error when one of `chosen` needs single pictures or clips of a set that is a file of statistics.
-void check_sets(const std::vector<const Metric*>& chosen, bool generated_is_statistics, bool reference_is_statistics);
+/// Throws Error when one of `chosen` needs more of a set than it has.
+void check_sets(const std::vector<const Metric*>& chosen, SetContent generated, SetContent reference);
 
-/// Whether one of `chosen` reads each picture's features, or its logits.
-bool any_needs_features(const std::vector<const Metric*>& chosen);
-bool any_needs_logits(const std::vector<const Metric*>& chosen);
+/// Whether one of `chosen` reads each picture's features, or its logits, of one of the sets.
+bool any_needs_features(const std::vector<const Metric*>& chosen, bool of_reference = false);
+bool any_needs_logits(const std::vector<const Metric*>& chosen, bool of_reference = false);
 
 /// Six significant digits, as scores are printed.
 std::string score_digits(double value);

@@ -2,6 +2,7 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <cstdint>
 #include <string>
 #include <vector>
 
@@ -11,9 +12,12 @@ namespace tessera {
 /// compared. All of them decode as Pillow does (media/picture.h) and ignore EXIF orientation.
 struct Protocol {
   std::string name;                                               ///< "pytorch-fid", "torch-fidelity", "clean"
-  std::string resize_words;                                       ///< for reports: what resize does
+  std::string resize_kind, resize_details;                        ///< see resize_words
   at::Tensor (*resize)(const at::Tensor& picture, int64_t side);  ///< see metrics/resize.h
   double scale, shift;                                            ///< the network sees pixels * scale + shift
+
+  /// For reports: what resize does to pictures that become `side` high and wide.
+  std::string resize_words(int64_t side) const;
 };
 
 /// The protocol called `name`. Throws Error with the nearest name when there is none.

@@ -2,15 +2,15 @@
 
 #include <ATen/ATen.h>
 
-#include <nlohmann/json.hpp>
-
 #include "core/error.h"
+#include "metrics/array_file.h"
+#include "metrics/pickled_statistics.h"
 #include "weights/npz.h"
 
 namespace tessera {
 namespace {
 
-constexpr int64_t kMostFeatures = 16384;  // 2 GiB of covariance
+constexpr double kNoise = 1e-5;  // of the largest element; a covariance that was stored in float32 reaches 1e-7
 
 at::Tensor read_numbers(const NpzFile& file, const std::string& name, at::IntArrayRef shape) {
   const NpyHeader header = file.header(name);
@@ -22,28 +22,7 @@ at::Tensor read_numbers(const NpzFile& file, const std::string& name, at::IntArr
   return file.read(name).to(at::kDouble);
 }
 
-std::map<std::string, std::string> read_made_by(const NpzFile& file) {
-  const auto text = file.text("tessera");
-  if (!text) return {};
-  const nlohmann::json parsed = nlohmann::json::parse(*text, nullptr, false);
-  std::map<std::string, std::string> made_by;
-  if (!parsed.is_object()) throw Error(file.where() + ": its text \"tessera\" is no JSON object: the file is damaged");
-  for (const auto& [key, value] : parsed.items())
-    if (value.is_string()) made_by[key] = value.get<std::string>();
-  return made_by;
-}
-
-}  // namespace
-
-void write_statistics(const std::filesystem::path& path, const StatisticsFile& statistics) {
-  const Gaussian& gaussian = statistics.gaussian;
-  std::map<std::string, at::Tensor> arrays{{"mu", gaussian.mean}, {"sigma", gaussian.covariance}};
-  if (gaussian.count) arrays["count"] = at::scalar_tensor(*gaussian.count, at::TensorOptions().dtype(at::kLong));
-  const nlohmann::json made_by = statistics.made_by;
-  write_npz(path, arrays, {{"tessera", made_by.dump(-1, ' ', true)}});
-}
-
-StatisticsFile read_statistics(const std::filesystem::path& path) {
+StatisticsFile read_archive(const std::filesystem::path& path) {
   const NpzFile file(path);
   if (!file.has("mu") || !file.has("sigma"))
     throw Error(file.where() + ": want statistics, the arrays mu and sigma, found " + file.listing());
@@ -53,9 +32,8 @@ StatisticsFile read_statistics(const std::filesystem::path& path) {
                          at::IntArrayRef(header.shape)));
   }
   const int64_t D = header.shape[0];
-  StatisticsFile result{{read_numbers(file, "mu", {D}), read_numbers(file, "sigma", {D, D}), {}}, read_made_by(file)};
-  if (!result.gaussian.mean.isfinite().all().item<bool>() || !result.gaussian.covariance.isfinite().all().item<bool>())
-    throw Error(file.where() + ": mu or sigma holds NaN or infinity, so no distance can be computed; remake it");
+  StatisticsFile result{
+      {read_numbers(file, "mu", {D}), read_numbers(file, "sigma", {D, D}), {}}, read_made_by(file), "mu, sigma"};
   // A count bounds the rank of the covariance, so only one that this program wrote is believed.
   if (!result.made_by.empty() && file.has("count")) {
     const at::Tensor count = file.read("count");
@@ -66,21 +44,43 @@ StatisticsFile read_statistics(const std::filesystem::path& path) {
   return result;
 }
 
-bool check_comparable(const StatisticsFile& file, const std::filesystem::path& path, int64_t dims,
-                      const std::map<std::string, std::string>& made_by) {
-  const int64_t found = file.gaussian.mean.numel();
-  if (found != dims) {
+/// What is wrong in a way that needs no decomposition; the rest is found by frechet_side.
+void check_numbers(const Gaussian& gaussian, const std::string& where) {
+  const at::Tensor& covariance = gaussian.covariance;
+  if (!gaussian.mean.isfinite().all().item<bool>() || !covariance.isfinite().all().item<bool>())
+    throw Error(where + ": its mean or covariance holds NaN or infinity, so no distance can be computed; remake it");
+  const double noise = kNoise * covariance.abs().max().item<double>();
+  if ((covariance - covariance.t()).abs().max().item<double>() > noise)
+    throw Error(where + ": its covariance is not symmetric, so it is no covariance; remake it");
+  if (const double least = covariance.diagonal().min().item<double>(); least < -noise)
+    throw Error(c10::str(where, ": its covariance has the variance ", least, " on its diagonal; remake it"));
+}
+
+}  // namespace
+
+void write_statistics(const std::filesystem::path& path, const StatisticsFile& statistics) {
+  const Gaussian& gaussian = statistics.gaussian;
+  std::map<std::string, at::Tensor> arrays{{"mu", gaussian.mean}, {"sigma", gaussian.covariance}};
+  if (gaussian.count) arrays["count"] = at::scalar_tensor(*gaussian.count, at::TensorOptions().dtype(at::kLong));
+  write_npz(path, arrays, {{kMadeByArray, made_by_text(statistics.made_by)}});
+}
+
+StatisticsFile read_statistics(const std::filesystem::path& path, const StatisticsChoice& choice) {
+  StatisticsFile file = is_pickle(path) ? read_pickled_statistics(path, choice) : read_archive(path);
+  check_numbers(file.gaussian, path.string());
+  return file;
+}
+
+void check_dims(int64_t found, const std::filesystem::path& path, int64_t dims) {
+  if (found != dims)
     throw Error(c10::str(path.string(), " holds statistics of ", found, " features, want ", dims,
                          ": it was made with another network or other --dims"));
-  }
-  for (const auto& [key, wanted] : made_by) {
-    const auto said = file.made_by.find(key);
-    if (key != "dtype" && said != file.made_by.end() && said->second != wanted) {
-      throw Error(path.string() + " was made with " + key + " " + said->second + ", this run uses " + wanted +
-                  ": the two cannot be compared; make the statistics again or choose the same " + key);
-    }
-  }
-  return !file.made_by.empty();
+}
+
+bool check_comparable(const StatisticsFile& file, const std::filesystem::path& path, int64_t dims,
+                      const MadeBy& made_by) {
+  check_dims(file.gaussian.mean.numel(), path, dims);
+  return check_made_by(file.made_by, path, made_by);
 }
 
 }  // namespace tessera

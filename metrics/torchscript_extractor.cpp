@@ -56,6 +56,7 @@ TorchScriptExtractor::TorchScriptExtractor(const std::filesystem::path& path, co
   info_.name = standard_name.empty() ? "TorchScript program " + path.filename().string() : standard_name;
   info_.sha256 = sha256;
   info_.dtype = "float32";
+  info_.side = video ? 0 : example[2];
   info_.is_standard = !standard_name.empty();
   info_.dims = run(at::zeros(example, at::TensorOptions().dtype(video ? at::kByte : at::kFloat))).size(1);
 }

@@ -12,37 +12,34 @@ namespace {
 struct Input {
   std::string path;
   bool random_offset = false;
-  std::optional<StatisticsFile> statistics;
-  std::vector<VideoSource> videos;
-  std::vector<ShortVideo> short_videos;
+  ArrayInput arrays = {};
+  std::vector<VideoSource> videos = {};
+  std::vector<ShortVideo> short_videos = {};
+
+  SetContent content() const {
+    if (!videos.empty()) return SetContent::kSamples;
+    return arrays.features ? SetContent::kFeatures : SetContent::kStatistics;
+  }
 };
 
-bool is_statistics(const std::string& path) {
-  return path.ends_with(".npz");
-}
-
-void check_options(const VideoScoreRequest& request, const std::vector<const Metric*>& chosen) {
-  const bool alone = request.reference.empty();
-  check_request(request, is_statistics(alone ? request.generated : request.reference));
-  check_sets(chosen, is_statistics(request.generated), alone || is_statistics(request.reference));
-}
-
 VideoSetOptions set_options(const VideoScoreRequest& request, const std::vector<const Metric*>& chosen,
-                            bool random_offset) {
+                            bool random_offset, const std::string& dump) {
   VideoSetOptions set;
   set.rule = {request.frames, request.stride, random_offset, static_cast<uint64_t>(request.metrics.seed)};
   set.most_clips = request.clips;
   set.skip_short = request.skip_short;
-  set.keep_features = any_needs_features(chosen);
+  set.keep_features = any_needs_features(chosen) || !dump.empty();
   return set;
 }
 
-Input find_input(const std::string& path, const VideoSetOptions& options, const ScoreListener& listener) {
-  Input input;
-  input.path = path;
-  input.random_offset = options.rule.random_offset;
-  if (is_statistics(path)) {
-    input.statistics = read_statistics(path);
+Input find_input(const std::string& path, const VideoSetOptions& options, const StatisticsChoice& choice,
+                 const ScoreListener& listener) {
+  Input input{.path = path, .random_offset = options.rule.random_offset};
+  if (is_array_file(path)) {
+    const ArrayFile held = look_into(path);
+    if (!held.pictures.empty() && !held.statistics)
+      throw Error(path + ": its array \"" + held.pictures + "\" holds pictures; want videos, statistics or features");
+    input.arrays = read_arrays(path, held, choice, CovarianceDivisor::kCount);
   } else {
     input.videos = find_videos(path, listener.on_note);
     input.short_videos = drop_short_videos(input.videos, options);
@@ -50,32 +47,49 @@ Input find_input(const std::string& path, const VideoSetOptions& options, const 
   return input;
 }
 
-std::map<std::string, std::string> made_by(const VideoScoreRequest& request, const ExtractorInfo& network) {
+MadeBy made_by(const VideoScoreRequest& request, const ExtractorInfo& network) {
   return video_protocol({.frames = request.frames, .stride = request.stride}, network);
 }
 
-MeasuredVideos read(const Input& input, const VideoScoreRequest& request, const ExtractorInfo& network,
-                    const ScoreListener& listener) {
-  const StatisticsFile& file = *input.statistics;
-  const auto offset = file.made_by.find("offset");
-  return {set_of_statistics(input.path, file, network.dims, made_by(request, network), listener),
-          offset == file.made_by.end() ? "unknown" : offset->second,
-          {}};
+MeasuredVideos read(const Input& input) {
+  MeasuredVideos set;
+  set.path = input.path;
+  add_features(set, input.arrays);
+  add_statistics(set, input.arrays);
+  set.offset = "unknown";
+  for (const MadeBy& record : records_of(input.arrays))
+    if (const auto offset = record.find("offset"); offset != record.end()) set.offset = offset->second;
+  return set;
 }
 
-MeasuredVideos measure(const Input& input, const VideoSetOptions& options, const Extractor& extractor,
-                       const ScoreListener& listener) {
+/// What files of a set of clips say of themselves.
+MadeBy record_of(const MeasuredVideos& set, const VideoScoreRequest& request, const ExtractorInfo& network) {
+  MadeBy made = made_by(request, network);
+  made["offset"] = set.offset;
+  made["seed"] = std::to_string(request.metrics.seed);
+  made["source"] = set.path;
+  return made;
+}
+
+MeasuredVideos measure(const Input& input, const VideoScoreRequest& request, const VideoSetOptions& options,
+                       const Extractor& extractor, const std::string& dump, const ScoreListener& listener) {
   Progress progress(input.path, static_cast<int64_t>(input.videos.size()), listener.progress);
   VideoFeatures found = measure_videos(input.videos, extractor, options, [&] { progress.advance(); });
   MeasuredVideos set;
   set.path = input.path;
   set.gaussian = found.gaussian;
-  if (found.store) set.features = found.store->rows();
+  set.samples = found.clips;
+  set.gaussian_from = "clips";
+  if (found.store) {
+    set.features = found.store->rows();
+    set.features_from = set.gaussian_from;
+  }
   set.offset = input.random_offset ? "random" : "first";
   set.short_videos = input.short_videos;
   set.short_videos.insert(set.short_videos.end(), found.short_videos.begin(), found.short_videos.end());
   for (const ShortVideo& video : set.short_videos)
     listener.note("left out " + video.path.string() + ": " + std::to_string(video.frames) + " frames");
+  if (!dump.empty()) write_features(dump, set.features, found.names, record_of(set, request, extractor.info()));
   return set;
 }
 
@@ -86,34 +100,40 @@ void warn_of_small_set(const FeatureSet& set, const ScoreListener& listener) {
                   " clips; published FVD takes 2048, and fewer raise it, so compare only with scores of as many");
 }
 
-void save(const VideoScoreRequest& request, const MeasuredVideos& set, const ExtractorInfo& network) {
-  auto made = made_by(request, network);
-  made["offset"] = set.offset;
-  made["seed"] = std::to_string(request.metrics.seed);
-  made["source"] = set.path;
-  write_statistics(request.save_stats, {set.gaussian, made});
+void save(const VideoScoreRequest& request, const MeasuredVideos& set, const Input& input,
+          const ExtractorInfo& network) {
+  const auto& features = input.arrays.features;
+  write_statistics(request.save_stats, {set.gaussian, features ? features->made_by : record_of(set, request, network)});
 }
 
 }  // namespace
 
 std::optional<VideoScores> score_videos(const VideoScoreRequest& request, const ScoreListener& listener) {
   const std::vector<const Metric*> chosen = choose_metrics(SetKind::kVideos, request.metrics);
-  check_options(request, chosen);
+  check_request(request);
   const at::Device device = open_device(request.device);
   const bool alone = request.reference.empty();
-  std::vector<Input> inputs{
-      find_input(request.generated,
-                 set_options(request, chosen, alone ? request.reference_random : request.generated_random), listener)};
+  const std::vector<std::string> dumps{request.dump_features, request.dump_reference_features};
+  const auto options_of = [&](size_t side, bool random_offset) {
+    return set_options(request, chosen, random_offset, dumps[side]);
+  };
+  const bool first_random = alone ? request.reference_random : request.generated_random;
+  const StatisticsChoice choice{request.stats_key, ""};
+  std::vector<Input> inputs{find_input(request.generated, options_of(0, first_random), choice, listener)};
   if (!alone)
-    inputs.push_back(find_input(request.reference, set_options(request, chosen, request.reference_random), listener));
+    inputs.push_back(find_input(request.reference, options_of(1, request.reference_random), choice, listener));
+  check_kept(request, inputs.front().content(), inputs.back().content());
+  check_sets(chosen, inputs.front().content(), alone ? SetContent::kStatistics : inputs.back().content());
   const auto extractor = open_video_extractor(request.extractor, request.frames, device);
   const ExtractorInfo& network = extractor->info();
-  std::vector<MeasuredVideos> sets;
   for (const Input& input : inputs)
-    sets.push_back(input.statistics
-                       ? read(input, request, network, listener)
-                       : measure(input, set_options(request, chosen, input.random_offset), *extractor, listener));
-  if (!request.save_stats.empty()) save(request, sets.back(), network);
+    check_arrays(input.path, input.arrays, network.dims, made_by(request, network), listener);
+  std::vector<MeasuredVideos> sets;
+  for (size_t i = 0; i < inputs.size(); ++i)
+    sets.push_back(inputs[i].videos.empty() ? read(inputs[i])
+                                            : measure(inputs[i], request, options_of(i, inputs[i].random_offset),
+                                                      *extractor, dumps[i], listener));
+  if (!request.save_stats.empty()) save(request, sets.back(), inputs.back(), network);
   if (alone) return {};
   for (const FeatureSet& set : sets) warn_of_small_set(set, listener);
   VideoScores result{

@@ -12,7 +12,7 @@
 
 namespace tessera {
 
-/// Which sets of videos to compare and how. A set is whatever find_videos takes, or statistics (.npz).
+/// Which sets of videos to compare and how. A set is whatever find_videos takes, statistics or features.
 struct VideoScoreRequest : ScoreRequest {
   MetricOptions metrics{.names = {"fvd"}, .seed = 0};  ///< the seed is that of random offsets too
   std::string extractor;        ///< the I3D file or another TorchScript program; empty: I3D from the cache
@@ -26,8 +26,8 @@ struct VideoScoreRequest : ScoreRequest {
 
 /// A set of videos, measured or read from statistics.
 struct MeasuredVideos : FeatureSet {
-  std::string offset;                    ///< where clips begin: "first", "random" or "unknown"
-  std::vector<ShortVideo> short_videos;  ///< left out
+  std::string offset = "";                    ///< where clips begin: "first", "random" or "unknown"
+  std::vector<ShortVideo> short_videos = {};  ///< left out
 };
 
 /// The scores and all that another person needs to repeat or to judge them.

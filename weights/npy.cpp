@@ -16,7 +16,6 @@
 namespace tessera {
 namespace {
 
-constexpr std::string_view kMagic{"\x93NUMPY", 6};
 constexpr size_t kAlign = 64;
 constexpr size_t kMostDims = 32;  // NumPy's own limit
 
@@ -157,7 +156,7 @@ uint64_t NpyHeader::data_bytes(const std::string& where) const {
 
 NpyHeader parse_npy_header(std::span<const uint8_t> start, const std::string& where) {
   const std::string_view text(reinterpret_cast<const char*>(start.data()), start.size());
-  if (!text.starts_with(kMagic) || text.size() < 10)
+  if (!text.starts_with(kNpyMagic) || text.size() < 10)
     throw Error(where + ": it is not a NumPy array (it does not begin with \\x93NUMPY)");
   const auto version = static_cast<unsigned>(start[6]);
   if (version < 1 || version > 3)
@@ -181,7 +180,7 @@ std::string make_npy_header(const std::string& descr, at::IntArrayRef shape) {
   const size_t whole = (10 + header.size() + 1 + kAlign - 1) / kAlign * kAlign;
   header.resize(whole - 11, ' ');
   header += '\n';
-  std::string bytes(kMagic);
+  std::string bytes(kNpyMagic);
   bytes += {'\x01', '\x00', static_cast<char>(header.size() & 0xFF), static_cast<char>(header.size() >> 8)};
   return bytes + header;
 }

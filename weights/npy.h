@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace tessera {
@@ -27,6 +28,9 @@ struct NpyHeader {
   /// Bytes of all data; throws Error when they do not fit in 63 bits.
   uint64_t data_bytes(const std::string& where) const;
 };
+
+/// What every .npy file begins with.
+inline constexpr std::string_view kNpyMagic{"\x93NUMPY", 6};
 
 /// The largest size of a .npy file's header, which is how many of its first bytes parse_npy_header needs.
 inline constexpr uint64_t kMostNpyHeader = 65536 + 12;

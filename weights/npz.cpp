@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cstring>
 #include <span>
+#include <utility>
 
 #include "core/error.h"
 #include "core/text.h"
@@ -17,20 +18,23 @@ namespace tessera {
 namespace {
 
 constexpr std::string_view kSuffix = ".npy";
-constexpr uint64_t kMostExpansion = 1032;  // deflate's limit: a larger claim is false
-constexpr size_t kMostStep = 1u << 30;     // zlib counts in 32 bits
-
-std::string array_where(const std::string& where, const std::string& name) {
-  return where + ", array " + shown(name);
-}
+constexpr uint64_t kMostTurned = 1u << 30;  // bytes of an array in Fortran order, which is turned in memory
+constexpr uint64_t kMostExpansion = 1032;   // deflate's limit: a larger claim is false
+constexpr size_t kMostStep = 1u << 30;      // zlib counts in 32 bits
 
 }  // namespace
 
 struct NpzFile::Archive {
-  explicit Archive(const std::filesystem::path& path) : map(path, "a NumPy archive (.npz)"), where(path.string()) {
-    if (!map.begins_with("PK")) throw Error(where + ": want a NumPy archive (.npz, a zip file), found something else");
-    entries = read_zip_directory(map.bytes(), where);
+  explicit Archive(const std::filesystem::path& path)
+      : map(path, "a NumPy archive (.npz) or array (.npy)"), where(path.string()), bare(map.begins_with(kNpyMagic)) {
+    if (bare)
+      entries["arr_0" + std::string(kSuffix)] = {.stored = map.size(), .size = map.size()};
+    else if (map.begins_with("PK"))
+      entries = read_zip_directory(map.bytes(), where);
+    else
+      throw Error(where + ": want a NumPy archive (.npz, a zip file) or array (.npy), found something else");
   }
+  std::string where_of(const std::string& name) const { return bare ? where : where + ", array " + shown(name); }
   const ZipEntry& entry(const std::string& name) const {
     const auto found = entries.find(name + std::string(kSuffix));
     if (found != entries.end()) return found->second;
@@ -52,6 +56,7 @@ struct NpzFile::Archive {
 
   FileMap map;
   std::string where;
+  bool bare;  ///< a .npy file: no archive and no checksum
   std::map<std::string, ZipEntry> entries;
 };
 
@@ -59,7 +64,7 @@ struct NpzFile::Archive {
 class NpzFile::Stream {
  public:
   Stream(std::shared_ptr<const Archive> archive, const std::string& name)
-      : archive_(std::move(archive)), where_(array_where(archive_->where, name)), entry_(archive_->entry(name)) {
+      : archive_(std::move(archive)), where_(archive_->where_of(name)), entry_(archive_->entry(name)) {
     if (entry_.size > entry_.stored * kMostExpansion + kMostExpansion)
       fail("its directory claims " + std::to_string(entry_.size) + " bytes from " + std::to_string(entry_.stored) +
            ", more than deflate can expand them to");
@@ -83,7 +88,8 @@ class NpzFile::Stream {
       at += step;
     }
     done_ += out.size();
-    if (done_ == entry_.size && crc_ != entry_.crc) fail("its checksum does not match: the file is damaged");
+    if (!archive_->bare && done_ == entry_.size && crc_ != entry_.crc)
+      fail("its checksum does not match: the file is damaged");
   }
   uint64_t size() const { return entry_.size; }
   const std::string& where() const { return where_; }
@@ -201,8 +207,12 @@ NpzRows::NpzRows(const NpzFile& file, const std::string& name)
   where_ = stream_->where();
   header_.dtype(where_);
   if (header_.shape.empty()) throw Error(where_ + ": want rows, found a single number");
-  if (header_.fortran_order && header_.shape.size() > 1)
-    throw Error(where_ + ": it is in Fortran order, whose rows cannot be read one by one; save it in C order");
+  if (!header_.fortran_order || header_.shape.size() < 2) return;
+  if (header_.data_bytes(where_) > kMostTurned)
+    throw Error(where_ + ": it is in Fortran order, whose rows cannot be read one by one, and with " +
+                std::to_string(header_.data_bytes(where_)) +
+                " bytes too large to be turned in memory; save it in C order (np.ascontiguousarray)");
+  turned_ = file.read(name);
 }
 
 NpzRows::~NpzRows() = default;
@@ -211,11 +221,12 @@ at::Tensor NpzRows::next(int64_t count) {
   TORCH_CHECK(count >= 0, "NpzRows: want ", count, " rows");
   std::vector<int64_t> shape = header_.shape;
   shape[0] = std::min(count, shape[0] - read_);
+  const int64_t first = std::exchange(read_, read_ + shape[0]);
+  if (turned_.defined()) return turned_.narrow(0, first, shape[0]);
   NpyHeader part = header_;
   part.shape = shape;
   std::vector<uint8_t> data(part.data_bytes(where_));
   stream_->read(data);
-  read_ += shape[0];
   return npy_tensor(header_, shape, data, where_);
 }
 

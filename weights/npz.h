@@ -13,11 +13,13 @@
 
 namespace tessera {
 
-/// The arrays of a NumPy archive (.npz, as np.savez and np.savez_compressed write it: stored or deflated, zip64 too).
-/// Nothing in it is executed: pickled objects are an error. Every error is one line that names the file and the array.
+/// The arrays of a NumPy archive (.npz, as np.savez and np.savez_compressed write it: stored or deflated, zip64 too),
+/// or the one array of a .npy file, which is then called arr_0 and has no checksum. Nothing in it is executed: pickled
+/// objects are an error. Every error is one line that names the file and the array.
 class NpzFile {
  public:
-  /// Maps the file and reads its directory. Throws Error when it is absent, no zip archive, or damaged.
+  /// Maps the file and reads its directory. Throws Error when it is absent, neither a zip archive nor an array, or
+  /// damaged.
   explicit NpzFile(const std::filesystem::path& path);
 
   const std::string& where() const;
@@ -48,10 +50,11 @@ class NpzFile {
 };
 
 /// The rows (first axis) of one array, in order, a few at a time: arrays larger than memory, such as ADM's arr_0 of
-/// uint8 pictures [N, H, W, 3], are read with one chunk in memory.
+/// uint8 pictures [N, H, W, 3], are read with one chunk in memory. An array in Fortran order is held whole.
 class NpzRows {
  public:
-  /// Throws Error as NpzFile::header does, for arrays in Fortran order, and for those without dimensions.
+  /// Throws Error as NpzFile::header does, for arrays in Fortran order of more than 1 GiB, and for those without
+  /// dimensions.
   NpzRows(const NpzFile& file, const std::string& name);
   ~NpzRows();
   NpzRows(const NpzRows&) = delete;
@@ -65,12 +68,15 @@ class NpzRows {
   NpyHeader header_;
   std::string where_;
   std::unique_ptr<NpzFile::Stream> stream_;
+  at::Tensor turned_;  // in C order; undefined where rows come from the stream
   int64_t read_ = 0;
 };
 
-/// Writes arrays and texts (ASCII) as np.savez would, atomically; equal input gives equal bytes. Readable by numpy.load
-/// and by NpzFile. Throws Error when the file cannot be written.
+/// Writes arrays, texts, and lists of texts (UTF-8; a byte that is not becomes the lone surrogate that Python's file
+/// names have there) as np.savez would, atomically; equal input gives equal bytes. Readable by numpy.load and by
+/// NpzFile. Throws Error when the file cannot be written.
 void write_npz(const std::filesystem::path& path, const std::map<std::string, at::Tensor>& arrays,
-               const std::map<std::string, std::string>& texts = {});
+               const std::map<std::string, std::string>& texts = {},
+               const std::map<std::string, std::vector<std::string>>& lists = {});
 
 }  // namespace tessera

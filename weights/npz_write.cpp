@@ -4,16 +4,19 @@
 #include <algorithm>
 #include <cerrno>
 #include <limits>
+#include <optional>
 #include <string_view>
 #include <utility>
 
 #include "core/atomic_file.h"
 #include "core/error.h"
+#include "core/utf8.h"
 #include "weights/npz.h"
 
 namespace tessera {
 namespace {
 
+constexpr char32_t kSurrogateOfByte = 0xDC00;    // what Python adds to a byte that is not UTF-8 ("surrogateescape")
 constexpr uLong kFirstOfJanuary1980 = 0x210000;  // in DOS's form: a fixed date, so that equal input gives equal bytes
 
 /// A zip archive of stored (not compressed) entries, written front to back.
@@ -63,21 +66,44 @@ class ZipWriter {
   zipFile zip_;
 };
 
+/// NumPy's characters: code points of 32 bits.
+std::u32string characters(const std::string& text) {
+  std::u32string codes;
+  for (size_t at = 0; at < text.size();) {
+    const size_t begin = at;
+    const std::optional<uint32_t> code = next_code_point(text, at);
+    if (!code) at = begin + 1;
+    codes += static_cast<char32_t>(code ? *code : kSurrogateOfByte + static_cast<uint8_t>(text[begin]));
+  }
+  return codes;
+}
+
+void add_texts(ZipWriter& zip, const std::string& name, const std::vector<std::string>& texts, at::IntArrayRef shape) {
+  std::vector<std::u32string> items;
+  size_t width = 0;
+  for (const std::string& text : texts) width = std::max(width, items.emplace_back(characters(text)).size());
+  std::u32string all;
+  for (std::u32string& item : items) {
+    item.resize(width);
+    all += item;
+  }
+  zip.add(name + ".npy", make_npy_header("<U" + std::to_string(width), shape),
+          {reinterpret_cast<const char*>(all.data()), all.size() * sizeof(char32_t)});
+}
+
 }  // namespace
 
 void write_npz(const std::filesystem::path& path, const std::map<std::string, at::Tensor>& arrays,
-               const std::map<std::string, std::string>& texts) {
+               const std::map<std::string, std::string>& texts,
+               const std::map<std::string, std::vector<std::string>>& lists) {
   ZipWriter zip(path);
   for (const auto& [name, array] : arrays) {
     const at::Tensor data = array.detach().cpu().contiguous();
     zip.add(name + ".npy", make_npy_header(npy_descr(data.scalar_type()), data.sizes()),
             {static_cast<const char*>(data.const_data_ptr()), data.nbytes()});
   }
-  for (const auto& [name, text] : texts) {
-    std::string wide;
-    for (const char letter : text) wide += {letter, '\0', '\0', '\0'};
-    zip.add(name + ".npy", make_npy_header("<U" + std::to_string(text.size()), {}), wide);
-  }
+  for (const auto& [name, text] : texts) add_texts(zip, name, {text}, {});
+  for (const auto& [name, list] : lists) add_texts(zip, name, list, {static_cast<int64_t>(list.size())});
   zip.commit();
 }
 

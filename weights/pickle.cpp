@@ -107,7 +107,8 @@ class Unpickler {
       if (!push_number(opcode) && !push_text(opcode) && !use_memo(opcode) && !build_container(opcode) &&
           !build_object(opcode) && !move_stack(opcode))
         fail("opcode " + std::to_string(opcode) +
-             " is not one that torch.save writes; re-save the file with torch.save in PyTorch 2");
+             " is not one that torch.save or pickle.dump writes in protocols 2 to 5; save the file again with one of "
+             "them");
     }
     Unpickled result{pop(), at_, std::move(skipped_)};
     stack_.clear();
@@ -205,11 +206,9 @@ class Unpickler {
       case kLong4:
         push_long(take<uint32_t>());
         return true;
-      case kBinFloat: {
-        uint64_t bits = take<uint64_t>();
-        push(std::bit_cast<double>(__builtin_bswap64(bits)));
+      case kBinFloat:
+        push(std::bit_cast<double>(__builtin_bswap64(take<uint64_t>())));
         return true;
-      }
       default:
         return false;
     }
@@ -401,6 +400,8 @@ class Unpickler {
     work(kWorkOfCall + static_cast<int64_t>(list->items.size()));
     if (function->is_class)
       if (auto made = hooks_.call(function->class_name, list->items)) {
+        if (const at::Tensor* copy = made->tensor(); copy && function->class_name.starts_with("numpy."))
+          work(static_cast<int64_t>(copy->nbytes()) / kBytesOfWork);  // PyTorch's tensors are views and cost nothing
         push(adopt(std::move(*made)));
         return;
       }

@@ -175,6 +175,26 @@ std::optional<ArchiveValue> numpy_scalar(const Values& arguments) {
   return tensor->scalar_type() == at::kUInt64 ? std::nullopt : std::optional(ArchiveValue(tensor->item<int64_t>()));
 }
 
+/// An array of `shape`; its data lie in C order or, `column_major`, in Fortran order.
+std::optional<at::Tensor> numpy_array(const ArchiveValue& dtype, std::vector<int64_t> shape, bool column_major,
+                                      const ArchiveValue& data) {
+  if (column_major) std::reverse(shape.begin(), shape.end());
+  auto tensor = numpy_tensor(dtype, shape, data);
+  if (!tensor || !column_major || shape.size() < 2) return tensor;
+  std::vector<int64_t> reversed(shape.size());
+  for (size_t i = 0; i < shape.size(); ++i) reversed[i] = static_cast<int64_t>(shape.size() - 1 - i);
+  return tensor->permute(reversed);
+}
+
+/// _frombuffer(data, dtype, shape, "C" or "F"): an array in protocol 5.
+std::optional<ArchiveValue> numpy_from_buffer(const Values& arguments) {
+  if (arguments.size() != 4 || !integers(arguments[2]) || !arguments[3].text()) return std::nullopt;
+  const std::string& order = *arguments[3].text();
+  if (order != "C" && order != "F") return std::nullopt;
+  const auto array = numpy_array(arguments[1], *integers(arguments[2]), order == "F", arguments[0]);
+  return array ? std::optional(ArchiveValue(*array)) : std::nullopt;
+}
+
 bool is_one_of(const std::string& name, std::initializer_list<const char*> names) {
   return std::find(names.begin(), names.end(), name) != names.end();
 }
@@ -240,6 +260,8 @@ std::optional<ArchiveValue> rebuild(const std::string& name, const Values& argum
     return encoded(arguments);
   if (is_one_of(name, {"numpy.core.multiarray.scalar", "numpy._core.multiarray.scalar"}))
     return numpy_scalar(arguments);
+  if (is_one_of(name, {"numpy.core.numeric._frombuffer", "numpy._core.numeric._frombuffer"}))
+    return numpy_from_buffer(arguments);
   return std::nullopt;
 }
 
@@ -252,16 +274,8 @@ bool rebuild_numpy(ArchiveValue::Object& object, const Values& state) {
   if (!is_one_of(object.class_name, {"numpy.core.multiarray._reconstruct", "numpy._core.multiarray._reconstruct"}) ||
       state.size() != 5 || !integers(state[1]) || !state[3].boolean())
     return false;
-  std::vector<int64_t> shape = *integers(state[1]);
-  const bool column_major = *state[3].boolean();
-  if (column_major) std::reverse(shape.begin(), shape.end());
-  auto tensor = numpy_tensor(state[2], shape, state[4]);
+  const auto tensor = numpy_array(state[2], *integers(state[1]), *state[3].boolean(), state[4]);
   if (!tensor) return false;
-  if (column_major && shape.size() > 1) {
-    std::vector<int64_t> reversed(shape.size());
-    for (size_t i = 0; i < shape.size(); ++i) reversed[i] = static_cast<int64_t>(shape.size() - 1 - i);
-    tensor = tensor->permute(reversed);
-  }
   object.tensor = *tensor;
   return true;
 }

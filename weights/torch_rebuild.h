@@ -21,8 +21,8 @@ at::Tensor storage_view(const ArchiveValue::Storage& storage, at::ScalarType dty
                         const std::string& where);
 
 /// The allow-list: the result of calling `name` with `arguments`, for functions that build tensors and containers
-/// (torch._utils._rebuild_tensor_v2, collections.OrderedDict, torch.Size, numpy scalars, ...); nullopt for every other
-/// name. Throws Error naming `where` for wrong arguments.
+/// (torch._utils._rebuild_tensor_v2, collections.OrderedDict, torch.Size, numpy arrays and scalars, ...); nullopt for
+/// every other name. Throws Error naming `where` for wrong arguments.
 std::optional<ArchiveValue> rebuild(const std::string& name, const std::vector<ArchiveValue>& arguments,
                                     const std::string& where);
 

@@ -68,9 +68,14 @@ TEST(Metrics, EveryRowRefusesStatisticsWhereItNeedsSinglePictures) {
     const bool generated = metric.needs.features || metric.needs.logits;
     const bool reference = generated && metric.needs.both_sets;
     const std::vector<const Metric*> chosen{&metric};
-    EXPECT_NO_THROW(check_sets(chosen, false, false)) << metric.name;
-    for (const auto& [first, second, refused] :
-         {std::tuple{true, false, generated}, {false, true, reference}, {true, true, generated}}) {
+    constexpr auto kSamples = SetContent::kSamples, kStatistics = SetContent::kStatistics;
+    constexpr auto kFeatures = SetContent::kFeatures;
+    EXPECT_NO_THROW(check_sets(chosen, kSamples, kSamples)) << metric.name;
+    EXPECT_NO_THROW(check_sets(chosen, kSamples, kFeatures)) << metric.name;
+    for (const auto& [first, second, refused] : {std::tuple{kStatistics, kSamples, generated},
+                                                 {kSamples, kStatistics, reference},
+                                                 {kStatistics, kStatistics, generated},
+                                                 {kFeatures, kSamples, metric.needs.logits}}) {
       if (!refused)
         EXPECT_NO_THROW(check_sets(chosen, first, second)) << metric.name;
       else
@@ -81,16 +86,21 @@ TEST(Metrics, EveryRowRefusesStatisticsWhereItNeedsSinglePictures) {
 
 TEST(Metrics, RefusalsNameAllThatIsMeant) {
   const auto chosen = choose_metrics(SetKind::kImages, everything(SetKind::kImages));
-  EXPECT_EQ(refusal_of([&] { check_sets(chosen, false, true); }),
-            "kid, prdc and --per-class compare single pictures, so they need pictures on both sides, not statistics "
-            "(.npz)");
+  constexpr auto kSamples = SetContent::kSamples, kStatistics = SetContent::kStatistics;
+  EXPECT_EQ(refusal_of([&] { check_sets(chosen, kSamples, kStatistics); }),
+            "kid, prdc and --per-class compare single pictures, so they need pictures or features on both sides, not "
+            "statistics");
   const MetricOptions options{.names = {"fid", "is"}, .infinity = true};
-  EXPECT_EQ(refusal_of([&] { check_sets(choose_metrics(SetKind::kImages, options), true, false); }),
-            "--fid-infinity and is look at single pictures of the first set; it must not be an .npz");
+  EXPECT_EQ(refusal_of([&] { check_sets(choose_metrics(SetKind::kImages, options), kStatistics, kSamples); }),
+            "--fid-infinity and is look at single pictures of the first set; it must not be statistics");
+  EXPECT_EQ(refusal_of([&] { check_sets(choose_metrics(SetKind::kImages, options), SetContent::kFeatures, kSamples); }),
+            "is looks at the classes of single pictures, which a file of features does not hold; the first set must be "
+            "pictures");
   EXPECT_EQ(refusal_of([&] {
-              check_sets(choose_metrics(SetKind::kVideos, {.names = {"fvd"}, .kernel_distance = true}), false, true);
+              check_sets(choose_metrics(SetKind::kVideos, {.names = {"fvd"}, .kernel_distance = true}), kSamples,
+                         kStatistics);
             }),
-            "--kvd compares single clips, so it needs videos on both sides, not statistics (.npz)");
+            "--kvd compares single clips, so it needs videos or features on both sides, not statistics");
 }
 
 TEST(Metrics, WrongChoicesAreRefused) {
@@ -115,6 +125,11 @@ TEST(Metrics, WhatIsKeptFollowsTheNeeds) {
   EXPECT_EQ(keeps({.names = {"is"}}), std::pair(false, true));
   EXPECT_EQ(keeps({.names = {"kid"}}), std::pair(true, false));
   EXPECT_EQ(keeps({.bootstrap = 2}), std::pair(true, false));
+  const auto of_reference = [](const MetricOptions& options) {
+    return any_needs_features(choose_metrics(SetKind::kImages, options), true);
+  };
+  EXPECT_TRUE(of_reference({.names = {"kid"}}));
+  EXPECT_FALSE(of_reference({.bootstrap = 2}));
 }
 
 TEST(Metrics, RowsHoldTheNumbersOfTheirFunctions) {

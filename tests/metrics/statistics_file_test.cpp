@@ -5,6 +5,7 @@
 #include <limits>
 
 #include "core/error.h"
+#include "tests/support/errors.h"
 #include "tests/support/fixture.h"
 #include "tests/support/process.h"
 #include "weights/npz.h"
@@ -48,6 +49,13 @@ TEST(StatisticsFile, RoundTripKeepsEveryBit) {
   }
 }
 
+TEST(StatisticsFile, ANameThatIsNoUtf8CanBeRecorded) {
+  const test::TemporaryFolder folder;
+  write_statistics(folder / "s.npz",
+                   {{at::zeros({2}, at::kDouble), at::eye(2, at::kDouble), {}}, {{"source", "a\xff"}}});
+  EXPECT_EQ(read_statistics(folder / "s.npz").made_by.at("source"), "a\xef\xbf\xbd");
+}
+
 TEST(StatisticsFile, OtherToolsArraysAndTypes) {
   const test::TemporaryFolder folder;
   const at::Tensor mean = at::ones({3}), covariance = at::eye(3);
@@ -60,6 +68,8 @@ TEST(StatisticsFile, OtherToolsArraysAndTypes) {
   const StatisticsFile adm = read_statistics(folder / "adm.npz");
   EXPECT_EQ(adm.gaussian.covariance.scalar_type(), at::kDouble);
   EXPECT_FALSE(adm.gaussian.count.has_value()) << "a stranger's count must not cut the rank";
+  EXPECT_EQ(adm.gaussian.mean.numel(), 3) << "not the spatial ones";
+  EXPECT_EQ(adm.keys, "mu, sigma");
 }
 
 TEST(StatisticsFile, RefusesWhatHoldsNoStatistics) {
@@ -67,6 +77,8 @@ TEST(StatisticsFile, RefusesWhatHoldsNoStatistics) {
   const at::Tensor mean = at::ones({3}, at::kDouble), covariance = at::eye(3, at::kDouble);
   at::Tensor bad = covariance.clone();
   bad[1][1] = std::numeric_limits<double>::quiet_NaN();
+  at::Tensor crooked = covariance.clone(), negative = covariance.clone();
+  crooked[0][1] = 0.5, negative[2][2] = -0.1;
   const std::vector<std::map<std::string, at::Tensor>> cases{
       {{"arr_0", at::zeros({2, 4, 4, 3}, at::kByte)}},
       {{"mu", mean}},
@@ -75,7 +87,10 @@ TEST(StatisticsFile, RefusesWhatHoldsNoStatistics) {
       {{"mu", at::ones({0}, at::kDouble)}, {"sigma", at::ones({0, 0}, at::kDouble)}},
       {{"mu", at::ones({3}, at::kLong)}, {"sigma", covariance}},
       {{"mu", at::zeros({20000})}, {"sigma", covariance}},
-      {{"mu", mean}, {"sigma", bad}}};
+      {{"mu", mean}, {"sigma", bad}},
+      {{"mu", mean}, {"sigma", crooked}},
+      {{"mu", mean}, {"sigma", negative}},
+      {{"mu", mean.to(at::kHalf)}, {"sigma", covariance}}};
   for (size_t i = 0; i < cases.size(); ++i) {
     write_npz(folder / "bad.npz", cases[i]);
     try {
@@ -85,6 +100,27 @@ TEST(StatisticsFile, RefusesWhatHoldsNoStatistics) {
       EXPECT_NE(std::string(error.what()).find("bad.npz"), std::string::npos) << error.what();
     }
   }
+}
+
+TEST(StatisticsFile, WhatChangesFeaturesMustAgree) {
+  const MadeBy run{{"protocol", "clean"},
+                   {"extractor", "TorchScript program a.pt"},
+                   {"weights", "abc"},
+                   {"extractor-size", "64"},
+                   {"dtype", "float32"}};
+  EXPECT_FALSE(check_made_by({}, "s.npz", run));
+  EXPECT_FALSE(check_made_by({{"source", "photos"}}, "s.npz", run)) << "nothing that could differ";
+  EXPECT_TRUE(check_made_by(run, "s.npz", run));
+  for (const char* key : {"protocol", "weights", "extractor-size"}) {
+    MadeBy other = run;
+    other[key] = "96";
+    EXPECT_ERROR(check_made_by(other, "s.npz", run), "s.npz was made with " + std::string(key) + " 96, this run uses");
+  }
+  MadeBy renamed = run;
+  renamed["extractor"] = "TorchScript program b.pt";
+  EXPECT_TRUE(check_made_by(renamed, "s.npz", run)) << "the same bytes under another name";
+  renamed.erase("weights");
+  EXPECT_ERROR(check_made_by(renamed, "s.npz", run), "extractor TorchScript program b.pt");
 }
 
 }  // namespace

@@ -2,11 +2,14 @@
 #include <gtest/gtest.h>
 
 #include <fstream>
+#include <set>
 
 #include "media/image_io.h"
 #include "tests/support/fixture.h"
 #include "tests/support/inception_weights.h"
+#include "tests/support/json_keys.h"
 #include "tests/support/process.h"
+#include "weights/npz.h"
 
 namespace tessera {
 namespace {
@@ -122,6 +125,107 @@ TEST_F(FidCommand, AbsentWeightsAreNamedWithTheirHashAndPlace) {
   for (const std::string words : {"pt_inception-2015-12-05-6726825d.pth", "6726825d0af5f729", "--weights",
                                   "cache/weights", "hub/checkpoints", "mseitzer/pytorch-fid"})
     EXPECT_NE(result.err.find(words), std::string::npos) << words << " in " << result.err;
+}
+
+/// Files of arrays, with a small network that this runs in Inception's place.
+struct FidOfArrays : testing::Test {
+  FidOfArrays() {
+    at::manual_seed(5);
+    pictures = at::randint(256, {12, 16, 16, 3}, at::kByte);
+    std::filesystem::create_directories(folder / "a");
+    for (int64_t i = 0; i < 12; ++i) write_png(folder / "a" / (std::to_string(10 + i) + ".png"), pictures[11 - i]);
+    write("adm.npz", {{"arr_0", pictures}, {"mu", at::arange(6, at::kDouble)}, {"sigma", at::eye(6, at::kDouble)}});
+  }
+  std::string write(const std::string& name, const std::map<std::string, at::Tensor>& arrays) {
+    write_npz(folder / name, arrays);
+    return (folder / name).string();
+  }
+  test::ProcessResult fid(const std::vector<std::string>& rest) {
+    std::vector<std::string> all{"fid", (folder / "a").string()};
+    all.insert(all.end(), rest.begin(), rest.end());
+    all.insert(all.end(),
+               {"--extractor", std::string(TESSERA_SOURCE_DIR) + "/tests/data/torchscript/means.pt", "--quiet"});
+    return tessera(all);
+  }
+
+  test::TemporaryFolder folder;
+  at::Tensor pictures;
+};
+
+TEST_F(FidOfArrays, AReferenceOfAdmSaysWhatWasUsed) {
+  const std::string adm = (folder / "adm.npz").string();
+  const auto json = fid({adm, "--metrics", "fid,kid", "--json"});
+  ASSERT_EQ(json.exit_code, 0) << json.err;
+  const nlohmann::json out = nlohmann::json::parse(json.out);
+  EXPECT_EQ(out.at("reference").at("statistics_from"), "mu, sigma");
+  EXPECT_EQ(out.at("reference").at("features_from"), "pictures in arr_0");
+  EXPECT_TRUE(out.at("reference").at("statistics_file").get<bool>());
+  EXPECT_EQ(out.at("generated").at("statistics_from"), "pictures");
+  EXPECT_GT(out.at("fid").get<double>(), 1000) << "of the statistics: the pictures are those of the first set";
+  EXPECT_LT(out.at("kid").at("mean").get<double>(), 0) << "of the pictures";
+  EXPECT_EQ(out.at("extractor").at("size"), 299);
+  const auto text = fid({adm, "--metrics", "fid,kid"});
+  EXPECT_NE(text.out.find("(statistics: mu, sigma; other scores: pictures in arr_0)"), std::string::npos) << text.out;
+  const auto alone = fid({adm});
+  EXPECT_NE(alone.out.find("unknown number of images (statistics: mu, sigma)"), std::string::npos) << alone.out;
+}
+
+TEST_F(FidOfArrays, PicturesOfEveryFormAreTheSameSet) {
+  const at::Tensor scaled = pictures.to(at::kFloat) / 127.5 - 1;
+  const std::string floats = write("floats.npz", {{"images", scaled.permute({0, 3, 1, 2})}});
+  const auto distance = [&](const std::vector<std::string>& rest) {
+    std::vector<std::string> all = rest;
+    all.push_back("--json");
+    const auto result = fid(all);
+    EXPECT_EQ(result.exit_code, 0) << result.err;
+    return result.exit_code == 0 ? nlohmann::json::parse(result.out).at("fid").get<double>() : -1;
+  };
+  EXPECT_LT(distance({floats, "--array-range", "-1..1"}), 1e-6);
+  EXPECT_LT(distance({floats, "--array-range=-1..1", "--array-layout", "nchw"}), 1e-6);
+  EXPECT_LT(distance({write("samples.npz", {{"samples", pictures}})}), 1e-6);
+  EXPECT_GT(distance({floats, "--array-range", "-1..1", "--extractor-size", "8"}), -1);
+  const auto unsaid = fid({floats});
+  EXPECT_EQ(unsaid.exit_code, 2);
+  EXPECT_NE(unsaid.err.find("--array-range"), std::string::npos) << unsaid.err;
+  const auto wrong = fid({floats, "--array-range", "0..2"});
+  EXPECT_EQ(wrong.exit_code, 2);
+}
+
+TEST_F(FidOfArrays, KeptFilesAreNamedAndSetsOfLaterRuns) {
+  const std::string statistics = (folder / "s.npz").string(), features = (folder / "f.npz").string();
+  const auto kept = fid({"--save-stats", statistics, "--dump-features", features, "--extractor-size", "32"});
+  ASSERT_EQ(kept.exit_code, 0) << kept.err;
+  EXPECT_EQ(kept.out, statistics + "\n" + features + "\n");
+  for (const std::string& file : {statistics, features}) {
+    const auto again = fid({file, "--json", "--extractor-size", "32"});
+    ASSERT_EQ(again.exit_code, 0) << again.err;
+    const nlohmann::json out = nlohmann::json::parse(again.out);
+    EXPECT_LT(out.at("fid").get<double>(), 1e-6);
+    EXPECT_EQ(out.at("resize"), "bilinear 32x32, centers aligned, no antialiasing (torch)");
+    EXPECT_EQ(out.at("extractor").at("size"), 32);
+    const auto other = fid({file});
+    EXPECT_EQ(other.exit_code, 2);
+    EXPECT_NE(other.err.find("extractor-size 32, this run uses 299"), std::string::npos) << other.err;
+  }
+  const auto text = fid({features, "--extractor-size", "32", "--metrics", "prdc"});
+  EXPECT_NE(text.out.find("12 images (features in feats)"), std::string::npos) << text.out << text.err;
+}
+
+TEST_F(FidOfArrays, NamesNeedNotBeUtf8) {
+  std::filesystem::create_directories(folder / "b\xff");
+  for (int i = 0; i < 2; ++i) write_png(folder / "b\xff" / (std::to_string(i) + "\xff.png"), pictures[i]);
+  std::ofstream(folder / "b\xff" / "no\xff.png") << "no picture";
+  const auto result = fid({(folder / "b\xff").string(), "--json", "--skip-unreadable", "--dump-reference-features",
+                           (folder / "f.npz").string()});
+  ASSERT_EQ(result.exit_code, 0) << result.err;
+  EXPECT_EQ(nlohmann::json::parse(result.out).at("reference").at("unreadable").size(), 1u);
+}
+
+TEST_F(FidOfArrays, EveryKeyOfTheJsonIsInTheDocs) {
+  const auto result =
+      fid({(folder / "a").string(), "--metrics", "fid,kid,prdc", "--bootstrap", "2", "--fid-infinity", "--json"});
+  ASSERT_EQ(result.exit_code, 0) << result.err;
+  EXPECT_EQ(test::keys_absent_from_docs(result.out), std::set<std::string>());
 }
 
 }  // namespace

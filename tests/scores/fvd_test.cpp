@@ -3,10 +3,12 @@
 
 #include <algorithm>
 #include <nlohmann/json.hpp>
+#include <set>
 
 #include "media/image_io.h"
 #include "media/video_writer.h"
 #include "tests/support/fixture.h"
+#include "tests/support/json_keys.h"
 #include "tests/support/process.h"
 #include "weights/npz.h"
 
@@ -77,6 +79,34 @@ TEST_F(FvdCommand, ScoreOfTheReferenceThroughFilesAndStatistics) {
   ASSERT_EQ(bare.exit_code, 0) << bare.err;
   EXPECT_NEAR(nlohmann::json::parse(bare.out).at("score").get<double>(), expected, 1e-4 * expected);
   EXPECT_TRUE(contains(bare.err, "does not say how it was made")) << bare.err;
+}
+
+TEST_F(FvdCommand, FeaturesAndPicklesAreSets) {
+  const std::string generated = write_set("gen"), real = write_set("real");
+  const std::string first = (folder / "gen.npz").string(), second = (folder / "real.npz").string();
+  const ProcessResult direct =
+      fvd({generated, real, "--json", "--kvd", "-q", "--dump-features", first, "--dump-reference-features", second});
+  ASSERT_EQ(direct.exit_code, 0) << direct.err;
+  EXPECT_EQ(test::keys_absent_from_docs(direct.out), std::set<std::string>());
+  const ProcessResult again = fvd({first, second, "--json", "--kvd", "-q"});
+  ASSERT_EQ(again.exit_code, 0) << again.err;
+  const auto said = nlohmann::json::parse(direct.out), repeated = nlohmann::json::parse(again.out);
+  EXPECT_NEAR(repeated.at("score").get<double>(), said.at("score").get<double>(), 1e-9 * expected);
+  EXPECT_EQ(repeated.at("kvd"), said.at("kvd"));
+  EXPECT_EQ(repeated.at("reference").at("offset"), "random");
+  EXPECT_EQ(repeated.at("reference").at("clips"), said.at("reference").at("clips"));
+  EXPECT_EQ(NpzFile(first).header("names").shape[0], fixture["gen"].size(0));
+  const ProcessResult other = fvd({first, second, "--stride", "2", "--frames", "4"});
+  EXPECT_EQ(other.exit_code, 2) << other.out;
+  // StyleGAN's sums of another network: read, and refused by their number of features.
+  const std::string sums = std::string(TESSERA_SOURCE_DIR) + "/tests/data/pickles/stylegan.pkl";
+  const ProcessResult narrow = fvd({first, sums});
+  EXPECT_EQ(narrow.exit_code, 2);
+  EXPECT_TRUE(contains(narrow.err, "holds statistics of 2 features")) << narrow.err;
+  write_npz(folder / "pictures.npz", {{"arr_0", at::zeros({2, 4, 4, 3}, at::kByte)}});
+  const ProcessResult pictures = fvd({first, (folder / "pictures.npz").string()});
+  EXPECT_EQ(pictures.exit_code, 2);
+  EXPECT_TRUE(contains(pictures.err, "want videos, statistics or features")) << pictures.err;
 }
 
 TEST_F(FvdCommand, VideoFilesSeedsAndShortOnes) {

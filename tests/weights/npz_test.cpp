@@ -118,13 +118,55 @@ TEST(Npz, FilesOfNumpy) {
     }
     EXPECT_GE(file.names().size(), 12u);
     EXPECT_EQ(file.text("text"), "caf? au lait");
-    EXPECT_THROW(NpzRows(file, "f8_fortran"), Error);
-    NpzRows rows(file, "f4_big");
-    EXPECT_TRUE(rows.next(1).equal(at::arange(12, at::kFloat).view({1, 3, 4})));
+    for (const char* array : {"f4_big", "f8_fortran", "i8_big_fortran"}) {
+      NpzRows rows(file, array);
+      const at::Tensor want = at::arange(24, at::kDouble).view({2, 3, 4});
+      for (int64_t i = 0; i < 2; ++i) EXPECT_TRUE(rows.next(1)[0].to(at::kDouble).equal(want[i])) << array << i;
+      EXPECT_EQ(rows.next(1).sizes(), (at::IntArrayRef{0, 3, 4})) << array;
+    }
   }
   const NpzFile statistics(std::filesystem::path(test::fixture_folder()) / "fid/stats_full_b.npz");
   EXPECT_EQ(statistics.names(), (std::vector<std::string>{"mu", "sigma"}));
   EXPECT_EQ(statistics.read("sigma").dim(), 2);
+}
+
+TEST(Npz, ABareArrayIsCalledArr0) {
+  // made by tests/data/npz/make.py
+  for (const char* name : {"f4_big.npy", "u1_fortran.npy"}) {
+    const NpzFile file(kData / name);
+    EXPECT_EQ(file.names(), (std::vector<std::string>{"arr_0"}));
+    EXPECT_TRUE(file.read("arr_0").to(at::kDouble).equal(at::arange(24, at::kDouble).view({2, 3, 4}))) << name;
+    NpzRows rows(file, "arr_0");
+    EXPECT_TRUE(rows.next(5).to(at::kDouble).equal(at::arange(24, at::kDouble).view({2, 3, 4}))) << name;
+  }
+  const TemporaryFolder folder;
+  const std::string good = test::read_text(kData / "f4_big.npy");
+  for (size_t size = 0; size < good.size(); size += 7)
+    expect_refused(with_bytes(folder, "cut.npy", good.substr(0, size)), "cut.npy", "arr_0");
+  expect_refused(with_bytes(folder, "long.npy", good + "x"), "claims 96 bytes of data, it has 97", "arr_0");
+  expect_refused(kData / "objects.npy", "pickled Python objects", "arr_0");
+  expect_refused(kData / "f4_big.npy", "no array \"mu\", only \"arr_0\"");
+  // 8 GB in Fortran order, which the file has as a hole.
+  const std::string header = make_npy_header("|u1", {2, 1 << 30, 4});
+  std::string turned = header;
+  turned.replace(turned.find("False"), 5, "True ");
+  with_bytes(folder, "large.npy", turned);
+  std::filesystem::resize_file(folder / "large.npy", turned.size() + (uint64_t{8} << 30));
+  EXPECT_ERROR(NpzRows(NpzFile(folder / "large.npy"), "arr_0"), "large.npy", "Fortran order", "np.ascontiguousarray");
+}
+
+TEST(Npz, ListsOfTextsAreThoseOfNumpy) {
+  const TemporaryFolder folder;
+  const std::vector<std::string> names{"a/1.png", "", "caf\xc3\xa9 \xf0\x9f\x98\x80.png", "bad\xff"};
+  write_npz(folder / "a.npz", {}, {}, {{"names", names}, {"none", {}}});
+  const NpzFile file(folder / "a.npz");
+  const NpyHeader header = file.header("names");
+  EXPECT_EQ(header.descr, "<U10");  // the third name's characters
+  EXPECT_EQ(header.shape, (std::vector<int64_t>{4}));
+  EXPECT_EQ(file.header("none").shape, (std::vector<int64_t>{0}));
+  const std::string bytes = test::read_text(folder / "a.npz");
+  EXPECT_NE(bytes.find(std::string("\x00\xf6\x01\x00", 4)), std::string::npos) << "U+1F600";
+  EXPECT_NE(bytes.find(std::string("\xff\xdc\x00\x00", 4)), std::string::npos) << "Python's stand-in for the byte FF";
 }
 
 TEST(Npz, HostileFiles) {

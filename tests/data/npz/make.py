@@ -1,4 +1,4 @@
-"""Makes the archives that tests/weights/npz_test.cpp reads. Run in this folder: python3 make.py (needs numpy)."""
+"""Makes the files that tests/weights/npz_test.cpp and tests/metrics/picture_array_test.cpp read. Run in this folder: python3 make.py (needs numpy)."""
 import io
 import zipfile
 
@@ -25,6 +25,13 @@ with zipfile.ZipFile("zip64.npz", "w", zipfile.ZIP_DEFLATED) as archive:
         with archive.open(name + ".npy", "w", force_zip64=True) as entry:
             entry.write(npy(array, [(1, 0), (2, 0), (3, 0)][i % 3]))
 
+np.save("f4_big.npy", x.astype(">f4"))
+np.save("u1_fortran.npy", np.asfortranarray(x.astype("u1")))
+pictures = np.arange(24, dtype="u1").reshape(2, 2, 2, 3)
+np.save("pictures.npy", pictures)
+np.save("pictures_fortran.npy", np.asfortranarray(pictures))
+np.save("pictures_float_big.npy", (pictures / 255).astype(">f4"))
+np.save("objects.npy", np.array([{"a": 1}, None], dtype=object))
 np.savez("pickled.npz", objects=np.array([{"a": 1}, None], dtype=object))
 
 with zipfile.ZipFile("bomb_header.npz", "w", zipfile.ZIP_DEFLATED) as archive:
