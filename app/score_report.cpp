@@ -146,7 +146,7 @@ void print_score(const LiveFidScore& score, bool json) {
                    {"reference", score.reference},
                    {"pixels", "as rendered, before any video codec"},
                    {"extractor", network_json(network)}};
-    std::cout << Json{{"fid", fid}}.dump() << std::endl;
+    std::cout << json_text(Json{{"fid", fid}}) << std::endl;
     return;
   }
   print_note((network.is_standard ? "FID " : "Frechet distance (not FID: another network) ") +
