@@ -4,6 +4,8 @@
 #include <iostream>
 
 #include "core/error.h"
+#include "core/printable.h"
+#include "core/utf8.h"
 
 namespace tessera {
 namespace {
@@ -79,7 +81,16 @@ void add_job_options(CLI::App& command, Job& job, const std::set<std::string>& w
 }
 
 void print_note(const std::string& text) {
-  std::cerr << "tessera: " + text + "\n" << std::flush;
+  std::cerr << "tessera: " + printable_text(text) + "\n" << std::flush;
+}
+
+std::string json_text(const nlohmann::ordered_json& value, int indent) {
+  return value.dump(indent, ' ', false, nlohmann::json::error_handler_t::replace);
+}
+
+void check_json_output(const Job& job, const std::string& output) {
+  if (job.json && !is_utf8_text(output))
+    throw Error("--output " + output + " is not UTF-8, so --json could not name it; choose another name");
 }
 
 void run_command_line(CLI::App& root, int argc, const char* const* argv) {

@@ -19,8 +19,15 @@ std::string option_names(const std::string& short_name, const std::vector<std::s
 /// it.
 void add_job_options(CLI::App& command, Job& job, const std::set<std::string>& without = {});
 
-/// Prints a line for people to stderr, in one piece: processes may share a terminal.
+/// Prints a message for people to stderr, in one piece: processes may share a terminal. What a terminal would obey, in
+/// names and texts from files, is escaped (core/printable.h).
 void print_note(const std::string& text);
+
+/// JSON for stdout; bytes of file names that are not UTF-8 become U+FFFD.
+std::string json_text(const nlohmann::ordered_json& value, int indent = -1);
+
+/// Throws Error when --json is given and could not name `output`.
+void check_json_output(const Job& job, const std::string& output);
 
 /// Parses the program's arguments and runs the chosen command. Prints what --help and --version ask for.
 /// Throws Error for wrong usage, with the nearest option or command, and whatever the command throws.

@@ -74,7 +74,7 @@ void add_convert_command(CLI::App& root) {
     install_signal_handlers();
     options->request.dtype = stored_dtype(options->dtype);
     const auto tell = [&](const std::string& line) {
-      if (!options->quiet) std::cerr << "tessera: " << line << std::endl;
+      if (!options->quiet) print_note(line);
     };
     convert_model(options->request, families(), tell);
     std::cout << options->request.output.string() << std::endl;

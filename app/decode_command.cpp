@@ -43,8 +43,7 @@ void add_decode_command(CLI::App& root) {
   command->footer("Examples\n  tessera decode out/latents/cat.safetensors -o cat.mp4");
   command->callback([options] {
     install_signal_handlers();
-    const auto note = [](const std::string& text) { std::cerr << "tessera: " << text << std::endl; };
-    for (const std::string& file : decode_file(options->request, stderr_progress_style(options->quiet), note))
+    for (const std::string& file : decode_file(options->request, stderr_progress_style(options->quiet), print_note))
       std::cout << file << "\n";
     std::cout.flush();
   });

@@ -25,11 +25,9 @@ void add_gallery_command(CLI::App& root) {
     install_signal_handlers();
     const GallerySummary made = write_gallery(*folder);
     if (made.unreadable > 0)
-      std::cerr << "tessera: " << made.unreadable << " lines of manifest.jsonl cannot be read and are ignored"
-                << std::endl;
+      print_note(std::to_string(made.unreadable) + " lines of manifest.jsonl cannot be read and are ignored");
     if (made.without_picture > 0)
-      std::cerr << "tessera: " << made.without_picture << " outputs cannot be decoded; shown without a picture"
-                << std::endl;
+      print_note(std::to_string(made.without_picture) + " outputs cannot be decoded; shown without a picture");
     std::cout << made.path.string() << std::endl;
   });
 }

@@ -7,6 +7,7 @@
 #include "checkpoints/file_info.h"
 #include "checkpoints/model_info.h"
 #include "core/error.h"
+#include "core/printable.h"
 #include "pipelines/families/families.h"
 
 namespace tessera {
@@ -24,12 +25,12 @@ void show(const InfoOptions& options) {
   const auto model = read_model_info(path, families(), options.layout);
   if (!model) {
     const FileInfo file = read_file_info(path);
-    std::cout << (options.json ? to_json(file).dump(2) + "\n" : to_text(file, options.tensors));
+    std::cout << (options.json ? json_text(to_json(file), 2) + "\n" : printable_text(to_text(file, options.tensors)));
     return;
   }
   if (options.tensors && !model->file)
     throw Error("--tensors: " + path + " is a folder; name the file whose tensors to list");
-  std::cout << (options.json ? to_json(*model).dump(2) + "\n" : to_text(*model, options.tensors));
+  std::cout << (options.json ? json_text(to_json(*model), 2) + "\n" : printable_text(to_text(*model, options.tensors)));
 }
 
 }  // namespace

@@ -16,7 +16,7 @@ using tessera::ExitCode;
 
 int report(const std::string& message, ExitCode code) {
   std::cout.flush();
-  std::cerr << "tessera: " << message << std::endl;
+  tessera::print_note(message);
   return static_cast<int>(code);
 }
 

@@ -170,7 +170,7 @@ void print_score(const LiveFidScore& score, bool json) {
                    {"reference", score.reference},
                    {"pixels", "as rendered, before any video codec"},
                    {"extractor", network_json(network)}};
-    std::cout << Json{{"fid", fid}}.dump(-1, ' ', false, Json::error_handler_t::replace) << std::endl;
+    std::cout << json_text(Json{{"fid", fid}}) << std::endl;
     return;
   }
   print_note((network.is_standard ? "FID " : "Frechet distance (not FID: another network) ") +

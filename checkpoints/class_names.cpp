@@ -9,16 +9,6 @@
 namespace tessera {
 namespace {
 
-std::string trimmed(const std::string& text) {
-  const size_t first = text.find_first_not_of(" \t");
-  return first == std::string::npos ? "" : text.substr(first, text.find_last_not_of(" \t") - first + 1);
-}
-
-std::string lower(std::string text) {
-  for (char& c : text) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
-  return text;
-}
-
 std::vector<std::string> parts_of(const std::string& text) {
   std::vector<std::string> parts;
   for (size_t begin = 0; begin <= text.size();) {
@@ -63,7 +53,9 @@ std::string ClassNames::name(int64_t i) const {
 
 std::vector<int64_t> ClassNames::matches(const std::string& text) const {
   for (const bool fold : {false, true}) {
-    const auto same = [&](const std::string& name) { return fold ? lower(name) == lower(text) : name == text; };
+    const auto same = [&](const std::string& name) {
+      return fold ? in_lower_case(name) == in_lower_case(text) : name == text;
+    };
     std::vector<int64_t> whole, usual, any;
     for (int64_t i = 0; i < size(); ++i) {
       const std::string& line = lines_[static_cast<size_t>(i)];
@@ -92,8 +84,8 @@ int64_t ClassNames::find(const std::string& text, int64_t classes) const {
     std::vector<std::string> known;
     for (const std::string& line : lines_)
       for (const std::string& name : parts_of(line))
-        if (!name.empty()) known.push_back(lower(name));
-    const std::string near = nearest_match(lower(wanted), known);
+        if (!name.empty()) known.push_back(in_lower_case(name));
+    const std::string near = nearest_match(in_lower_case(wanted), known);
     throw Error("--class: no class is called \"" + wanted.substr(0, 60) + "\"" +
                 (near.empty() ? "; want a name from ImageNet such as golden retriever, or a number from 0 to " +
                                     std::to_string(classes - 1)
@@ -107,7 +99,8 @@ int64_t ClassNames::find(const std::string& text, int64_t classes) const {
 std::vector<int64_t> ClassNames::find_all(const std::string& text, int64_t classes) const {
   const std::string wanted = trimmed(text);
   for (int64_t i = 0; i < size(); ++i)
-    if (lower(lines_[static_cast<size_t>(i)]) == lower(wanted) && wanted.find(',') != std::string::npos) return {i};
+    if (in_lower_case(lines_[static_cast<size_t>(i)]) == in_lower_case(wanted) && wanted.find(',') != std::string::npos)
+      return {i};
   std::vector<int64_t> found;
   for (const std::string& part : parts_of(wanted)) {
     if (part.empty())

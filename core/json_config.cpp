@@ -6,7 +6,7 @@
 #include <sstream>
 #include <string_view>
 
-#include "core/located_json.h"
+#include "core/json_syntax.h"
 #include "core/utf8.h"
 
 namespace tessera {
@@ -17,14 +17,6 @@ using nlohmann::json;
 /// JSON on one line and of bounded length, for messages about untrusted files.
 std::string shown(const json& value, size_t most) {
   return shortened(value.dump(-1, ' ', false, json::error_handler_t::replace), most);
-}
-
-/// What the JSON library says, which quotes the file, on one line and of bounded length.
-std::string one_line(std::string text) {
-  constexpr size_t kMost = 200;
-  for (char& letter : text)
-    if (static_cast<unsigned char>(letter) < ' ') letter = ' ';
-  return shortened(text, kMost);
 }
 
 bool is_whole(const json& value) {
@@ -59,6 +51,7 @@ json read_json_object(const std::filesystem::path& path) {
   if (!in) throw Error("cannot read " + path.string() + ": no such file or no permission");
   std::ostringstream text;
   text << in.rdbuf();
+  const std::string content = without_infinities(text.str());
   json parsed;
   const auto watch = [&](int depth, json::parse_event_t, const json&) {
     if (depth > kMaxNesting)
@@ -66,12 +59,13 @@ json read_json_object(const std::filesystem::path& path) {
     return true;
   };
   try {
-    parsed = json::parse(without_infinities(text.str()), watch);
-  } catch (const json::exception& e) {  // also of numbers that no double holds
-    const std::string what = one_line(e.what());
-    const size_t detail = what.find("] ");
-    throw Error(path.string() +
-                " is not valid JSON: " + (detail == std::string::npos ? what : what.substr(detail + 2)));
+    parsed = json::parse(content, watch);
+  } catch (const json::exception&) {  // also of numbers that no double holds
+    const auto mistake = find_json_mistake(content);
+    throw Error(path.string() + " is not valid JSON" +
+                (mistake ? ": line " + std::to_string(mistake->line) + ", column " + std::to_string(mistake->column) +
+                               ": " + mistake->problem
+                         : ""));
   }
   if (!parsed.is_object()) throw Error(path.string() + " holds " + parsed.type_name() + ", want a JSON object");
   return parsed;

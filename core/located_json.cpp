@@ -8,8 +8,6 @@
 namespace tessera {
 namespace {
 
-constexpr size_t kLongestMessage = 200;
-
 /// Lets the parser's events know how far the text has been read.
 struct CountingIterator {
   using iterator_category = std::input_iterator_tag;
@@ -40,7 +38,7 @@ struct CountingIterator {
 class Builder {
  public:
   Builder(std::string_view text, int64_t first_line, const size_t& consumed)
-      : text_(text), consumed_(consumed), line_(first_line) {}
+      : text_(text), consumed_(consumed), first_line_(first_line), line_(first_line) {}
 
   LocatedJson root;
 
@@ -60,12 +58,11 @@ class Builder {
     key_line_ = line();
     return true;
   }
-  bool parse_error(size_t, const std::string&, const nlohmann::json::exception& error) {
-    const std::string what = error.what();
-    const size_t column = what.find(", column ");
-    const size_t detail = what.find(": ", column == std::string::npos ? what.find("] ") : column);
-    const std::string text = detail == std::string::npos ? what : what.substr(detail + 2);
-    throw SyntaxError{line(), shortened(text, kLongestMessage)};  // it quotes the file
+  bool parse_error(size_t, const std::string&, const nlohmann::json::exception&) {
+    auto mistake = find_json_mistake(text_);
+    if (!mistake) throw SyntaxError{line(), 1, "it cannot be read from here on"};
+    mistake->line += first_line_ - 1;
+    throw SyntaxError(*mistake);
   }
 
  private:
@@ -82,7 +79,7 @@ class Builder {
 
   LocatedJson& place() {
     if (++values_ > kMaxValues)
-      throw SyntaxError{line(), "more than " + std::to_string(kMaxValues) + " values; split the file"};
+      throw SyntaxError{line(), 1, "more than " + std::to_string(kMaxValues) + " values; split the file"};
     LocatedJson* slot = &root;
     int64_t at = line();
     if (!open_.empty()) {
@@ -100,7 +97,7 @@ class Builder {
 
   bool open(LocatedJson::Kind kind) {
     if (open_.size() >= kMaxNesting)
-      throw SyntaxError{line(), "more than " + std::to_string(kMaxNesting) + " nested levels"};
+      throw SyntaxError{line(), 1, "more than " + std::to_string(kMaxNesting) + " nested levels"};
     LocatedJson& value = place();
     value.kind = kind;
     open_.push_back(&value);
@@ -116,7 +113,7 @@ class Builder {
   const size_t& consumed_;
   size_t scanned_ = 0;
   int64_t values_ = 0;
-  int64_t line_, key_line_ = 1;
+  int64_t first_line_, line_, key_line_ = 1;
   // Only the last element of a vector is ever open, so growth beside it moves none of these.
   std::vector<LocatedJson*> open_;
 };
@@ -138,6 +135,18 @@ std::string LocatedJson::shown() const {
   if (is_array()) return "an array";
   if (!spelling.empty()) return shortened(spelling, 60);
   return shortened(scalar.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace), 60);
+}
+
+nlohmann::ordered_json LocatedJson::plain() const {
+  if (kind == Kind::kScalar) return scalar;
+  nlohmann::ordered_json out = is_array() ? nlohmann::ordered_json::array() : nlohmann::ordered_json::object();
+  for (size_t i = 0; i < values.size(); ++i) {
+    if (is_array())
+      out.push_back(values[i].plain());
+    else
+      out[keys[i]] = values[i].plain();
+  }
+  return out;
 }
 
 LocatedJson parse_located_json(std::string_view text, int64_t first_line) {

@@ -6,6 +6,8 @@
 #include <string_view>
 #include <vector>
 
+#include "core/json_syntax.h"
+
 namespace tessera {
 
 /// A JSON or YAML value that knows its line. Objects keep the order of their keys, and duplicate keys.
@@ -29,16 +31,11 @@ struct LocatedJson {
   const LocatedJson* find(const std::string& key) const;
   /// "an object", "an array", or the scalar as JSON, cut to 60 bytes: for messages.
   std::string shown() const;
+  /// The value without lines; of keys that are given twice the last counts.
+  nlohmann::ordered_json plain() const;
 };
 
-/// Why a text is not valid JSON or YAML.
-struct SyntaxError {
-  int64_t line;
-  std::string problem;
-};
-
-/// Limits of both parsers, which keep hostile files from exhausting the stack or the memory.
-inline constexpr int64_t kMaxNesting = 64;
+/// How many values a file may hold; with kMaxNesting it keeps hostile files from exhausting the memory.
 inline constexpr int64_t kMaxValues = 4'000'000;
 
 /// Parses one JSON value; lines count from `first_line`. Throws SyntaxError for bad syntax and beyond the limits above.

@@ -55,8 +55,9 @@ class Reader {
 
  private:
   int64_t line() const { return static_cast<int64_t>(event_.start_mark.line) + 1; }
+  int64_t column() const { return static_cast<int64_t>(event_.start_mark.column) + 1; }
 
-  [[noreturn]] void fail(const std::string& problem) const { throw SyntaxError{line(), problem}; }
+  [[noreturn]] void fail(const std::string& problem) const { throw SyntaxError{line(), column(), problem}; }
 
   yaml_event_type_t next() {
     if (has_event_) yaml_event_delete(&event_);
@@ -64,7 +65,8 @@ class Reader {
     if (has_event_) return event_.type;
     std::string problem = parser_.problem ? parser_.problem : "unreadable";
     if (parser_.context) problem += std::string(", ") + parser_.context;
-    throw SyntaxError{static_cast<int64_t>(parser_.problem_mark.line) + 1, problem};
+    const yaml_mark_t& mark = parser_.problem_mark;
+    throw SyntaxError{static_cast<int64_t>(mark.line) + 1, static_cast<int64_t>(mark.column) + 1, problem};
   }
 
   std::string text() const {

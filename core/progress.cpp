@@ -9,6 +9,8 @@
 #include <cstdlib>
 #include <iostream>
 
+#include "core/printable.h"
+
 namespace tessera {
 namespace {
 
@@ -92,7 +94,7 @@ Progress::Progress(std::string label, int64_t total, ProgressStyle style)
     : Progress(std::move(label), total, style, std::cerr, steady_seconds) {}
 
 Progress::Progress(std::string label, int64_t total, ProgressStyle style, std::ostream& out, Clock clock)
-    : label_(std::move(label)),
+    : label_(printable_line(label)),
       total_(total),
       style_(style),
       out_(out),

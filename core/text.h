@@ -2,6 +2,7 @@
 
 #include <sstream>
 #include <string>
+#include <string_view>
 
 namespace tessera {
 
@@ -23,6 +24,21 @@ template <class Range>
 std::string joined(const Range& items, const std::string& separator = ", ") {
   return joined(
       items, separator, [](const auto& item) -> const auto& { return item; });
+}
+
+/// `text` with A to Z in lower case.
+inline std::string in_lower_case(std::string text) {
+  for (char& c : text)
+    if (c >= 'A' && c <= 'Z') c = static_cast<char>(c - 'A' + 'a');
+  return text;
+}
+
+/// `text` without the spaces, tabs and line ends around it.
+inline std::string trimmed(std::string_view text) {
+  constexpr std::string_view kBlanks = " \t\r\n";
+  const size_t first = text.find_first_not_of(kBlanks);
+  if (first == std::string_view::npos) return "";
+  return std::string(text.substr(first, text.find_last_not_of(kBlanks) - first + 1));
 }
 
 }  // namespace tessera

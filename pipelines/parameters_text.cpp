@@ -1,9 +1,7 @@
 #include "pipelines/parameters_text.h"
 
 #include <algorithm>
-#include <cctype>
 #include <optional>
-#include <regex>
 #include <set>
 
 #include "core/error.h"
@@ -12,16 +10,6 @@
 
 namespace tessera {
 namespace {
-
-std::string trimmed(const std::string& text) {
-  const size_t first = text.find_first_not_of(" \t\r\n"), last = text.find_last_not_of(" \t\r\n");
-  return first == std::string::npos ? "" : text.substr(first, last - first + 1);
-}
-
-std::string in_lower_case(std::string text) {
-  for (char& c : text) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
-  return text;
-}
 
 /// "Key: value" pairs between commas; commas inside quotes and brackets belong to the value.
 std::vector<std::string> fields_of(const std::string& line) {
@@ -99,8 +87,6 @@ class ParametersReader {
     }
     if (job_.prompt.find("<lora:") != std::string::npos || job_.prompt.find("<hypernet:") != std::string::npos)
       refused_.emplace_back("a <lora:...> in its prompt");
-    if (std::regex_search(job_.prompt.substr(0, 10000), std::regex(R"(\([^()]{1,200}:[0-9.]{1,8}\))")))
-      notes_.push_back("weights such as (word:1.2) are treated as plain text");
   }
 
   void set(const std::string& key, const std::string& value) {

@@ -11,6 +11,7 @@
 
 #include "core/atomic_file.h"
 #include "core/error.h"
+#include "core/json_syntax.h"
 #include "core/text.h"
 #include "weights/file_map.h"
 
@@ -101,9 +102,10 @@ json parse_header(const char* text, uint64_t length, const std::string& where) {
   json header;
   try {
     header = json::parse(text, text + length, watch);
-  } catch (const json::exception& e) {
-    throw Error(where + ": its header is not valid JSON (byte-level damage, or not a safetensors file): " +
-                shown(json(std::string(e.what()))));
+  } catch (const json::exception&) {
+    const auto mistake = find_json_mistake({text, length});
+    throw Error(where + ": its header is not valid JSON (byte-level damage, or not a safetensors file)" +
+                (mistake ? ": column " + std::to_string(mistake->column) + ": " + mistake->problem : ""));
   }
   if (!header.is_object()) throw Error(where + ": its header is " + header.type_name() + ", want a JSON object");
   return header;
