@@ -159,7 +159,7 @@ void add_fid_command(CLI::App& root) {
   put_help_last(*command, "Output");
   command->footer(
       "Numbers equal those of the tool that --protocol names, and must not be compared across protocols.\n"
-      "Orientation tags are ignored, alpha is dropped, as those tools do. See docs/metrics.md.\n"
+      "EXIF orientation is ignored, alpha is dropped, as those tools do. See docs/metrics.md.\n"
       "\n"
       "Examples\n"
       "  tessera fid generated/ real/\n"

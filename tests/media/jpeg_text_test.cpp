@@ -58,7 +58,8 @@ TEST(JpegText, WhatIsTooLongForOneSegmentGoesOnInTheNext) {
   ASSERT_EQ(segments.size(), 3u) << "80,000 bytes of UTF-16 do not fit into EXIF";
   EXPECT_EQ(segments[0].body.size(), 65533u);
   std::vector<JpegSegment> with_more = segments;
-  with_more.push_back({0xFE, "another program's"});
+  const JpegSegment more{.marker = 0xFE, .body = "another program's"};
+  with_more.push_back(more);
   EXPECT_EQ(read_jpeg_text(file_of(with_more), "x.jpg"), (ImageText{{"tessera", recipe}}));
 }
 
