@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
 #include <utility>
@@ -36,6 +37,7 @@ struct PromptEntry {
   int64_t line = 1;
   std::optional<std::string> id;
   PromptSettings own;
+  nlohmann::ordered_json metadata = nlohmann::ordered_json::object();  ///< keys of its row that are no options
 };
 
 /// What is wrong with a prompt file, each with its line; shown all at once.

@@ -69,6 +69,23 @@ std::vector<std::string> known_keys(bool in_defaults) {
   return keys;
 }
 
+/// What GenEval's evaluator reads beside a prompt.
+bool is_metadata(const std::string& key) {
+  return key == "tag" || key == "include" || key == "exclude";
+}
+
+/// The value without lines.
+nlohmann::ordered_json plain(const LocatedJson& value) {
+  if (value.kind == LocatedJson::Kind::kScalar) return value.scalar;
+  nlohmann::ordered_json out = value.is_array() ? nlohmann::ordered_json::array() : nlohmann::ordered_json::object();
+  for (size_t i = 0; i < value.values.size(); ++i)
+    if (value.is_array())
+      out.push_back(plain(value.values[i]));
+    else
+      out[value.keys[i]] = plain(value.values[i]);
+  return out;
+}
+
 const JobOption* find_option(const std::string& key) {
   try {
     return &find_job_option(our_name(key));
@@ -263,6 +280,8 @@ void SettingReader::set_all(PromptSettings& out, const LocatedJson& object, Prom
     const JobOption* option = find_option(key);
     if (!seen.insert(option ? option->name : underscored(key)).second) {
       mistakes_.add(value.line, "\"" + key + "\" is given twice (perhaps under another name)");
+    } else if (entry && is_metadata(key)) {
+      entry->metadata[key] = plain(value);
     } else if (key != "id") {
       member(out, key, value, in_defaults);
     } else if (!entry) {
