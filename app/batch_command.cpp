@@ -11,6 +11,7 @@
 #include "app/score_report.h"
 #include "batch/batch.h"
 #include "batch/gallery.h"
+#include "batch/layout.h"
 #include "batch/live_scores.h"
 #include "batch/prompt_file.h"
 #include "batch/request.h"
@@ -18,6 +19,7 @@
 #include "core/device.h"
 #include "core/error.h"
 #include "core/ranks.h"
+#include "core/text.h"
 #include "core/utf8.h"
 
 namespace tessera {
@@ -52,11 +54,23 @@ std::string megabytes(int64_t bytes) {
   return std::to_string(bytes / 1000000 + (bytes % 1000000 > 0)) + " MB";
 }
 
+nlohmann::ordered_json plan_json(const BatchJob& job) {
+  nlohmann::ordered_json line = {{"id", job.id}, {"output", job.name}, {"job", recipe_json(job.job)}};
+  if (!job.tiles.empty()) line["samples"] = job.samples().size();
+  return line;
+}
+
+/// "seed 7" or, for a tiled output, "seeds 7, 8, 9, 10".
+std::string seeds_of(const BatchJob& job) {
+  const std::vector<const Job*> samples = job.samples();
+  return (samples.size() > 1 ? "seeds " : "seed ") +
+         joined(samples, ", ", [](const Job* sample) { return sample->seed; });
+}
+
 void print_plan(const BatchPlan& plan, const BatchEstimate& estimate, bool json) {
   if (json) {
     nlohmann::ordered_json jobs = nlohmann::ordered_json::array();
-    for (const BatchJob& job : plan.jobs)
-      jobs.push_back({{"id", job.id}, {"output", job.name}, {"job", recipe_json(job.job)}});
+    for (const BatchJob& job : plan.jobs) jobs.push_back(plan_json(job));
     const nlohmann::ordered_json whole = {{"outputs", estimate.total},
                                           {"done_already", estimate.skipped},
                                           {"most_bytes", estimate.bytes},
@@ -68,7 +82,7 @@ void print_plan(const BatchPlan& plan, const BatchEstimate& estimate, bool json)
   }
   for (const BatchJob& job : plan.jobs)
     std::cout << job.name << "  " << *job.job.width << "x" << *job.job.height << ", " << *job.job.frames << " frames, "
-              << *job.job.steps << " steps, seed " << job.job.seed << "  " << shortened(job.job.prompt, 60) << "\n";
+              << *job.job.steps << " steps, " << seeds_of(job) << "  " << shortened(job.job.prompt, 60) << "\n";
   std::cout << estimate.total << " outputs, " << estimate.skipped << " done already; at most "
             << megabytes(estimate.bytes) << "; one after another they take about "
             << clock_text(estimate.denoise_seconds + estimate.decode_seconds) << ", of which "
@@ -231,6 +245,13 @@ void add_batch_options(CLI::App& command, CommandOptions& options) {
       ->type_name("NAME")
       ->group("Output");
   command
+      .add_option(
+          "--layout", options.request.layout,
+          "Name the outputs as a benchmark's own evaluator reads them: " + layout_names() + " (docs/benchmarks.md)")
+      ->type_name("NAME")
+      ->default_str("flat")
+      ->group("Output");
+  command
       .add_flag(
           option_names("", {"no-gallery"}), [&options](int64_t) { options.gallery = false; },
           "Do not write index.html, the page that shows the outputs")
@@ -307,7 +328,8 @@ void add_batch_command(CLI::App& root) {
       "Examples\n"
       "  tessera batch prompts.json -o out\n"
       "  tessera batch prompts.txt -o out --size 832x480 --steps 30 --dry-run\n"
-      "  tessera batch prompts.json -o out --resume");
+      "  tessera batch prompts.json -o out --resume\n"
+      "  tessera batch evaluation_metadata.jsonl -o out --layout geneval");
   command->callback([options, command] {
     install_signal_handlers();
     try {

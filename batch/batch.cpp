@@ -1,5 +1,6 @@
 #include "batch/batch.h"
 
+#include <ATen/ATen.h>
 #include <c10/core/InferenceMode.h>
 #include <malloc.h>
 
@@ -7,13 +8,14 @@
 #include <map>
 #include <mutex>
 #include <set>
+#include <span>
 
 #include "batch/record.h"
 #include "batch/started_job.h"
+#include "batch/tile.h"
 #include "core/cancel.h"
 #include "core/disk_space.h"
 #include "core/error.h"
-#include "pipelines/output.h"
 
 namespace tessera {
 namespace {
@@ -80,7 +82,8 @@ class Batch {
       for (const BatchJob* job : source_.ahead()) together.push_back(job);
     }
     std::vector<const Job*> wanted;
-    for (const BatchJob* job : together) wanted.push_back(&job->job);
+    for (const BatchJob* job : together)
+      for (const Job* sample : job->samples()) wanted.push_back(sample);
     const Stopwatch watch;
     renderer_.prepare(wanted, listener_.note);
     prepare_seconds_ = watch.seconds() / static_cast<double>(wanted.size());
@@ -112,7 +115,7 @@ class Batch {
 
   void check_room(const BatchJob& job, size_t jobs) const {
     try {
-      const int64_t room = largest_output_bytes(job.job) + kManifestRoom;
+      const int64_t room = most_bytes(job) + kManifestRoom;
       check_free_space(job.job.output, room * static_cast<int64_t>(jobs));
     } catch (const Error& error) {
       throw Error(std::string(error.what()) + "; then run again with --resume", ExitCode::kFailed);
@@ -152,7 +155,8 @@ class Batch {
     if (deaths >= kMostDeaths)
       throw Error(std::to_string(deaths) + " processes died while rendering this job; it was not tried again",
                   ExitCode::kFailed);
-    job.writer = open_output(job.job.job, 0);
+    write_side_file(options_.folder, job.job);
+    job.writer = open_job_output(job.job);
     if (listener_.tap) job.writer = listener_.tap(job.job, std::move(job.writer));
     if (options_.resume || deaths > 0) job.latents = job.kept.read();
   }
@@ -169,16 +173,21 @@ class Batch {
       denoise({middle, jobs.end()});
       return;
     }
-    for (size_t i = 0; i < jobs.size(); ++i) {
-      jobs[i]->entry.denoise_seconds = watch.seconds() / static_cast<double>(jobs.size());
-      const auto own = failure ? failure : failure_of([&] { take(*jobs[i], results[i]); });
-      if (own) post_record(jobs[i], own);
+    auto own_results = results.begin();
+    for (const JobPointer& job : jobs) {
+      job->entry.denoise_seconds = watch.seconds() / static_cast<double>(jobs.size());
+      const auto count = static_cast<std::ptrdiff_t>(failure ? 0 : job->job.samples().size());
+      const std::span<DenoiseResult> own(own_results, own_results + count);
+      own_results += count;
+      const auto own_failure = failure ? failure : failure_of([&] { take(*job, own); });
+      if (own_failure) post_record(job, own_failure);
     }
   }
 
   std::vector<DenoiseResult> sample(const std::vector<JobPointer>& jobs) {
     std::vector<DenoiseRequest> asked;
-    for (const JobPointer& job : jobs) asked.push_back({.job = &job->job.job});
+    for (const JobPointer& job : jobs)
+      for (const Job* sample : job->job.samples()) asked.push_back({.job = sample});
     const auto most = static_cast<size_t>(options_.deterministic ? 1 : options_.batch_size);
     BatchLimit& limit =
         limits_.try_emplace(renderer_.shape(*asked.front().job), BatchLimit{most, listener_.note}).first->second;
@@ -186,27 +195,39 @@ class Batch {
     return renderer_.denoise(asked, limit, progress);
   }
 
-  void take(StartedJob& job, const DenoiseResult& result) {
-    if (result.failure) std::rethrow_exception(result.failure);
-    if (job.job.job.step_cache) listener_.note(job.job.id + ": " + step_cache_text(result.step_cache));
-    if (const std::string text = normalizer_text(result.normalizers); !text.empty())
+  /// The results of a job's samples.
+  void take(StartedJob& job, std::span<const DenoiseResult> results) {
+    std::vector<at::Tensor> latents;
+    for (const DenoiseResult& result : results) {
+      if (result.failure) std::rethrow_exception(result.failure);
+      job.entry.add(result);
+      latents.push_back(result.latents);
+    }
+    if (job.job.job.step_cache) listener_.note(job.job.id + ": " + step_cache_text(job.entry.step_cache));
+    if (const std::string text = normalizer_text(job.entry.normalizers); !text.empty())
       listener_.note(job.job.id + ": " + text);
-    job.entry.step_cache = result.step_cache;
-    job.entry.normalizers = result.normalizers;
-    if (*job.job.job.frames > 1) job.kept.save(result.latents);
-    job.latents = result.latents;
+    const at::Tensor all = latents.size() == 1 ? latents.front() : at::cat(latents);
+    if (*job.job.job.frames > 1) job.kept.save(all);
+    job.latents = all;
   }
 
   void decode(const JobPointer& job) {
     const Stopwatch watch;
     const auto failure = failure_of([&] {
       QueuedWriter writer(job, output_);
-      Progress progress(label() + "decoding", *job->job.job.frames, options_.progress);
-      const FrameProblem problem = renderer_.decode(job->job.job, job->latents, writer, progress);
-      if (problem != FrameProblem::kNone)
-        throw Error("the frames of " + job->job.name + " are " + problem_text(problem) +
-                        "; try --dtype fp32, another seed or a lower --cfg-scale",
-                    ExitCode::kBadPixels);
+      const std::vector<const Job*> samples = job->job.samples();
+      const auto count = static_cast<int64_t>(samples.size());
+      Progress progress(label() + "decoding", *job->job.job.frames * count, options_.progress);
+      for (int64_t i = 0; i < count; ++i) {
+        SampleWriter part(writer, i + 1 == count);
+        const Job& sample = *samples[static_cast<size_t>(i)];
+        const at::Tensor latents = count == 1 ? job->latents : job->latents.narrow(0, i, 1);
+        const FrameProblem problem = renderer_.decode(sample, latents, part, progress);
+        if (problem != FrameProblem::kNone)
+          throw Error("the frames of " + job->job.name + " are " + problem_text(problem) +
+                          "; try --dtype fp32, another seed or a lower --cfg-scale",
+                      ExitCode::kBadPixels);
+      }
     });
     job->entry.decode_seconds = watch.seconds() - job->waited_seconds;
     output_.post([this, job, failure] { finish(*job, job->write_failed ? job->write_failure : failure); }, kJobBytes);

@@ -8,7 +8,6 @@
 #include "batch/batch.h"
 #include "batch/outputs.h"
 #include "core/paths.h"
-#include "pipelines/output.h"
 
 namespace tessera {
 namespace {
@@ -46,7 +45,7 @@ BatchEstimate estimate_batch(const BatchPlan& plan, Renderer& renderer, const Ba
       ++estimate.skipped;
       continue;
     }
-    if (__builtin_add_overflow(estimate.bytes, largest_output_bytes(job.job), &estimate.bytes))
+    if (__builtin_add_overflow(estimate.bytes, most_bytes(job), &estimate.bytes))
       estimate.bytes = std::numeric_limits<int64_t>::max();
     const auto [found, fresh] = timings.try_emplace({renderer.shape(job.job), *job.job.cfg_scale > 1});
     if (fresh) {
@@ -54,8 +53,9 @@ BatchEstimate estimate_batch(const BatchPlan& plan, Renderer& renderer, const Ba
       renderer.prepare(one, [](const std::string&) {});
       found->second = time_job(renderer, job.job);
     }
-    estimate.denoise_seconds += found->second.call * static_cast<double>(renderer.calls(job.job));
-    estimate.decode_seconds += found->second.decode;
+    const auto samples = static_cast<double>(job.samples().size());
+    estimate.denoise_seconds += samples * found->second.call * static_cast<double>(renderer.calls(job.job));
+    estimate.decode_seconds += samples * found->second.decode;
   }
   return estimate;
 }

@@ -64,13 +64,16 @@ FolderLock::~FolderLock() {
   close(descriptor_);
 }
 
-void remove_unfinished_files(const fs::path& folder) {
+bool is_unfinished(const fs::path& file) {
   static const std::regex unfinished(R"(\..*\.[0-9]+(-[0-9]+)?\.part)");
+  return std::regex_match(file.filename().string(), unfinished);
+}
+
+void remove_unfinished_files(const fs::path& folder) {
   std::vector<fs::path> found;
   std::error_code ignored;
   for (const auto& entry : fs::recursive_directory_iterator(folder, fs::directory_options::skip_permission_denied))
-    if (entry.is_regular_file(ignored) && std::regex_match(entry.path().filename().string(), unfinished))
-      found.push_back(entry.path());
+    if (entry.is_regular_file(ignored) && is_unfinished(entry.path())) found.push_back(entry.path());
   for (const fs::path& file : found) fs::remove(file, ignored);
 }
 

@@ -27,7 +27,10 @@ class FolderLock {
   int descriptor_ = -1;
 };
 
-/// Removes the unfinished files (see AtomicFile) that killed programs left in a folder and the folders inside it; those
+/// Whether it is named as unfinished files are (see AtomicFile).
+bool is_unfinished(const std::filesystem::path& file);
+
+/// Removes the unfinished files that killed programs left in a folder and the folders inside it; those
 /// that this program may not read (`lost+found`) are skipped. Only while holding its lock.
 void remove_unfinished_files(const std::filesystem::path& folder);
 

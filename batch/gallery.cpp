@@ -12,7 +12,6 @@
 
 #include "batch/gallery_html.h"
 #include "batch/manifest.h"
-#include "batch/prompt_file.h"
 #include "batch/reproduce_command.h"
 #include "core/atomic_file.h"
 #include "core/cancel.h"
@@ -114,11 +113,12 @@ std::map<std::string, std::string> earlier_thumbnails(const fs::path& page) {
   return found;
 }
 
-/// The output's name when it is a relative path that stays in the folder.
+/// The output's name when it is a relative path that stays in the folder; the page writes it as an address.
 std::optional<std::string> safe_output(const json& entry) {
   const std::string name = entry["output"];
-  std::string problem;
-  if (safe_name(name, problem) != name || !problem.empty()) return {};
+  const fs::path path = name;
+  const auto is_no_name = [](const fs::path& part) { return part.empty() || part == "." || part == ".."; };
+  if (name.empty() || path.is_absolute() || std::any_of(path.begin(), path.end(), is_no_name)) return {};
   return name;
 }
 
@@ -215,7 +215,7 @@ class Gallery {
       job["error"] = "the record names an output outside of this folder";
       return;
     }
-    if (recipe.is_object() && !recipe.empty()) job["command"] = reproduce_command(recipe, own_name(*name));
+    if (recipe.is_object() && !recipe.empty()) job["command"] = command_of(entry, recipe, own_name(*name));
     if (job["status"] != "done") return;
     job["file"] = *name;
     job["kind"] = kind_of(*name);
@@ -228,10 +228,17 @@ class Gallery {
     add_thumbnail(job, path, entry.value("sha256", ""));
   }
 
+  /// Of a tile: makes its pictures one by one.
+  static std::string command_of(const json& entry, json recipe, const std::string& name) {
+    const json samples = entry.value("samples", json());
+    if (samples.is_number_integer() && samples > 1) recipe["count"] = samples;
+    return reproduce_command(recipe, name);
+  }
+
   /// Where the copied command writes: the last part of the name; of frames their folder too.
   static std::string own_name(const std::string& output) {
     const fs::path path = output;
-    const bool frames = path.filename().string().find('%') != std::string::npos;
+    const bool frames = path.extension() == ".png" && path.filename().string().find('%') != std::string::npos;
     return (frames ? path.parent_path().filename() / path.filename() : path.filename()).string();
   }
 

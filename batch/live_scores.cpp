@@ -4,6 +4,7 @@
 
 #include "batch/manifest.h"
 #include "core/cancel.h"
+#include "core/error.h"
 #include "pipelines/output.h"
 #include "weights/safetensors.h"
 
@@ -13,7 +14,9 @@ namespace tessera {
 namespace {
 
 fs::path features_path(const fs::path& folder, const BatchJob& job) {
-  return folder / "features" / (job.name + ".safetensors");
+  constexpr size_t kLongest = 255 - std::string_view(".safetensors").size();  // bytes of a file name
+  const bool too_long = fs::path(job.name).filename().string().size() > kLongest;
+  return folder / "features" / ((too_long ? job.id : job.name) + ".safetensors");
 }
 
 std::map<std::string, std::string> made_by(const LiveFid& fid, const BatchJob& job) {
@@ -61,6 +64,10 @@ FeatureStatistics collect_features(const LiveFid& fid, const BatchPlan& plan, co
       statistics.add(kept);
       continue;
     }
+    if (job->samples().size() > 1)
+      throw Error(job->name +
+                  " is a tile that was rendered without --fid-reference, and its pictures cannot be told "
+                  "apart again; render it again with --overwrite");
     ++without;
     for (const std::string& file : output_files(job->job, 0))
       files.push_back({file, "", output_kind(job->job.output) == OutputKind::kVideo});

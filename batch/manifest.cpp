@@ -4,6 +4,7 @@
 #include <sys/file.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <memory>
 #include <thread>
@@ -24,6 +25,7 @@ nlohmann::ordered_json line_of(const ManifestEntry& entry) {
       {"sha256", entry.sha256},
       {"seconds", {{"text", entry.text_seconds}, {"denoise", entry.denoise_seconds}, {"decode", entry.decode_seconds}}},
       {"recipe", entry.recipe}};
+  if (entry.samples > 1) line["samples"] = entry.samples;
   if (entry.step_cache.reused > 0) line["step_cache"] = to_json(entry.step_cache);
   if (entry.normalizers.near_zero > 0) line["normalizers"] = to_json(entry.normalizers);
   if (!entry.latents.empty()) line["latents"] = entry.latents;
@@ -56,6 +58,21 @@ bool lock(int descriptor, std::chrono::milliseconds patience) {
 }
 
 }  // namespace
+
+void ManifestEntry::add(const DenoiseResult& result) {
+  const StepCacheReport& cache = result.step_cache;
+  const int64_t reused = step_cache.reused + cache.reused;
+  if (reused > 0)
+    step_cache.mean_change = (step_cache.mean_change * static_cast<double>(step_cache.reused) +
+                              cache.mean_change * static_cast<double>(cache.reused)) /
+                             static_cast<double>(reused);
+  step_cache.largest_change = std::max(step_cache.largest_change, cache.largest_change);
+  step_cache.calls += cache.calls;
+  step_cache.reused = reused;
+  normalizers.values += result.normalizers.values;
+  normalizers.near_zero += result.normalizers.near_zero;
+  normalizers.negative += result.normalizers.negative;
+}
 
 Manifest::Manifest(const std::filesystem::path& path, Access access) : path_(path) {
   const bool writes = access == Access::kWrite;

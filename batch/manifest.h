@@ -27,6 +27,10 @@ struct ManifestEntry {
   double text_seconds = 0, denoise_seconds = 0, decode_seconds = 0;
   StepCacheReport step_cache;    ///< in the line when calls were skipped
   NormalizerReport normalizers;  ///< in the line when the guard acted
+  int64_t samples = 1;           ///< pictures of a tiled output, with seeds from that of the recipe on
+
+  /// Counts what happened while one of the samples was denoised.
+  void add(const DenoiseResult& result);
 };
 
 /// The record of a batch: one JSON object a line, each flushed to the disk before the next job begins.

@@ -1,5 +1,13 @@
 #include "batch/outputs.h"
 
+#include <algorithm>
+#include <fstream>
+#include <iterator>
+#include <regex>
+#include <unordered_set>
+
+#include "batch/folder.h"
+#include "core/atomic_file.h"
 #include "core/error.h"
 #include "core/sha256.h"
 #include "pipelines/output.h"
@@ -24,6 +32,21 @@ bool is_done(const BatchJob& job, const Manifest& manifest) {
   return sha256_of_output(job.job) == entry->sha256;
 }
 
+int64_t most_bytes(const BatchJob& job) {
+  return largest_output_bytes(job.job) * static_cast<int64_t>(job.samples().size());
+}
+
+void write_side_file(const fs::path& folder, const BatchJob& job) {
+  const SideFile& wanted = job.side_file;
+  if (wanted.name.empty()) return;
+  const fs::path path = folder / wanted.name;
+  std::ifstream in(path, std::ios::binary);
+  if (in && std::string(std::istreambuf_iterator<char>(in), {}) == wanted.text) return;
+  std::error_code ignored;
+  fs::create_directories(path.parent_path(), ignored);
+  write_file_atomically(path, wanted.text);
+}
+
 void refuse_earlier_work(const BatchPlan& plan, const fs::path& folder, const Manifest& manifest) {
   const std::string advice = "; continue with --resume, replace it with --overwrite, or choose another --output";
   if (!manifest.empty())
@@ -32,6 +55,27 @@ void refuse_earlier_work(const BatchPlan& plan, const fs::path& folder, const Ma
   for (const BatchJob& job : plan.jobs)
     if (const std::string file = output_files(job.job, 0).front(); fs::exists(file, failed))
       throw Error(file + " exists already" + advice);
+}
+
+void refuse_strangers(const Layout& layout, const BatchPlan& plan, const fs::path& folder) {
+  std::error_code failed;
+  if (layout.read.empty() || !fs::is_directory(folder, failed)) return;
+  const std::regex read(layout.read);
+  std::unordered_set<std::string> own;
+  for (const BatchJob& job : plan.jobs) own.insert(job.name);
+  std::vector<std::string> strangers;
+  const auto options = fs::directory_options::skip_permission_denied;
+  // Another process may work in the folder: what vanishes meanwhile was none of the files looked for.
+  for (fs::recursive_directory_iterator at(folder, options, failed), end; !failed && at != end; at.increment(failed)) {
+    const std::string name = at->path().lexically_relative(folder).string();
+    if (!is_unfinished(name) && std::regex_match(name, read) && !own.count(name)) strangers.push_back(name);
+  }
+  if (strangers.empty()) return;
+  const size_t more = strangers.size() - 1;
+  throw Error((folder / *std::min_element(strangers.begin(), strangers.end())).string() +
+              (more > 0 ? " and " + std::to_string(more) + " more files are no outputs" : " is no output") +
+              " of this run, and " + layout.benchmark +
+              " would score what lies there; remove it or choose another --output");
 }
 
 KeptLatents::KeptLatents(const fs::path& folder, const BatchJob& job)

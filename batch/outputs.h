@@ -13,8 +13,17 @@ std::string sha256_of_output(const Job& job);
 /// True when the manifest has the job as done with the same hash and its files still have the recorded SHA-256.
 bool is_done(const BatchJob& job, const Manifest& manifest);
 
+/// The most that a job's output should take on a disk.
+int64_t most_bytes(const BatchJob& job);
+
+/// Writes the job's side file unless it is there as it should be; several jobs and processes may share one.
+void write_side_file(const std::filesystem::path& folder, const BatchJob& job);
+
 /// Throws Error (usage) when the folder holds outputs of an earlier batch.
 void refuse_earlier_work(const BatchPlan& plan, const std::filesystem::path& folder, const Manifest& manifest);
+
+/// Throws Error when the folder holds a file that the layout's evaluator would score and that is no output of the plan.
+void refuse_strangers(const Layout& layout, const BatchPlan& plan, const std::filesystem::path& folder);
 
 /// The latents of a job that stay in the output folder until it is done: `latents/ID.safetensors`.
 class KeptLatents {

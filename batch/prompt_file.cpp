@@ -74,8 +74,8 @@ int64_t seed_of(const std::string& id) {
 class Expansion {
  public:
   Expansion(const PromptSource& source, const std::vector<std::pair<const JobOption*, std::string>>& flags,
-            Mistakes& mistakes)
-      : source_(source), flags_(flags), mistakes_(mistakes) {}
+            int64_t count, Mistakes& mistakes)
+      : source_(source), flags_(flags), count_(count), mistakes_(mistakes) {}
 
   std::vector<PromptJob> run() {
     int64_t total = 0;
@@ -122,6 +122,7 @@ class Expansion {
 
   Job base_job(const PromptEntry& entry) const {
     Job job;
+    job.count = count_;
     for (const PromptSetting& setting : source_.defaults.settings) set_job_option(job, *setting.option, setting.value);
     for (const auto& [option, value] : flags_) set_job_option(job, *option, value);
     for (const PromptSetting& setting : entry.own.settings) set_job_option(job, *setting.option, setting.value);
@@ -140,7 +141,8 @@ class Expansion {
   }
 
   void count_out(const PromptEntry& entry, const Job& job, const std::string& name, const std::string& suffix) {
-    const int64_t first = job.seed >= 0 ? job.seed : seed_of(name);
+    const bool has_seed = job.seed >= 0;
+    const int64_t first = has_seed ? job.seed : seed_of(name);
     if (job.count > 1 && !job.latents.empty())
       return mistakes_.add(entry.line, "\"latents\" makes one output, not " + std::to_string(job.count));
     if (first > kLargestSeed - job.count + 1)
@@ -148,7 +150,14 @@ class Expansion {
                            "\"seed\" plus \"count\" exceeds the largest seed " + std::to_string(kLargestSeed));
     for (int64_t i = 0; i < job.count; ++i) {
       const std::string end = suffix + (job.count > 1 ? "_" + std::to_string(i) : "");
-      PromptJob made{.line = entry.line, .id = name + end, .job = job};
+      PromptJob made{.line = entry.line,
+                     .id = name + end,
+                     .job = job,
+                     .row = &entry - source_.entries.data(),
+                     .prompt_id = name,
+                     .has_id = entry.id.has_value(),
+                     .has_seed = has_seed,
+                     .metadata = entry.metadata};
       made.job.count = 1;
       made.job.seed = first + i;
       made.job.output = with_suffix(job.output, end);
@@ -179,6 +188,7 @@ class Expansion {
 
   const PromptSource& source_;
   const std::vector<std::pair<const JobOption*, std::string>>& flags_;
+  int64_t count_;
   Mistakes& mistakes_;
   std::map<std::string, std::pair<int64_t, std::string>> ids_;
   std::vector<PromptJob> jobs_;
@@ -214,14 +224,15 @@ std::string safe_name(const std::string& id, std::string& problem) {
 }
 
 PromptFile read_prompt_file(const std::filesystem::path& path,
-                            const std::vector<std::pair<const JobOption*, std::string>>& flags, int64_t largest) {
+                            const std::vector<std::pair<const JobOption*, std::string>>& flags, int64_t largest,
+                            int64_t count) {
   const std::string text = read_text(path, largest);
   Mistakes mistakes;
   check_utf8(text, mistakes);
   mistakes.throw_if_any(path);
   const PromptSource source = read_prompt_source(text, in_lower_case(path.extension().string()), mistakes);
   if (mistakes.size() == 0 && source.entries.empty()) mistakes.add(1, "no prompt in the whole file");
-  PromptFile file{Expansion(source, flags, mistakes).run(), source.notes};
+  PromptFile file{Expansion(source, flags, count, mistakes).run(), source.notes};
   mistakes.throw_if_any(path);
   return file;
 }

@@ -12,11 +12,23 @@
 
 namespace tessera {
 
+/// A small text file beside the outputs; name relative to the output folder, "" when there is none.
+struct SideFile {
+  std::string name, text;
+};
+
 /// One render that a prompt file asks for: count, lists and grid are expanded, job.count is 1.
 struct PromptJob {
   int64_t line = 1;
-  std::string id;  ///< names the output: a relative path without extension, safe on any file system
-  Job job;         ///< its seed is decided; `output` is "" or a relative path of the same safety
+  std::string id;   ///< names the output: a relative path without extension, safe on any file system
+  Job job;          ///< its seed is decided; `output` is "" or a relative path of the same safety, or a layout's name
+  int64_t row = 0;  ///< of its prompt among those of the file
+  std::string prompt_id = {};  ///< what the ids of all outputs of its prompt begin with
+  bool has_id = false;         ///< the file says it
+  bool has_seed = false;       ///< the file or a flag says it
+  nlohmann::ordered_json metadata = nlohmann::ordered_json::object();  ///< keys of its row that are no options
+  std::vector<Job> tiles = {};  ///< of a tiled output: the pictures after `job`; see Layout::tiled
+  SideFile side_file = {};      ///< see Layout::side_file
 };
 
 struct PromptFile {
@@ -31,10 +43,10 @@ constexpr int64_t kLargestPromptFile = 64 << 20;
 /// and give way to what a prompt says itself. A seed that is missing, or -1, comes from the SHA-256 of the id, so
 /// that a file means the same pixels every time. Throws one Error with every mistake and its line: syntax, unknown keys
 /// (with the nearest), values out of range, ids that are used twice, differ in case alone, climb out of the output
-/// folder or are too long. `largest` is replaced in tests.
+/// folder or are too long. `largest` is replaced in tests. `count`: outputs of a prompt when nothing says a number.
 PromptFile read_prompt_file(const std::filesystem::path& path,
                             const std::vector<std::pair<const JobOption*, std::string>>& flags = {},
-                            int64_t largest = kLargestPromptFile);
+                            int64_t largest = kLargestPromptFile, int64_t count = 1);
 
 /// The id as a name: characters that some file systems refuse become '_'. `problem` is "" or says why the id cannot
 /// name an output.

@@ -85,6 +85,7 @@ void BatchRecord::find_left(const BatchPlan& plan, const BatchOptions& options) 
   for (const BatchJob& job : plan.jobs) {
     if (options.resume && (is_done(job, *manifest_) || (whole_ && is_done(job, *whole_)))) {
       KeptLatents(folder_, job).remove();
+      write_side_file(folder_, job);
       ++summary_.skipped;
     } else {
       left_.push_back(&job);

@@ -4,6 +4,8 @@
 
 #include <algorithm>
 
+#include "batch/layout.h"
+#include "batch/outputs.h"
 #include "batch/prompt_file.h"
 #include "batch/workers.h"
 #include "core/device.h"
@@ -21,7 +23,9 @@ std::string own_device(const std::string& wanted, const Ranks& ranks) {
 
 OpenedBatch open_batch(const BatchRequest& request) {
   const BatchOptions& options = request.options;
-  const PromptFile prompts = read_prompt_file(request.prompts, request.flags);
+  const Layout& layout = find_layout(request.layout);
+  PromptFile prompts = read_prompt_file(request.prompts, request.flags, kLargestPromptFile, layout.count);
+  arrange_outputs(layout, prompts, request.format, request.prompts);
   OpenedBatch opened;
   Job like = prompts.jobs.front().job;
   like.device = opened.device = own_device(like.device, request.shared.ranks);
@@ -29,7 +33,8 @@ OpenedBatch open_batch(const BatchRequest& request) {
   opened.renderer->check_weights();
   opened.model = hash_model(opened.renderer->folder(), environment_variables());
   opened.plan =
-      plan_batch(prompts, *opened.renderer, request.prompts, options.folder, request.format, opened.model.hash);
+      plan_batch(prompts, *opened.renderer, request.prompts, options.folder, request.format, layout, opened.model.hash);
+  if (request.shared.ranks.leads()) refuse_strangers(layout, opened.plan, options.folder);
   if (options.shard) opened.plan = shard_of(opened.plan, *options.shard);
   if (options.batch_size > 1) group_by_shape(opened.plan, *opened.renderer);
   return opened;

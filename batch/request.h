@@ -20,6 +20,7 @@ struct BatchRequest {
   std::filesystem::path prompts;                                ///< see read_prompt_file
   std::vector<std::pair<const JobOption*, std::string>> flags;  ///< see read_prompt_file
   std::string format;                                           ///< see plan_batch
+  std::string layout = "flat";                                  ///< see find_layout
   BatchOptions options;
   SharedBatch shared;
   int workers = 1;  ///< processes to start on this machine; 1: none
@@ -33,7 +34,8 @@ struct OpenedBatch {
   std::string device;  ///< of this process: ranks of one machine spread over its GPUs unless one is named
 };
 
-/// Throws what read_prompt_file, open_renderer and plan_batch throw, and Error for damaged weights.
+/// Throws what read_prompt_file, arrange_outputs, open_renderer, plan_batch and refuse_strangers throw, and Error for
+/// damaged weights.
 OpenedBatch open_batch(const BatchRequest& request);
 
 /// Renders it in this process (run_batch), in the workers it starts (run_batch_workers), or as one of the ranks that a

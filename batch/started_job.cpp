@@ -29,6 +29,7 @@ StartedJob::StartedJob(const std::filesystem::path& folder, const BatchJob& batc
   entry.hash = job.hash;
   entry.output = job.name;
   entry.recipe = recipe_json(job.job);
+  entry.samples = static_cast<int64_t>(job.samples().size());
 }
 
 void QueuedWriter::write(const at::Tensor& frame) {

@@ -41,6 +41,8 @@ FileRecipe own_recipe(const std::string& text, const std::string& where) {
   };
   recipe.version = text_at("version");
   recipe.model_fingerprint = text_at("model_fingerprint");
+  if (whole.contains("tiling"))
+    recipe.notes.push_back(where + " holds several pictures side by side; this recipe is that of the first");
   return recipe;
 }
 

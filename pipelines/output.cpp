@@ -16,12 +16,14 @@ int64_t largest_output_bytes(const Job& job) {
   return job.count * (pixels + *job.frames * kSurroundings);
 }
 
-std::unique_ptr<FrameWriter> open_output(const Job& job, int64_t i) {
+std::unique_ptr<FrameWriter> open_output(const Job& job, int64_t i, const Tiling& tiling) {
   OutputOptions options;
-  options.width = *job.width;
-  options.height = *job.height;
+  options.width = *job.width * tiling.columns;
+  options.height = *job.height * tiling.rows;
   options.fps = {job.fps.value_or(1), 1};
-  options.comment = output_recipe(job, i).dump();
+  nlohmann::ordered_json recipe = output_recipe(job, i);
+  if (tiling.columns * tiling.rows > 1) recipe["tiling"] = {tiling.columns, tiling.rows};
+  options.comment = recipe.dump();
   options.text = {{"parameters", recipe_text(job, i)}, {"tessera", options.comment}};
   return open_frame_writer(output_name(job, i), options);
 }

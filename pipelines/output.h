@@ -15,9 +15,14 @@ namespace tessera {
 /// videos, and some more for what surrounds them.
 int64_t largest_output_bytes(const Job& job);
 
-/// The writer of a resolved job's output `i` (see output_name), which carries the recipe. Throws what
-/// open_frame_writer throws.
-std::unique_ptr<FrameWriter> open_output(const Job& job, int64_t i);
+/// Pictures of one size that lie side by side in one output.
+struct Tiling {
+  int64_t columns = 1, rows = 1;
+};
+
+/// The writer of a resolved job's output `i` (see output_name), which carries the recipe; its frames have the size of
+/// the whole tiling. Throws what open_frame_writer throws.
+std::unique_ptr<FrameWriter> open_output(const Job& job, int64_t i, const Tiling& tiling = {});
 
 /// The files of output `i` of a resolved job: one, or one a frame.
 std::vector<std::string> output_files(const Job& job, int64_t i);

@@ -129,10 +129,10 @@ TEST_F(Gallery, RecordsOfSeveralProcessesAreReadToo) {
 }
 
 TEST_F(Gallery, ARecordThatPointsOutsideIsNotFollowed) {
-  for (const char* output : {"../x.png", "/etc/passwd", "a/../../x.png", "javascript:alert(1).png"}) {
+  for (const char* output : {"../x.png", "/etc/passwd", "a/../../x.png", "a/..", ""}) {
     record({{"id", output}, {"status", "done"}, {"output", output}, {"sha256", ""}});
   }
-  EXPECT_EQ(write_gallery(folder.path()).failed, 4);
+  EXPECT_EQ(write_gallery(folder.path()).failed, 5);
   for (const json& job : data()["jobs"]) EXPECT_FALSE(job.contains("file")) << job;
   // Values of the wrong type are passed over, not trusted.
   record({{"id", "t"}, {"status", "done"}, {"output", 5}});
