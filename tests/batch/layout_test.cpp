@@ -136,7 +136,7 @@ TEST_F(Layouts, WhatContradictsALayoutIsRefused) {
   EXPECT_EQ(refused("t2i-compbench", R"(["x"])", "mp4"), "--layout t2i-compbench writes png, not --format mp4");
   EXPECT_EQ(refused("vbench", R"(["x"])", "frames"), "--layout vbench writes mp4 or gif, not --format frames");
   EXPECT_EQ(test::error_of([] { find_layout("genevl"); }),
-            "--layout: unknown value \"genevl\" (did you mean \"geneval\"?)");
+            "--layout: unknown value \"genevl\" (did you mean geneval?)");
 }
 
 }  // namespace
