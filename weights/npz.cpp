@@ -8,8 +8,10 @@
 #include <span>
 
 #include "core/error.h"
+#include "core/size_limits.h"
 #include "core/text.h"
 #include "weights/file_map.h"
+#include "weights/foreign_file.h"
 #include "weights/shown.h"
 #include "weights/zip_directory.h"
 
@@ -19,6 +21,7 @@ namespace {
 constexpr std::string_view kSuffix = ".npy";
 constexpr uint64_t kMostExpansion = 1032;  // deflate's limit: a larger claim is false
 constexpr size_t kMostStep = 1u << 30;     // zlib counts in 32 bits
+constexpr uint64_t kLongestText = 1 << 20;
 
 std::string array_where(const std::string& where, const std::string& name) {
   return where + ", array " + shown(name);
@@ -28,7 +31,11 @@ std::string array_where(const std::string& where, const std::string& name) {
 
 struct NpzFile::Archive {
   explicit Archive(const std::filesystem::path& path) : map(path, "a NumPy archive (.npz)"), where(path.string()) {
-    if (!map.begins_with("PK")) throw Error(where + ": want a NumPy archive (.npz, a zip file), found something else");
+    refuse_unfinished(path);
+    const std::string found = map.begins_with("PK") ? "" : foreign_bytes(map.bytes());
+    if (!map.begins_with("PK"))
+      throw Error(where + ": want a NumPy archive (.npz, a zip file), " +
+                  (found.empty() ? "found something else" : "but " + found));
     entries = read_zip_directory(map.bytes(), where);
   }
   const ZipEntry& entry(const std::string& name) const {
@@ -141,6 +148,15 @@ NpyHeader read_header(NpzFile::Stream& stream) {
   return header;
 }
 
+/// Bytes to read at once. Throws Error for more than `most`, before they are allocated: deflate packs a thousand zeros
+/// into a byte.
+std::vector<uint8_t> buffer_for(uint64_t bytes, uint64_t most, const std::string& where) {
+  if (bytes > most)
+    throw Error(where + ": it has " + std::to_string(bytes) + " bytes; at most " + std::to_string(most) +
+                " are read at once");
+  return std::vector<uint8_t>(bytes);
+}
+
 }  // namespace
 
 NpzFile::NpzFile(const std::filesystem::path& path) : archive_(std::make_shared<Archive>(path)) {}
@@ -170,7 +186,7 @@ at::Tensor NpzFile::read(const std::string& name) const {
   Stream stream(archive_, name);
   const NpyHeader header = read_header(stream);
   header.dtype(stream.where());
-  std::vector<uint8_t> data(header.data_bytes(stream.where()));
+  std::vector<uint8_t> data = buffer_for(header.data_bytes(stream.where()), limits::kArrayBytes, stream.where());
   stream.read(data);
   return npy_tensor(header, header.shape, data, stream.where());
 }
@@ -180,7 +196,7 @@ std::optional<std::string> NpzFile::text(const std::string& name) const {
   Stream stream(archive_, name);
   const NpyHeader header = read_header(stream);
   if (!header.is_text() || !header.shape.empty()) throw Error(stream.where() + ": want a single string");
-  std::vector<uint8_t> data(header.data_bytes(stream.where()));
+  std::vector<uint8_t> data = buffer_for(header.data_bytes(stream.where()), kLongestText, stream.where());
   stream.read(data);
   if (header.descr[1] == 'S') return std::string(data.begin(), std::find(data.begin(), data.end(), 0));
   std::string ascii;
@@ -213,7 +229,7 @@ at::Tensor NpzRows::next(int64_t count) {
   shape[0] = std::min(count, shape[0] - read_);
   NpyHeader part = header_;
   part.shape = shape;
-  std::vector<uint8_t> data(part.data_bytes(where_));
+  std::vector<uint8_t> data = buffer_for(part.data_bytes(where_), limits::kArrayBytes, where_);
   stream_->read(data);
   read_ += shape[0];
   return npy_tensor(header_, shape, data, where_);
