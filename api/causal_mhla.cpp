@@ -9,16 +9,40 @@
 namespace tessera::api {
 namespace {
 
+FeatureMap map_of(CausalMhlaConfig::FeatureMap map) {
+  switch (map) {
+    case CausalMhlaConfig::FeatureMap::kElu:
+      return FeatureMap::kElu;
+    case CausalMhlaConfig::FeatureMap::kRelu:
+      return FeatureMap::kRelu;
+    case CausalMhlaConfig::FeatureMap::kIdentity:
+      return FeatureMap::kIdentity;
+    case CausalMhlaConfig::FeatureMap::kT2r:
+      return FeatureMap::kT2r;
+    case CausalMhlaConfig::FeatureMap::kElementwiseProduct:
+      return FeatureMap::kElementwiseProduct;
+    case CausalMhlaConfig::FeatureMap::kHedgehog:
+      return FeatureMap::kHedgehog;
+    case CausalMhlaConfig::FeatureMap::kDpfp:
+      return FeatureMap::kDpfp;
+  }
+  TORCH_CHECK(false, "CausalMhla: unknown feature map");
+}
+
 tessera::CausalMhlaConfig settings_of(const CausalMhlaConfig& config) {
-  const bool elu = config.feature_map == CausalMhlaConfig::FeatureMap::kElu;
   return {.hidden_size = config.hidden_size,
           .heads = config.heads,
           .expand_k = config.expand_k,
           .expand_v = config.expand_v,
-          .feature_map = elu ? FeatureMap::kElu : FeatureMap::kRelu,
+          .feature_map = map_of(config.feature_map),
           .chunk = config.chunk,
           .most_chunks = config.most_chunks,
-          .norm_eps = config.norm_eps};
+          .norm_eps = config.norm_eps,
+          .kv_heads = config.kv_heads,
+          .output_gate = config.output_gate,
+          .norm_weight = config.norm_weight,
+          .conv_size = config.conv_size,
+          .conv_bias = config.conv_bias};
 }
 
 /// The tensors of `file` whose names begin with `prefix`, by what follows it.

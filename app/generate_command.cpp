@@ -39,7 +39,8 @@ Job job_from_file(const GenerateOptions& options, const CLI::App& command) {
   Job job = recipe.job;
   const auto given = [&](const std::string& name) { return command.get_option("--" + name)->count() > 0; };
   if (given("steps") && !given("sigmas")) job.sigmas.reset();
-  if (given("sigmas") && !given("steps")) job.steps.reset();
+  if (given("steps") && !given("timestep-respacing")) job.timestep_respacing.reset();
+  if ((given("sigmas") || given("timestep-respacing")) && !given("steps")) job.steps.reset();
   for (const JobOption& option : job_options())
     if (given(option.name)) set_job_option(job, option, command.get_option("--" + option.name)->results().back());
   if (!job.model.empty() && !std::filesystem::exists(job.model))

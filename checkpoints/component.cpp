@@ -14,7 +14,6 @@
 #include "models/kl/autoencoder_kl.h"
 #include "models/umt5/umt5.h"
 #include "models/wan/vae.h"
-#include "weights/kl_names.h"
 #include "weights/names.h"
 #include "weights/torch_archive.h"
 
@@ -25,11 +24,11 @@ namespace fs = std::filesystem;
 using nlohmann::json;
 
 template <class Part, class Config>
-void check_network(const Component& part) {
-  check_part<Part>(read_component(part), Config::from_json(part.config()));
+void check_network(const Component& part, WeightCheck depth) {
+  check_part<Part>(read_component(part), Config::from_json(part.config()), depth);
 }
 
-using Check = void (*)(const Component&);
+using Check = void (*)(const Component&, WeightCheck);
 
 /// By class; denoisers are checked by their family.
 const std::map<std::string, Check>& network_checks() {
@@ -60,7 +59,7 @@ std::string class_of(const TensorFile& file) {
   if (text.find("shared.weight") && text.find("encoder.final_layer_norm.weight")) return "UMT5EncoderModel";
   constexpr const char* kConvolution = "decoder.conv_in.weight";
   if (is_convolution(canonical_tensors(file, "AutoencoderKLWan"), kConvolution, 5)) return "AutoencoderKLWan";
-  if (is_convolution(autoencoder_kl_tensors(file), kConvolution, 4)) return "AutoencoderKL";
+  if (is_convolution(canonical_tensors(file, "AutoencoderKL"), kConvolution, 4)) return "AutoencoderKL";
   return "";
 }
 
@@ -138,18 +137,40 @@ json config_of(const Component& part, Families families, const ClassifierOptions
   return denoiser ? denoiser->config(part) : part.config().json();
 }
 
-void check_component(const Component& part, Families families, const ClassifierOptions& classifier) {
+void check_component(const Component& part, Families families, WeightCheck depth, const ClassifierOptions& classifier) {
   if (is_classifier_class(part.class_name)) {
     const ClassifierOptions options = with_file(classifier, part);
     const TensorFile file = read_classifier(options.weights);
-    load_classifier(file, classifier_config(file, with_own_config(options)), options.dtype, at::kCPU);
-    return;
+    return check_part<Vit>(file, classifier_config(file, with_own_config(options)), depth);
   }
-  if (const Denoiser* denoiser = find_denoiser(part.class_name, families)) return denoiser->check(part);
+  if (const Denoiser* denoiser = find_denoiser(part.class_name, families)) return denoiser->check(part, depth);
   if (const auto found = network_checks().find(part.class_name); found != network_checks().end())
-    return found->second(part);
+    return found->second(part, depth);
   throw Error(part.folder.string() + ": class " + part.class_name + " is not supported; want one of " +
               joined(known_classes(families)));
+}
+
+std::string weight_problem(const Component& part, Families families, const ClassifierOptions& classifier) {
+  if (!is_classifier_class(part.class_name) && !known_classes(families).count(part.class_name)) return "";
+  try {
+    check_component(part, families, WeightCheck::kHeaders, classifier);
+    return "";
+  } catch (const Error& e) {
+    return e.what();
+  }
+}
+
+void require_fit(const ModelLayout& layout, Families families, const std::string& advice,
+                 const ClassifierOptions& classifier) {
+  std::vector<std::string> problems;
+  if (!layout.missing.empty())
+    problems.push_back(layout.model.path.string() + " is not complete: " + joined(layout.missing, "; ") + advice);
+  for (const Component& part : layout.model.components) {
+    if (!missing_files(part).empty() && !layout.missing.empty()) continue;  // said already
+    const std::string problem = weight_problem(part, families, classifier);
+    if (!problem.empty()) problems.push_back(problem);
+  }
+  if (!problems.empty()) throw Error(joined(problems, "; "));
 }
 
 }  // namespace tessera

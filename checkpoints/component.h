@@ -5,6 +5,7 @@
 
 #include "checkpoints/classifier.h"
 #include "checkpoints/family.h"
+#include "checkpoints/load_part.h"
 
 namespace tessera {
 
@@ -20,8 +21,18 @@ TensorFile read_part(const Component& part, Families families);
 /// Its config.json in the keys of diffusers and transformers. `classifier` says what a classifier's file does not.
 nlohmann::json config_of(const Component& part, Families families, const ClassifierOptions& classifier = {});
 
-/// Binds the weights to the network that its config describes. Throws Error when names or shapes differ, a number is
-/// not finite, or this program has no such class (naming those it has).
-void check_component(const Component& part, Families families, const ClassifierOptions& classifier = {});
+/// Checks the weights against the network that the config describes. Throws Error when names, shapes or dtypes differ,
+/// a number is not finite, or this program has no such class (naming those it has).
+void check_component(const Component& part, Families families, WeightCheck depth,
+                     const ClassifierOptions& classifier = {});
+
+/// Why the weights of a part do not fit the network that its config describes, judged by the files' headers alone; ""
+/// when they do, and for a part of a class without such a check (a scheduler, a tokenizer, other networks). What info
+/// shows, and what generate and convert refuse.
+std::string weight_problem(const Component& part, Families families, const ClassifierOptions& classifier = {});
+
+/// Throws one Error that names everything the model lacks (then `advice`), and every part that has a weight_problem.
+void require_fit(const ModelLayout& layout, Families families, const std::string& advice = "",
+                 const ClassifierOptions& classifier = {});
 
 }  // namespace tessera

@@ -6,6 +6,7 @@
 #include <cstring>
 #include <fstream>
 
+#include "checkpoints/hub_cache.h"
 #include "core/atomic_file.h"
 #include "core/cancel.h"
 #include "core/disk_space.h"
@@ -158,15 +159,26 @@ int64_t folder_bytes(const fs::path& folder) {
 
 /// Opens what was written as any user will and binds the weights to the networks.
 void check_written(const ModelLayout& layout, const Family* family, Families families, const fs::path& folder) {
-  if (is_alone(layout)) return check_component(open_component(folder), families);
+  if (is_alone(layout)) return check_component(open_component(folder), families, WeightCheck::kNumbers);
   if (layout.missing.empty() && family) family->check(folder, {});
 }
 
-void check_options(const ModelLayout& layout, Families families, const ConvertRequest& request) {
+void check_options(const ModelLayout& layout, const ConvertRequest& request) {
   const ClassifierOptions& classifier = request.classifier;
   if ((classifier.heads || classifier.power) && !is_classifier_class(layout.model.class_name))
     throw Error(request.input.string() + " is not a classifier by itself: --heads and --focusing-factor do not apply");
-  if (is_alone(layout)) check_component(layout.model.components.front(), families, classifier);
+}
+
+/// Everything that can be said of the input without reading its numbers, before a byte is written.
+void check_input(const ModelLayout& layout, Families families, const ConvertRequest& request) {
+  check_options(layout, request);
+  ModelLayout present = layout;
+  if (request.incomplete && !is_alone(layout)) present.missing.clear();
+  require_fit(present, families, is_alone(layout) ? "" : "; --incomplete writes the parts that are there",
+              request.classifier);
+  if (!is_alone(layout)) return;
+  // One of a class that has no network here can only be refused.
+  check_component(layout.model.components.front(), families, WeightCheck::kHeaders, request.classifier);
 }
 
 /// Writes the part and makes it what was written.
@@ -181,12 +193,10 @@ void write_part(Component& part, Families families, const fs::path& folder, cons
 
 ConvertResult convert_model(const ConvertRequest& request, Families families,
                             const std::function<void(const std::string&)>& tell) {
-  const auto [layout, family] = recognize_model(request.input, families, request.options);
-  if (!request.incomplete || is_alone(layout))
-    layout.require_complete(is_alone(layout) ? "" : "; --incomplete writes the parts that are there");
+  const auto [layout, family] = recognize_model(resolve_hub_cache(request.input), families, request.options);
+  check_input(layout, families, request);
   for (const auto& note : layout.notes) tell("note: " + note);
   for (const auto& missing : layout.missing) tell("left out: " + missing);
-  check_options(layout, families, request);
   PartFolder folder(request.output);
   check_free_space(folder.path(), expected_bytes(layout.model.components, families, request.dtype));
   ConvertResult result{.layout = layout.name, .parts = {}};

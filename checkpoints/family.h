@@ -16,6 +16,7 @@ namespace tessera {
 struct Job;
 struct ModelInfo;
 class Renderer;
+enum class WeightCheck;
 
 /// The denoiser of a family, a component of one of its classes, whether the rest of a model is there or not.
 struct Denoiser {
@@ -24,8 +25,8 @@ struct Denoiser {
   TensorFile (*read)(const Component& part);
   /// config.json in the keys of diffusers.
   nlohmann::json (*config)(const Component& part);
-  /// Binds the weights to the network that the config describes. Throws Error.
-  void (*check)(const Component& part);
+  /// Checks the weights against the network that the config describes. Throws Error.
+  void (*check)(const Component& part, WeightCheck depth);
   /// Adds what the config says of the attention. Throws Error for an invalid one.
   void (*describe)(const Component& part, ModelInfo& info);
 };
@@ -50,6 +51,9 @@ struct Family {
 
 using Families = std::span<const Family>;
 
+/// Throws Error when a file is of no format that is read, or holds what is no network (a LoRA, ...), saying what it is.
+void refuse_foreign_file(const std::filesystem::path& path);
+
 /// The denoiser with that class in its config; null when no family has it.
 const Denoiser* find_denoiser(const std::string& class_name, Families families);
 
@@ -63,7 +67,8 @@ struct RecognizedModel {
 /// what Family::recognize throws.
 RecognizedModel recognize_pipeline(const std::filesystem::path& path, Families families, const ModelOptions& options);
 
-/// The same for a model that is to run: complete, of a family. Throws Error naming the classes that can run.
+/// The same for a model that is to run: of a family, complete, with weights that fit (see require_fit). Throws Error,
+/// for another class naming those that can run.
 const Family& family_of(const std::filesystem::path& path, Families families, const ModelOptions& options);
 
 /// Any layout that this program knows: a model of a family, or one network by itself. Throws Error when the path is

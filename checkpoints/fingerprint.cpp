@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "checkpoints/bundled_model.h"
+#include "checkpoints/hub_cache.h"
 #include "core/sha256.h"
 #include "core/visible_files.h"
 
@@ -42,7 +43,7 @@ void add_model(Sha256& hash, const fs::path& model) {
 
 std::string model_fingerprint(const Job& job) {
   std::error_code failed;
-  const fs::path model = job.model.empty() ? find_bundled_model() : fs::path(job.model);
+  const fs::path model = job.model.empty() ? find_bundled_model() : resolve_hub_cache(job.model);
   if (!fs::exists(model, failed)) return "";
   Sha256 hash;
   add_model(hash, model);

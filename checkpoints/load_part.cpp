@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <map>
 
+#include "core/error.h"
+#include "weights/foreign_file.h"
 #include "weights/names.h"
 
 namespace tessera {
@@ -17,6 +19,15 @@ at::ScalarType most_common_dtype(const TensorFile& file) {
   const auto most = std::max_element(numbers.begin(), numbers.end(),
                                      [](const auto& a, const auto& b) { return a.second < b.second; });
   return most == numbers.end() ? at::kFloat : most->first;
+}
+
+void check_tensors(const ParamList& params, const TensorFile& file, WeightCheck depth) {
+  check_names(params, file);
+  if (holds_only_zeros(file))
+    throw Error(file.where() +
+                " holds nothing but zeros, space that a download reserved and never filled: finish the download or "
+                "start it again");
+  if (depth == WeightCheck::kNumbers) bind(params, file, most_common_dtype(file), at::kCPU);
 }
 
 }  // namespace tessera

@@ -33,13 +33,22 @@ Loaded<Part> load_part(const TensorFile& file, const Config& config, const std::
   return loaded;
 }
 
+/// How much of a file is checked.
+enum class WeightCheck {
+  kHeaders,  ///< names, shapes and dtypes; and that a download has filled the file at all
+  kNumbers   ///< every number too, which reads the whole file
+};
+
+/// Throws what bind would throw for these weights.
+void check_tensors(const ParamList& params, const TensorFile& file, WeightCheck depth);
+
 /// Throws what load_part would throw, without using memory.
 template <class Part, class Config>
-void check_part(const TensorFile& file, const Config& config) {
+void check_part(const TensorFile& file, const Config& config, WeightCheck depth) {
   Part part(config);
   ParamList params;
   part.params(params);
-  bind(params, file, most_common_dtype(file), at::kCPU);
+  check_tensors(params, file, depth);
 }
 
 }  // namespace tessera

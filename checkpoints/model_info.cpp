@@ -3,11 +3,13 @@
 #include <cstdio>
 
 #include "checkpoints/component.h"
+#include "checkpoints/hub_cache.h"
 #include "core/device.h"
 #include "core/error.h"
 #include "core/paths.h"
 #include "core/text.h"
 #include "models/attention/attention.h"
+#include "weights/names.h"
 
 namespace tessera {
 namespace {
@@ -35,7 +37,15 @@ int64_t bytes_of(const Component& component) {
   return bytes;
 }
 
-PartInfo read_info_of(const Component& component) {
+/// A line on what is dropped from the names of a part's tensors; none when nothing is.
+void note_wrappers(const Component& component, const TensorFile& file, std::vector<std::string>& notes) {
+  const std::vector<std::string> wrappers = wrappers_of(file);
+  if (!wrappers.empty())
+    notes.push_back("the tensor names of " + component.name + " are read without " + joined(wrappers, ", ") +
+                    ", which training code added");
+}
+
+PartInfo read_info_of(const Component& component, Families families, std::vector<std::string>& notes) {
   PartInfo part{.name = component.name, .class_name = component.class_name};
   const bool whole = missing_files(component).empty();
   if (whole || !component.settings) part.bytes = bytes_of(component);
@@ -46,6 +56,8 @@ PartInfo read_info_of(const Component& component) {
       part.parameters += tensor.numel();
       part.dtypes[dtype_name(tensor.scalar_type())] += tensor.numel();
     }
+    note_wrappers(component, file, notes);
+    part.problem = weight_problem(component, families);
   } catch (const Error& e) {
     part.problem = e.what();
   }
@@ -78,6 +90,7 @@ std::optional<RecognizedModel> find_model(const fs::path& path, Families familie
     for (const Family& family : families)
       if (auto layout = family.recognize(path, options)) return RecognizedModel{*std::move(layout), &family};
     if (auto component = recognize_component(path)) return RecognizedModel{*std::move(component), nullptr};
+    refuse_foreign_file(path);
     return std::nullopt;
   }
   if (is_file(path / "model_index.json")) {
@@ -160,7 +173,8 @@ std::string tokens_text(const Extent3& grid, const std::string& size, const Atte
   return text;
 }
 
-std::optional<ModelInfo> read_model_info(const fs::path& path, Families families, const ModelOptions& options) {
+std::optional<ModelInfo> read_model_info(const fs::path& given, Families families, const ModelOptions& options) {
+  const fs::path path = resolve_hub_cache(given);
   ModelInfo info;
   info.path = path;
   std::optional<RecognizedModel> model;
@@ -180,8 +194,9 @@ std::optional<ModelInfo> read_model_info(const fs::path& path, Families families
   info.missing = layout->missing;
   info.notes = layout->notes;
   for (const auto& component : layout->model.components) {
-    info.parts.push_back(read_info_of(component));
-    if (const std::string& problem = info.parts.back().problem; !problem.empty()) info.obstacle = problem;
+    info.parts.push_back(read_info_of(component, families, info.notes));
+    if (const std::string& problem = info.parts.back().problem; !problem.empty())
+      info.obstacle += (info.obstacle.empty() ? "" : "; ") + problem;
   }
   for (const auto& component : layout->model.components)
     if (component.name == "transformer" || layout->name == "component") describe_denoiser(component, families, info);

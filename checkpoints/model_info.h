@@ -19,7 +19,7 @@ struct PartInfo {
   int64_t bytes = 0;                           ///< of its files
   int64_t parameters = 0;                      ///< numbers in its weights; 0 without weights
   std::map<std::string, int64_t> dtypes = {};  ///< how the numbers are stored: dtype -> how many
-  std::string problem = {};  ///< why its weights cannot be read; "" when they can, or when it has none
+  std::string problem = {};                    ///< see weight_problem; "" too for a part without weights
 };
 
 /// What `tessera info` shows of a model.
@@ -42,7 +42,7 @@ struct ModelInfo {
 
 /// Reads headers only: no weights are loaded. nullopt for a file that is no model (see read_file_info). Throws Error
 /// for a folder that is no model, and when a config is malformed.
-std::optional<ModelInfo> read_model_info(const std::filesystem::path& path, Families families,
+std::optional<ModelInfo> read_model_info(const std::filesystem::path& given, Families families,
                                          const ModelOptions& options = {});
 
 // For the families' descriptions.

@@ -31,15 +31,16 @@ struct Job {
   std::optional<double> apg_eta, apg_norm, apg_momentum;
   bool cfg_zero = false;
   std::optional<int64_t> cfg_zero_steps;
-  std::optional<double> step_cache;            ///< threshold, see samplers/step_cache.h
-  std::optional<int64_t> max_sequence_length;  ///< prompt tokens, padding included
-  std::optional<std::string> class_label;      ///< for class-conditional models: a name, a number or a list
-  std::optional<double> eta;                   ///< noise that DDIM adds: 0 none, 1 as much as DDPM
-  std::optional<int64_t> cfg_channels;         ///< guide the first N channels only; 0: all
-  std::optional<std::string> vae;              ///< autoencoder for a model that comes without one: folder or file
-  std::optional<int64_t> vae_tile;             ///< side of the decoder's tiles in pixels; 0: whole frames
-  std::optional<int64_t> block_size;           ///< tokens in an MHLA block, when the checkpoint does not say
-  int64_t seed = -1;                           ///< of the first output; output i uses seed + i; -1: random
+  std::optional<double> step_cache;               ///< threshold, see samplers/step_cache.h
+  std::optional<int64_t> max_sequence_length;     ///< prompt tokens, padding included
+  std::optional<std::string> class_label;         ///< for class-conditional models: a name, a number or a list
+  std::optional<std::string> timestep_respacing;  ///< "20", "ddim20" or "4,3,5", see samplers/schedule.h
+  std::optional<double> eta;                      ///< noise that DDIM adds: 0 none, 1 as much as DDPM
+  std::optional<int64_t> cfg_channels;            ///< guide the first N channels only; 0: all
+  std::optional<std::string> vae;                 ///< autoencoder for a model that comes without one: folder or file
+  std::optional<int64_t> vae_tile;                ///< side of the decoder's tiles in pixels; 0: whole frames
+  std::optional<int64_t> block_size;              ///< tokens in an MHLA block, when the checkpoint does not say
+  int64_t seed = -1;                              ///< of the first output; output i uses seed + i; -1: random
   int64_t count = 1;
   std::string dtype = "auto";
   std::string device = "auto";

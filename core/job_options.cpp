@@ -111,6 +111,13 @@ std::vector<JobOption> sampling_options() {
        .group = kSampling,
        .value = "A,B,...",
        .help = "Explicit noise levels before the shift, decreasing from at most 1, one for each step"},
+      {.name = "timestep-respacing",
+       .aliases = {"respacing"},
+       .field = &Job::timestep_respacing,
+       .group = kSampling,
+       .value = "TEXT",
+       .help =
+           "Timesteps of ddim and ddpm as in OpenAI's code: 250, ddim50, or 10,15,20 for equal parts; sets the steps"},
       {.name = "eta",
        .field = &Job::eta,
        .group = kSampling,

@@ -2,11 +2,11 @@
 
 #include <algorithm>
 #include <cmath>
-#include <fstream>
-#include <sstream>
 #include <string_view>
 
 #include "core/json_syntax.h"
+#include "core/located_json.h"
+#include "core/size_limits.h"
 #include "core/utf8.h"
 
 namespace tessera {
@@ -47,15 +47,14 @@ int64_t whole(const json& value) {
 }  // namespace
 
 json read_json_object(const std::filesystem::path& path) {
-  std::ifstream in(path, std::ios::binary);
-  if (!in) throw Error("cannot read " + path.string() + ": no such file or no permission");
-  std::ostringstream text;
-  text << in.rdbuf();
-  const std::string content = without_infinities(text.str());
+  const std::string content = without_infinities(read_small_file(path, limits::kConfigBytes, "a JSON file of a model"));
   json parsed;
+  int64_t values = 0;
   const auto watch = [&](int depth, json::parse_event_t, const json&) {
     if (depth > kMaxNesting)
       throw Error(path.string() + " has more than " + std::to_string(kMaxNesting) + " nested levels");
+    if (++values > limits::kConfigValues)
+      throw Error(path.string() + " has more than " + std::to_string(limits::kConfigValues) + " values");
     return true;
   };
   try {

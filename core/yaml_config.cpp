@@ -1,10 +1,8 @@
 #include "core/yaml_config.h"
 
-#include <fstream>
-#include <sstream>
-
 #include "core/error.h"
 #include "core/located_yaml.h"
+#include "core/size_limits.h"
 
 namespace tessera {
 namespace {
@@ -31,12 +29,9 @@ json to_json(const LocatedJson& value, const std::string& where) {
 }  // namespace
 
 json read_yaml_object(const std::filesystem::path& path) {
-  std::ifstream in(path, std::ios::binary);
-  if (!in) throw Error("cannot read " + path.string() + ": no such file or no permission");
-  std::ostringstream text;
-  text << in.rdbuf();
+  const std::string text = read_small_file(path, limits::kYamlBytes, "a YAML config");
   try {
-    json value = to_json(parse_located_yaml(text.str()), path.string());
+    json value = to_json(parse_located_yaml(text), path.string());
     if (!value.is_object()) throw Error(path.string() + " holds " + value.type_name() + ", want a YAML map");
     return value;
   } catch (const SyntaxError& error) {

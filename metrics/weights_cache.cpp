@@ -6,6 +6,7 @@
 #include "core/error.h"
 #include "core/sha256.h"
 #include "core/text.h"
+#include "weights/foreign_file.h"
 
 namespace fs = std::filesystem;
 
@@ -38,6 +39,7 @@ std::vector<fs::path> weights_folders() {
 
 FoundWeights find_weights(const PublishedWeights& wanted, const std::string& chosen) {
   const auto found = [&](const fs::path& path) {
+    refuse_foreign(path, wanted.what);
     Sha256 hash;
     hash.update_file(path);
     const std::string digest = hash.hex();

@@ -6,6 +6,7 @@
 #include <cerrno>
 
 #include "checkpoints/bundled_model.h"
+#include "checkpoints/hub_cache.h"
 #include "core/atomic_file.h"
 #include "core/clock.h"
 #include "core/device.h"
@@ -46,7 +47,7 @@ std::vector<Job> Renderer::single_outputs(const Job& job) const {
 
 std::unique_ptr<Renderer> open_renderer(const Job& like) {
   open_device(like.device);  // before any tensor is made
-  const std::filesystem::path folder = like.model.empty() ? find_bundled_model() : std::filesystem::path(like.model);
+  const std::filesystem::path folder = like.model.empty() ? find_bundled_model() : resolve_hub_cache(like.model);
   return family_of(folder, families(), model_options(like)).open(folder, like);
 }
 
@@ -110,6 +111,7 @@ Timing time_job(Renderer& renderer, const Job& job) {
   Job once = job;
   once.steps = 1;
   once.sigmas.reset();
+  once.timestep_respacing.reset();
   once.step_cache.reset();
   denoise_silently(renderer, once);  // warms up
   const Stopwatch watch;

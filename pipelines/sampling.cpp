@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "core/error.h"
+#include "samplers/schedule.h"
 
 namespace tessera {
 namespace {
@@ -54,6 +55,15 @@ void take_sigmas(Job& job) {
     throw Error("--sigmas gives " + std::to_string(count) + " steps, --steps " + std::to_string(*job.steps) +
                 ": omit --steps");
   job.steps = count;
+}
+
+void take_respacing(Job& job) {
+  if (!job.timestep_respacing) return;
+  const int64_t steps = parse_respacing(*job.timestep_respacing).steps;
+  if (job.steps && *job.steps != steps)
+    throw Error("--timestep-respacing " + *job.timestep_respacing + " makes " + std::to_string(steps) +
+                " steps, --steps says " + std::to_string(*job.steps) + ": omit --steps");
+  job.steps = steps;
 }
 
 GuidanceConfig guidance_of(const Job& job) {

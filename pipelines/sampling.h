@@ -15,6 +15,10 @@ std::vector<double> sigmas_of(const Job& job);
 /// levels that do not fall from at most 1 to above 0, and when --steps says another number.
 void take_sigmas(Job& job);
 
+/// Checks --timestep-respacing, where given, and makes the job's steps those that it visits. Throws Error when --steps
+/// says another number.
+void take_respacing(Job& job);
+
 /// The guidance of a resolved job.
 GuidanceConfig guidance_of(const Job& job);
 

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "core/error.h"
+#include "core/size_limits.h"
 
 namespace tessera {
 namespace {
@@ -182,6 +183,8 @@ SamplerConfig read_scheduler_config(const JsonConfig& json) {
   one_of<bool>(json, "timestep_type", true, {{"discrete", true}});
 
   config.train_steps = at_least(json, "num_train_timesteps", 1000, 2);
+  if (config.train_steps > limits::kTrainSteps)
+    json.fail("num_train_timesteps", "must be at most " + std::to_string(limits::kTrainSteps));
   config.prediction = one_of<Prediction>(json, "prediction_type", known.flow ? Prediction::kFlow : Prediction::kEpsilon,
                                          {{"epsilon", Prediction::kEpsilon},
                                           {"sample", Prediction::kSample},

@@ -40,6 +40,7 @@ struct SamplerConfig {
   bool zero_terminal_snr = false;     ///< rescale_betas_zero_snr
   bool exact_tables = false;          ///< noise levels in float64, as DiT's own code has them; diffusers has float32
   Spacing spacing = Spacing::kLinspace;
+  std::vector<int64_t> sections;  ///< kRespaced: steps in each of equal parts of the timesteps; empty: one part
   int64_t steps_offset = 0;
 
   // Flow-matching models: t' = s t / (1 + (s - 1) t).

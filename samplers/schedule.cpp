@@ -3,7 +3,9 @@
 #include <ATen/ATen.h>
 
 #include <algorithm>
+#include <charconv>
 #include <cmath>
+#include <string_view>
 
 #include "core/error.h"
 
@@ -60,6 +62,22 @@ std::vector<double> evenly_respaced(int64_t train, int64_t count) {
   std::vector<double> out;
   double place = 0;
   for (int64_t i = 0; i < count; ++i, place += stride) out.push_back(std::nearbyint(place));
+  return out;
+}
+
+/// The same in each of equal parts of the timesteps, of which the first ones take what does not divide.
+std::vector<double> respaced_sections(int64_t train, const std::vector<int64_t>& sections) {
+  const auto parts = static_cast<int64_t>(sections.size());
+  std::vector<double> out;
+  int64_t start = 0;
+  for (int64_t part = 0; part < parts; ++part) {
+    const int64_t size = train / parts + (part < train % parts ? 1 : 0), count = sections[static_cast<size_t>(part)];
+    if (count > size)
+      throw Error("part " + std::to_string(part + 1) + " of the timestep respacing has " + std::to_string(size) +
+                  " timesteps and cannot be visited in " + std::to_string(count) + " steps: ask for fewer");
+    for (const double place : evenly_respaced(size, count)) out.push_back(static_cast<double>(start) + place);
+    start += size;
+  }
   return out;
 }
 
@@ -147,7 +165,11 @@ std::vector<double> spaced_timesteps(const SamplerConfig& config, int64_t steps,
       break;
     case Spacing::kRespaced:
     case Spacing::kStride:
-      out = config.spacing == Spacing::kStride ? strided(train, grid) : evenly_respaced(train, grid);
+      out = config.spacing == Spacing::kStride ? strided(train, grid)
+            : config.sections.empty()          ? evenly_respaced(train, grid)
+                                               : respaced_sections(train, config.sections);
+      TORCH_CHECK(static_cast<int64_t>(out.size()) == grid, "spaced_timesteps: the sections make ", out.size(),
+                  " steps, want ", grid);
       std::reverse(out.begin(), out.end());
       break;
   }
@@ -156,6 +178,33 @@ std::vector<double> spaced_timesteps(const SamplerConfig& config, int64_t steps,
     throw Error("steps_offset " + std::to_string(config.steps_offset) + " moves the first of " + std::to_string(steps) +
                 " steps beyond the last timestep, " + std::to_string(train - 1) + ": ask for fewer steps");
   return out;
+}
+
+Respacing parse_respacing(const std::string& text) {
+  constexpr std::string_view kStrided = "ddim";
+  constexpr int64_t kMost = 1'000'000;
+  const bool strided = text.starts_with(kStrided);
+  Respacing respacing;
+  if (strided) respacing.spacing = Spacing::kStride;
+  const char *at = text.data() + (strided ? kStrided.size() : 0), *end = text.data() + text.size();
+  while (true) {
+    while (at != end && *at == ' ') ++at;
+    int64_t count = 0;
+    const auto [rest, failure] = std::from_chars(at, end, count);
+    at = rest;
+    while (at != end && *at == ' ') ++at;
+    const bool more = at != end && *at == ',' && !strided;
+    if (failure != std::errc() || count < 1 || count > kMost || (at != end && !more))
+      throw Error(
+          "a timestep respacing is a number of steps (250), ddim and a number (ddim50), or the steps of equal " +
+          std::string("parts (10,15,20), all at least 1; got \"") + text.substr(0, 60) + "\"");
+    respacing.sections.push_back(count);
+    respacing.steps += count;
+    if (!more) break;
+    ++at;
+  }
+  if (respacing.sections.size() == 1) respacing.sections.clear();
+  return respacing;
 }
 
 double interpolate(const std::vector<double>& table, double index) {

@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <optional>
+#include <string>
 #include <vector>
 
 #include "samplers/config.h"
@@ -41,6 +42,17 @@ std::vector<double> training_sigmas(const SamplerConfig& config);
 /// `skip_last` the grid has one more point, the smallest, which is left out (diffusers' multistep solvers).
 /// Throws Error when steps exceeds the training steps.
 std::vector<double> spaced_timesteps(const SamplerConfig& config, int64_t steps, bool skip_last);
+
+/// What OpenAI's and DiT's code call timestep_respacing.
+struct Respacing {
+  Spacing spacing = Spacing::kRespaced;
+  std::vector<int64_t> sections{};  ///< see SamplerConfig; empty for one part
+  int64_t steps = 0;                ///< of the whole trajectory
+};
+
+/// "20" visits so many timesteps at equal distances, "ddim20" as many at a whole stride, "4,3,5" so many in each of
+/// equal parts of the training timesteps, from the smallest. Throws Error for any other text.
+Respacing parse_respacing(const std::string& text);
 
 /// table at a fractional index, linear between entries, clamped at the ends.
 double interpolate(const std::vector<double>& table, double index);

@@ -8,6 +8,7 @@
 #include "core/error.h"
 #include "core/parallel_for.h"
 #include "weights/file_map.h"
+#include "weights/foreign_file.h"
 #include "weights/shown.h"
 
 namespace tessera {
@@ -51,8 +52,7 @@ bool is_finite(const at::Tensor& tensor) {
   throw Error(text);
 }
 
-/// Problems with names, shapes and dtypes; reads no tensor data.
-std::vector<std::string> check_names(const ParamList& params, const TensorFile& file) {
+std::vector<std::string> name_problems(const ParamList& params, const TensorFile& file) {
   std::vector<std::string> problems;
   std::set<std::string> wanted;
   for (const auto& param : params) {
@@ -64,7 +64,8 @@ std::vector<std::string> check_names(const ParamList& params, const TensorFile& 
     else if (found->sizes() != shape)
       problems.push_back(c10::str(param.name, " is ", found->sizes(), ", want ", shape));
     else if (!found->is_floating_point())
-      problems.push_back(c10::str(param.name, " holds ", found->scalar_type(), ", want floating-point numbers"));
+      problems.push_back(c10::str(param.name, " holds ", found->scalar_type(),
+                                  ", want floating-point numbers (quantized weights are not supported)"));
   }
   for (const auto& [name, tensor] : file.tensors())
     if (!wanted.count(name)) problems.push_back(c10::str("unexpected ", plain(name), " ", tensor.sizes()));
@@ -73,9 +74,17 @@ std::vector<std::string> check_names(const ParamList& params, const TensorFile& 
 
 }  // namespace
 
+void check_names(const ParamList& params, const TensorFile& file) {
+  const std::vector<std::string> problems = name_problems(params, file);
+  if (problems.empty()) return;
+  const std::string other = foreign_tensors(file);
+  if (!other.empty()) throw Error(file.where() + " does not fit this model: " + other);
+  fail(file, problems);
+}
+
 void bind(const ParamList& params, const TensorFile& file, at::ScalarType dtype, at::Device device, bool check_finite) {
-  std::vector<std::string> problems = check_names(params, file);
-  if (!problems.empty()) fail(file, problems);
+  check_names(params, file);
+  std::vector<std::string> problems;
   std::vector<at::Tensor> values;
   for (const auto& param : params) {
     const at::Tensor& source = file.at(param.name);

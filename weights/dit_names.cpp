@@ -64,7 +64,10 @@ std::string our_prefix(int64_t layer) {
 }  // namespace
 
 bool has_original_dit_names(const TensorFile& file) {
-  return file.find("x_embedder.proj.weight") != nullptr && file.find("final_layer.linear.weight") != nullptr;
+  int signs = 0;  // any two: one that is missing does not make it something else
+  for (const char* name : {"x_embedder.proj.weight", "final_layer.linear.weight", "y_embedder.embedding_table.weight"})
+    signs += file.find(name) != nullptr;
+  return signs >= 2;
 }
 
 int64_t original_dit_layers(const TensorFile& file) {

@@ -10,6 +10,7 @@
 #include "core/error.h"
 #include "core/paths.h"
 #include "core/text.h"
+#include "weights/foreign_file.h"
 #include "weights/shown.h"
 #include "weights/torch_archive.h"
 
@@ -143,8 +144,10 @@ std::optional<WeightFiles> find_weights(const fs::path& folder, bool safetensors
 WeightFiles find_weights(const fs::path& folder) {
   for (const bool safetensors : {true, false})
     if (const auto found = find_weights(folder, safetensors)) return *found;
+  const std::string other = foreign_holdings(folder);
   throw Error(folder.string() + " has no weights: want diffusion_pytorch_model.safetensors, model.safetensors, the " +
-              "same as .bin (pytorch_model.bin), or their .index.json (" + holdings(folder) + ")");
+              "same as .bin (pytorch_model.bin), or their .index.json (" + holdings(folder) + ")" +
+              (other.empty() ? "" : "; " + other));
 }
 
 /// Shard file name -> the tensors that the index lists in it.

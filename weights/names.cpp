@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "core/error.h"
+#include "core/text.h"
 #include "weights/dit_names.h"
 #include "weights/kl_names.h"
 
@@ -78,7 +79,9 @@ constexpr const char* kWeightAndBias[] = {"weight", "bias"};
 
 constexpr int64_t kMostBlocks = 1024;  // a larger number in a name is not that of a block
 constexpr const char* kSingleFilePrefix = "model.diffusion_model.";
-constexpr const char* kWrappers[] = {"model.", "module.", "diffusion_model.", "transformer.", "_orig_mod."};
+constexpr const char* kPrefixes[] = {"model.", "module.", "diffusion_model.", "transformer."};
+constexpr const char* kWrappers[] = {"_orig_mod.", "_fsdp_wrapped_module.", "_checkpoint_wrapped_module."};
+constexpr const char* kParallel = "module.";  // of DataParallel and DistributedDataParallel
 
 template <size_t N>
 void add_pairs(NameTable& table, const NamePair (&pairs)[N], const std::string& from, const std::string& into) {
@@ -109,6 +112,32 @@ TensorFile under(const TensorFile& file, const std::string& prefix) {
   std::map<std::string, at::Tensor> tensors;
   for (const auto& [name, tensor] : file.tensors())
     if (name.starts_with(prefix)) tensors.emplace(name.substr(prefix.size()), tensor);
+  return {std::move(tensors), file.where(), file.metadata()};
+}
+
+/// Where `part`, which ends in a dot, stands in a name between dots; npos when it does not.
+size_t place_of_part(const std::string& name, const std::string& part) {
+  for (size_t at = name.find(part); at != std::string::npos; at = name.find(part, at + 1))
+    if (at == 0 || name[at - 1] == '.') return at;
+  return std::string::npos;
+}
+
+bool holds_part(const std::string& name, const std::string& part) {
+  return place_of_part(name, part) != std::string::npos;
+}
+
+/// The tensors by their names without `parts`.
+TensorFile without_parts(const TensorFile& file, const std::vector<std::string>& parts) {
+  std::map<std::string, at::Tensor> tensors;
+  for (const auto& [name, tensor] : file.tensors()) {
+    std::string plain_name = name;
+    for (const std::string& part : parts)
+      for (size_t at = 0; (at = place_of_part(plain_name, part)) != std::string::npos;)
+        plain_name.erase(at, part.size());
+    if (!tensors.emplace(plain_name, tensor).second)
+      throw Error(file.where() + ": tensor " + plain_name + " is there twice, with and without a training wrapper's " +
+                  joined(parts, " or ") + " in its name");
+  }
   return {std::move(tensors), file.where(), file.metadata()};
 }
 
@@ -186,13 +215,34 @@ int64_t count_numbered(const TensorFile& file, const std::string& prefix) {
   return count;
 }
 
+std::vector<std::string> wrappers_of(const TensorFile& file) {
+  std::vector<std::string> found;
+  for (const std::string wrapper : kWrappers) {
+    const auto& tensors = file.tensors();
+    if (std::any_of(tensors.begin(), tensors.end(),
+                    [&](const auto& entry) { return holds_part(entry.first, wrapper); }))
+      found.push_back(wrapper);
+  }
+  if (all_begin_with(without_parts(file, found), kParallel)) found.emplace_back(kParallel);
+  return found;
+}
+
+TensorFile without_wrappers(const TensorFile& file) {
+  const std::vector<std::string> found = wrappers_of(file);
+  if (found.empty()) return file;
+  TensorFile inner = without_parts(file, found);
+  while (all_begin_with(inner, kParallel)) inner = under(inner, kParallel);
+  return inner;
+}
+
 TensorFile unwrapped(const TensorFile& file) {
-  TensorFile inner = under(file, kSingleFilePrefix);
-  if (inner.tensors().empty()) inner = file;
-  for (const char* const* wrapper = std::begin(kWrappers); wrapper != std::end(kWrappers);) {
-    const bool wraps = all_begin_with(inner, *wrapper);
-    if (wraps) inner = under(inner, *wrapper);
-    wrapper = wraps ? std::begin(kWrappers) : wrapper + 1;
+  const TensorFile all = without_wrappers(file);
+  TensorFile inner = under(all, kSingleFilePrefix);
+  if (inner.tensors().empty()) inner = all;
+  for (const char* const* prefix = std::begin(kPrefixes); prefix != std::end(kPrefixes);) {
+    const bool shared = all_begin_with(inner, *prefix);
+    if (shared) inner = under(inner, *prefix);
+    prefix = shared ? std::begin(kPrefixes) : prefix + 1;
   }
   return inner;
 }
@@ -212,26 +262,27 @@ TensorFile canonical_vae_tensors(const TensorFile& file) {
 
 }  // namespace
 
-TensorFile canonical_tensors(const TensorFile& file, const std::string& class_name) {
+TensorFile canonical_tensors(const TensorFile& stored, const std::string& class_name) {
   if (class_name == "WanTransformer3DModel") {
-    const TensorFile inner = unwrapped(file);
+    const TensorFile inner = unwrapped(stored);
     if (!has_original_wan_names(inner)) return inner;
     return renamed(inner, wan_transformer_names(count_numbered(inner, "blocks.")));
   }
+  if (class_name == "DiTTransformer2DModel") {
+    const TensorFile inner = unwrapped(stored);
+    return has_original_dit_names(inner) ? original_dit_tensors(inner) : inner;
+  }
+  const TensorFile file = without_wrappers(stored);
   if (class_name == "UMT5EncoderModel")
     return file.find("token_embedding.weight") ? renamed(file, wan_text_encoder_names(count_numbered(file, "blocks.")))
                                                : renamed(file, t5_encoder_names());
-  if (class_name == "DiTTransformer2DModel") {
-    const TensorFile inner = unwrapped(file);
-    return has_original_dit_names(inner) ? original_dit_tensors(inner) : inner;
-  }
   if (class_name == "AutoencoderKL") return autoencoder_kl_tensors(file);
   if (class_name == "AutoencoderKLWan" && file.find("decoder.head.0.gamma")) return canonical_vae_tensors(file);
   return file;
 }
 
 bool has_original_wan_names(const TensorFile& file) {
-  return file.find("head.modulation") != nullptr;
+  return file.find("head.modulation") || file.find("blocks.0.self_attn.q.weight");
 }
 
 TensorFile renamed(const TensorFile& file, const NameTable& table) {

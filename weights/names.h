@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <map>
 #include <string>
+#include <vector>
 
 #include "weights/safetensors.h"
 
@@ -34,14 +35,22 @@ NameTable wan_vae_names(int64_t levels, int64_t res_blocks);
 /// 1 + the largest N below 1024 among the names that begin with `prefix`N and a dot; 0 when there is none.
 int64_t count_numbered(const TensorFile& file, const std::string& prefix);
 
-/// The tensors without the prefixes that training code or single-file checkpoints add: those under
+/// The parts of names that wrappers of training code add, each once, as without_wrappers removes them: _orig_mod.
+/// (torch.compile), _fsdp_wrapped_module. (FSDP) and _checkpoint_wrapped_module. (activation checkpointing) anywhere,
+/// module. (DataParallel) at the beginning of all names.
+std::vector<std::string> wrappers_of(const TensorFile& file);
+
+/// The tensors under their names without those parts. Throws Error when two names become one.
+TensorFile without_wrappers(const TensorFile& file);
+
+/// The tensors without wrappers and without the prefixes that single-file checkpoints add: those under
 /// model.diffusion_model. when there are any (the rest belongs to other networks), else all of them. Then any of
-/// model., module., diffusion_model., transformer. and _orig_mod. that all names share is removed, repeatedly.
+/// model., module., diffusion_model. and transformer. that all names share is removed, repeatedly.
 TensorFile unwrapped(const TensorFile& file);
 
 /// The tensors of a network of class WanTransformer3DModel, UMT5EncoderModel, AutoencoderKLWan, DiTTransformer2DModel
 /// or AutoencoderKL under canonical names, from any of its known layouts; tensors of other classes are unchanged.
-TensorFile canonical_tensors(const TensorFile& file, const std::string& class_name);
+TensorFile canonical_tensors(const TensorFile& stored, const std::string& class_name);
 
 /// True when the transformer in `file` has the names of Wan's own code, which differ from diffusers' in every block.
 bool has_original_wan_names(const TensorFile& file);

@@ -9,8 +9,10 @@
 #include <utility>
 
 #include "core/error.h"
+#include "core/size_limits.h"
 #include "core/text.h"
 #include "weights/file_map.h"
+#include "weights/foreign_file.h"
 #include "weights/shown.h"
 #include "weights/zip_directory.h"
 
@@ -21,18 +23,23 @@ constexpr std::string_view kSuffix = ".npy";
 constexpr uint64_t kMostTurned = 1u << 30;  // bytes of an array in Fortran order, which is turned in memory
 constexpr uint64_t kMostExpansion = 1032;   // deflate's limit: a larger claim is false
 constexpr size_t kMostStep = 1u << 30;      // zlib counts in 32 bits
+constexpr uint64_t kLongestText = 1 << 20;
 
 }  // namespace
 
 struct NpzFile::Archive {
   explicit Archive(const std::filesystem::path& path)
       : map(path, "a NumPy archive (.npz) or array (.npy)"), where(path.string()), bare(map.begins_with(kNpyMagic)) {
-    if (bare)
+    refuse_unfinished(path);
+    if (bare) {
       entries["arr_0" + std::string(kSuffix)] = {.stored = map.size(), .size = map.size()};
-    else if (map.begins_with("PK"))
+    } else if (map.begins_with("PK")) {
       entries = read_zip_directory(map.bytes(), where);
-    else
-      throw Error(where + ": want a NumPy archive (.npz, a zip file) or array (.npy), found something else");
+    } else {
+      const std::string found = foreign_bytes(map.bytes());
+      throw Error(where + ": want a NumPy archive (.npz, a zip file) or array (.npy), " +
+                  (found.empty() ? "found something else" : "but " + found));
+    }
   }
   std::string where_of(const std::string& name) const { return bare ? where : where + ", array " + shown(name); }
   const ZipEntry& entry(const std::string& name) const {
@@ -147,6 +154,15 @@ NpyHeader read_header(NpzFile::Stream& stream) {
   return header;
 }
 
+/// Bytes to read at once. Throws Error for more than `most`, before they are allocated: deflate packs a thousand zeros
+/// into a byte.
+std::vector<uint8_t> buffer_for(uint64_t bytes, uint64_t most, const std::string& where) {
+  if (bytes > most)
+    throw Error(where + ": it has " + std::to_string(bytes) + " bytes; at most " + std::to_string(most) +
+                " are read at once");
+  return std::vector<uint8_t>(bytes);
+}
+
 }  // namespace
 
 NpzFile::NpzFile(const std::filesystem::path& path) : archive_(std::make_shared<Archive>(path)) {}
@@ -176,7 +192,7 @@ at::Tensor NpzFile::read(const std::string& name) const {
   Stream stream(archive_, name);
   const NpyHeader header = read_header(stream);
   header.dtype(stream.where());
-  std::vector<uint8_t> data(header.data_bytes(stream.where()));
+  std::vector<uint8_t> data = buffer_for(header.data_bytes(stream.where()), limits::kArrayBytes, stream.where());
   stream.read(data);
   return npy_tensor(header, header.shape, data, stream.where());
 }
@@ -186,7 +202,7 @@ std::optional<std::string> NpzFile::text(const std::string& name) const {
   Stream stream(archive_, name);
   const NpyHeader header = read_header(stream);
   if (!header.is_text() || !header.shape.empty()) throw Error(stream.where() + ": want a single string");
-  std::vector<uint8_t> data(header.data_bytes(stream.where()));
+  std::vector<uint8_t> data = buffer_for(header.data_bytes(stream.where()), kLongestText, stream.where());
   stream.read(data);
   if (header.descr[1] == 'S') return std::string(data.begin(), std::find(data.begin(), data.end(), 0));
   std::string ascii;
@@ -225,7 +241,7 @@ at::Tensor NpzRows::next(int64_t count) {
   if (turned_.defined()) return turned_.narrow(0, first, shape[0]);
   NpyHeader part = header_;
   part.shape = shape;
-  std::vector<uint8_t> data(part.data_bytes(where_));
+  std::vector<uint8_t> data = buffer_for(part.data_bytes(where_), limits::kArrayBytes, where_);
   stream_->read(data);
   return npy_tensor(header_, shape, data, where_);
 }

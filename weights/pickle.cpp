@@ -7,6 +7,7 @@
 #include <unordered_map>
 
 #include "core/error.h"
+#include "core/size_limits.h"
 #include "weights/pickle_tree.h"
 #include "weights/shown.h"
 
@@ -15,7 +16,6 @@ namespace {
 
 using Values = std::vector<ArchiveValue>;
 
-constexpr int64_t kMostWork = 6'000'000;  // values pushed and stored: bounds memory
 constexpr int64_t kWorkOfContainer = 4, kWorkOfCall = 16;
 constexpr int64_t kBytesOfWork = 16;  // bytes whose copy costs as much as a value
 constexpr size_t kLongestName = 1000;
@@ -148,8 +148,8 @@ class Unpickler {
   }
 
   void work(int64_t amount) {
-    if ((work_ += amount) > kMostWork)
-      throw Error(where_ + ": its pickle holds more than about " + std::to_string(kMostWork) +
+    if ((work_ += amount) > limits::kPickleWork)
+      throw Error(where_ + ": its pickle holds more than about " + std::to_string(limits::kPickleWork) +
                   " values; save only the tensors that are needed");
   }
   void push(ArchiveValue value, int64_t amount = 1) {

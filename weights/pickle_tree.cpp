@@ -3,13 +3,12 @@
 #include <algorithm>
 #include <unordered_map>
 
+#include "core/size_limits.h"
+
 namespace tessera {
 namespace {
 
 using Entry = ArchiveValue::Entry;
-
-constexpr int64_t kDeepest = 100;
-constexpr int64_t kMostValues = 10'000'000;
 
 const ArchiveValue& part_of(const Entry& entry, size_t index) {
   return index % 2 == 0 ? entry.first : entry.second;
@@ -41,6 +40,11 @@ class Measure {
   std::string check(const ArchiveValue& root) {
     enter(root);
     while (!path_.empty()) {
+      const Size& size = path_.back().size;
+      if (size.depth > limits::kPickleDepth || static_cast<int64_t>(path_.size()) > limits::kPickleDepth)
+        return "has more than " + std::to_string(limits::kPickleDepth) + " nested levels";
+      if (size.values > limits::kPickleValues)
+        return "holds more than " + std::to_string(limits::kPickleValues) + " values";
       const ArchiveValue* next = child(path_.back().value, path_.back().next++);
       if (!next) {
         leave();
@@ -56,9 +60,6 @@ class Measure {
         return "holds a container that contains itself";
       else
         add(known->second);
-      const Size& size = path_.back().size;
-      if (size.depth > kDeepest) return "has more than " + std::to_string(kDeepest) + " nested levels";
-      if (size.values > kMostValues) return "holds more than " + std::to_string(kMostValues) + " values";
     }
     return "";
   }
@@ -81,7 +82,7 @@ class Measure {
   /// The parent is one deeper than its deepest child.
   void add(const Size& size) {
     Size& parent = path_.back().size;
-    parent = {std::max(parent.depth, size.depth + 1), std::min(parent.values + size.values, kMostValues + 1)};
+    parent = {std::max(parent.depth, size.depth + 1), std::min(parent.values + size.values, limits::kPickleValues + 1)};
   }
   void leave() {
     const Size size = path_.back().size;

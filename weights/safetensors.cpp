@@ -12,8 +12,10 @@
 #include "core/atomic_file.h"
 #include "core/error.h"
 #include "core/json_syntax.h"
+#include "core/size_limits.h"
 #include "core/text.h"
 #include "weights/file_map.h"
+#include "weights/foreign_file.h"
 
 namespace tessera {
 namespace {
@@ -22,9 +24,7 @@ using nlohmann::json;
 static_assert(std::endian::native == std::endian::little, "safetensors data is little-endian");
 
 constexpr uint64_t kLengthBytes = 8;
-constexpr uint64_t kLargestHeader = 100'000'000;  // the limit of the reference implementation
-constexpr int kDeepestHeader = 3;                 // {name: {shape: [..]}}
-constexpr size_t kMostDimensions = 64;            // what a TensorIterator can hold
+constexpr int kDeepestHeader = 3;  // {name: {shape: [..]}}
 
 struct StoredDtype {
   const char* name;
@@ -67,33 +67,41 @@ struct Entry {
   uint64_t begin, end;
 };
 
-std::string other_format_hint(const FileMap& map) {
-  if (map.begins_with("version https://git-lfs"))
-    return " (it is a Git LFS pointer: get the real file with git lfs pull)";
-  if (map.begins_with("PK\x03\x04")) return " (it looks like a PyTorch or ZIP archive)";
-  if (map.begins_with("<")) return " (it looks like a web page)";
-  return "";
+/// Throws when the file is known to be something else.
+void refuse_other_format(const FileMap& map, const std::string& where) {
+  std::string found = foreign_bytes(map.bytes());
+  if (found.empty() && map.begins_with("PK\x03\x04")) found = "it is a PyTorch or ZIP archive";
+  if (!found.empty()) throw Error(where + " is not a safetensors file; " + found);
 }
 
 uint64_t header_length(const FileMap& map, const std::string& where) {
+  uint64_t length = 0;
+  if (map.size() >= kLengthBytes) std::memcpy(&length, map.data(), kLengthBytes);
+  if (length == 0 || length > limits::kHeaderBytes || length > map.size() - kLengthBytes)
+    refuse_other_format(map, where);
   if (map.size() < kLengthBytes)
     throw Error(where + " is truncated: " + std::to_string(map.size()) +
-                " bytes, but a safetensors file has at least 8" + other_format_hint(map));
-  uint64_t length = 0;
-  std::memcpy(&length, map.data(), kLengthBytes);
-  if (length > kLargestHeader)
+                " bytes, but a safetensors file has at least 8; download or copy it again");
+  if (length > limits::kHeaderBytes)
     throw Error(where + " is not a safetensors file: its first 8 bytes claim a header of " + std::to_string(length) +
-                " bytes, but at most " + std::to_string(kLargestHeader) + " are allowed" + other_format_hint(map));
+                " bytes, but at most " + std::to_string(limits::kHeaderBytes) + " are allowed");
   if (length > map.size() - kLengthBytes)
     throw Error(where + " is truncated or not a safetensors file: its header should have " + std::to_string(length) +
-                " bytes, but only " + std::to_string(map.size() - kLengthBytes) + " follow the length");
+                " bytes, but only " + std::to_string(map.size() - kLengthBytes) +
+                " follow the length; download or copy it again");
   return length;
 }
 
 json parse_header(const char* text, uint64_t length, const std::string& where) {
+  constexpr int64_t kValuesOfTensor = 16;  // on average, more than enough
   std::vector<std::set<std::string>> keys(kDeepestHeader + 2);
+  int64_t values = 0;
   const auto watch = [&](int depth, json::parse_event_t event, json& value) {
     if (depth > kDeepestHeader) throw Error(where + ": its header is nested too deeply for a safetensors file");
+    if (++values > limits::kHeaderTensors * kValuesOfTensor ||
+        keys[1].size() > static_cast<size_t>(limits::kHeaderTensors))
+      throw Error(where + ": its header describes more than " + std::to_string(limits::kHeaderTensors) +
+                  " tensors, which no model has");
     if (event == json::parse_event_t::object_start) keys[static_cast<size_t>(depth) + 1].clear();
     if (event == json::parse_event_t::key && !keys[static_cast<size_t>(depth)].insert(value.get<std::string>()).second)
       throw Error(where + ": its header names " + shown(value) + " twice");
@@ -132,7 +140,7 @@ std::vector<int64_t> parse_numbers(const json& info, const char* key, const std:
 
 /// Bytes of a tensor; throws when no tensor in memory can have its shape.
 uint64_t byte_count(const Entry& entry, const json& info, const std::string& at_tensor) {
-  if (entry.shape.size() > kMostDimensions)
+  if (entry.shape.size() > limits::kDimensions)
     throw Error(at_tensor + " has " + std::to_string(entry.shape.size()) + " dimensions, but at most 64 are allowed");
   // Strides are products of max(size, 1), so these must fit even when another dimension is zero.
   int64_t bytes = static_cast<int64_t>(c10::elementSize(entry.dtype));
@@ -160,7 +168,7 @@ Entry parse_entry(const std::string& name, const json& info, uint64_t data_bytes
                 shown(info["shape"]) + " of " + shown(info["dtype"]) + " needs " + std::to_string(want));
   if (entry.end > data_bytes)
     throw Error(at_tensor + " ends at byte " + std::to_string(entry.end) + " of the data, but the file holds " +
-                std::to_string(data_bytes) + ": it is truncated or damaged");
+                std::to_string(data_bytes) + ": it is truncated or damaged; download or copy it again");
   return entry;
 }
 
@@ -239,6 +247,7 @@ std::vector<std::string> TensorFile::names() const {
 
 TensorFile read_safetensors(const std::filesystem::path& path) {
   const std::string where = path.string();
+  refuse_unfinished(path);
   const auto map = std::make_shared<FileMap>(path, "a safetensors file");
   const uint64_t length = header_length(*map, where);
   const uint64_t data_begin = kLengthBytes + length, data_bytes = map->size() - data_begin;

@@ -12,6 +12,7 @@
 #include "core/error.h"
 #include "core/text.h"
 #include "weights/file_map.h"
+#include "weights/foreign_file.h"
 #include "weights/pickle.h"
 #include "weights/shown.h"
 #include "weights/torch_rebuild.h"
@@ -249,17 +250,14 @@ class LegacyArchive {
 
 /// What a file that is not an archive of torch.save seems to be.
 std::string other_format_hint(const FileMap& map) {
-  if (map.size() == 0) return " (it is empty): download it again";
-  if (map.begins_with("version https://git-lfs"))
-    return " (it is a Git LFS pointer: get the real file with git lfs pull)";
-  if (map.begins_with("<")) return " (it looks like a web page: download the file itself)";
-  if (map.size() > 9 && map.bytes()[8] == '{') return " (it looks like a safetensors file: rename it to .safetensors)";
+  if (map.size() > 9 && map.bytes()[8] == '{') return "it looks like a safetensors file: rename it to .safetensors";
   constexpr uint64_t kTarMagic = 257;
   if (map.size() > kTarMagic + 5 && std::memcmp(map.data() + kTarMagic, "ustar", 5) == 0)
-    return std::string(" (it looks like the tar format of PyTorch before 0.2)") + kResave;
-  if (map.begins_with("\x80")) return std::string(" (it is a plain pickle)") + kResave;
-  return " (" + std::to_string(map.size()) +
-         " bytes of something else): download it again and compare its size and hash";
+    return std::string("it looks like the tar format of PyTorch before 0.2") + kResave;
+  if (map.begins_with("\x80")) return std::string("it is a plain pickle") + kResave;
+  if (const std::string found = foreign_bytes(map.bytes()); !found.empty()) return found;
+  return "it holds " + std::to_string(map.size()) +
+         " bytes of something else: download it again and compare its size and hash";
 }
 
 }  // namespace
@@ -276,10 +274,11 @@ bool is_torch_archive(const std::filesystem::path& path) {
 
 TorchArchive load_torch_archive(const std::filesystem::path& path) {
   const std::string where = path.string();
+  refuse_unfinished(path);
   const auto map = std::make_shared<FileMap>(path, "a file of torch.save (.pt, .pth or .bin)");
   if (map->begins_with(kZipMagic)) return ZipArchive(map, where).read();
   if (map->begins_with(kLegacyMagic)) return LegacyArchive(map, where).read();
-  throw Error(where + " was not written by torch.save" + other_format_hint(*map));
+  throw Error(where + " was not written by torch.save; " + other_format_hint(*map));
 }
 
 TensorFile tensors_of(const TorchArchive& archive, const std::string& key) {

@@ -7,6 +7,7 @@
 #include <map>
 
 #include "core/error.h"
+#include "core/size_limits.h"
 #include "core/utf8.h"
 #include "weights/shown.h"
 
@@ -15,7 +16,6 @@ namespace {
 
 using Values = std::vector<ArchiveValue>;
 
-constexpr size_t kMostDimensions = 64;               // what a TensorIterator can hold
 constexpr int64_t kMostExpanded = int64_t{1} << 24;  // elements of a view that repeats those of its storage
 
 struct DtypeNames {
@@ -155,7 +155,7 @@ std::optional<at::Tensor> numpy_tensor(const ArchiveValue& dtype, const std::vec
                                        const ArchiveValue& data) {
   const auto type = numpy_dtype(dtype);
   const std::string* bytes = data.bytes();
-  if (!type || !bytes || shape.size() > kMostDimensions) return std::nullopt;
+  if (!type || !bytes || shape.size() > limits::kDimensions) return std::nullopt;
   int64_t size = static_cast<int64_t>(c10::elementSize(*type));
   for (const int64_t length : shape)
     if (length < 1 || __builtin_mul_overflow(size, length, &size)) return std::nullopt;
@@ -199,6 +199,17 @@ bool is_one_of(const std::string& name, std::initializer_list<const char*> names
   return std::find(names.begin(), names.end(), name) != names.end();
 }
 
+constexpr const char* kRebuildSubclass = "torch._tensor._rebuild_from_type_v2";
+
+/// _rebuild_from_type_v2(function, type, arguments, state): what the function gives. PyTorch never nests it, and a file
+/// that does could nest it without end.
+std::optional<ArchiveValue> rebuild_subclass(const Values& arguments, const std::string& where) {
+  const std::string* function = arguments.size() >= 3 ? arguments[0].class_name() : nullptr;
+  if (!function || !arguments[2].items()) return std::nullopt;
+  if (*function == kRebuildSubclass) fail(where, kRebuildSubclass, "itself as the function to call");
+  return rebuild(*function, *arguments[2].items(), where);
+}
+
 }  // namespace
 
 std::optional<at::ScalarType> torch_dtype(const std::string& name) {
@@ -212,7 +223,7 @@ at::Tensor storage_view(const ArchiveValue::Storage& storage, at::ScalarType dty
                         const std::vector<int64_t>& sizes, const std::vector<int64_t>& strides,
                         const std::string& where) {
   const std::string at_storage = where + ": a tensor of storage " + shown(storage.name);
-  if (sizes.size() != strides.size() || sizes.size() > kMostDimensions)
+  if (sizes.size() != strides.size() || sizes.size() > limits::kDimensions)
     throw Error(at_storage + " has " + std::to_string(sizes.size()) + " sizes and " + std::to_string(strides.size()) +
                 " strides; want as many, at most 64");
   const int64_t held = static_cast<int64_t>(storage.bytes.nbytes() / c10::elementSize(dtype));
@@ -244,9 +255,7 @@ std::optional<ArchiveValue> rebuild(const std::string& name, const Values& argum
                        "torch.nn.parameter.Parameter"}) &&
       !arguments.empty())
     return arguments[0];
-  if (name == "torch._tensor._rebuild_from_type_v2" && arguments.size() >= 3 && arguments[0].class_name() &&
-      arguments[2].items())
-    return rebuild(*arguments[0].class_name(), *arguments[2].items(), where);
+  if (name == kRebuildSubclass) return rebuild_subclass(arguments, where);
   if (is_one_of(name, {"collections.OrderedDict", "collections.defaultdict", "collections.Counter", "builtins.dict",
                        "__builtin__.dict"}))
     return make_dict(arguments);

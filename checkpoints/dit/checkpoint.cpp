@@ -2,6 +2,8 @@
 
 #include <ATen/ATen.h>
 
+#include <algorithm>
+
 #include "checkpoints/tensor_shapes.h"
 #include "core/error.h"
 #include "core/text.h"
@@ -29,6 +31,15 @@ constexpr KnownModel kModels[] = {
     {"DiT-L/2-half", 1024, 12, 16, false}, {"DiT-L/2-half-small-head", 1024, 12, 8, false},
 };
 
+/// Whether a dict holds DiT's tensors, under whatever prefixes training code added.
+bool holds_dit(const ArchiveValue* value) {
+  const auto* entries = value ? value->entries() : nullptr;
+  return entries && std::any_of(entries->begin(), entries->end(), [](const ArchiveValue::Entry& entry) {
+           const std::string* name = entry.first.text();
+           return name && (name->ends_with("x_embedder.proj.weight") || name->ends_with("final_layer.linear.weight"));
+         });
+}
+
 struct Contents {
   TensorFile tensors;
   ArchiveValue args;
@@ -44,9 +55,7 @@ Contents read_contents(const fs::path& path) {
   const TorchArchive archive = load_torch_archive(path);
   std::string state;
   for (const char* key : kStateKeys) {
-    const ArchiveValue* value = archive.root.find(key);
-    if (state.empty() && value != nullptr && value->entries() != nullptr && value->find("x_embedder.proj.weight"))
-      state = key;
+    if (state.empty() && holds_dit(archive.root.find(key))) state = key;
   }
   const ArchiveValue* args = archive.root.find("args");
   return {unwrapped(tensors_of(archive, state)), args ? *args : ArchiveValue(), archive.skipped};
@@ -151,10 +160,9 @@ bool is_dit_checkpoint(const fs::path& path) {
   if (!is_torch_archive(path) && !is_safetensors(path)) return false;
   if (is_safetensors(path)) return has_original_dit_names(unwrapped(read_safetensors(path)));
   const TorchArchive archive = load_torch_archive(path);
-  const auto holds = [](const ArchiveValue* value) { return value && value->find("x_embedder.proj.weight"); };
   for (const char* key : kStateKeys)
-    if (holds(archive.root.find(key))) return true;
-  return holds(&archive.root);
+    if (holds_dit(archive.root.find(key))) return true;
+  return holds_dit(&archive.root);
 }
 
 DitCheckpoint describe_dit(const TensorFile& file, const ArchiveValue& args, const JsonConfig& json,

@@ -1,6 +1,7 @@
 #include "checkpoints/dit/layout.h"
 
 #include "checkpoints/dit/checkpoint.h"
+#include "checkpoints/hub_cache.h"
 #include "core/error.h"
 #include "core/paths.h"
 
@@ -80,7 +81,8 @@ bool is_dit_model(const fs::path& path) {
 
 }  // namespace
 
-Component open_autoencoder_kl(const fs::path& path) {
+Component open_autoencoder_kl(const fs::path& given) {
+  const fs::path path = resolve_hub_cache(given);
   if (is_file(path)) {
     const fs::path folder = path.has_parent_path() ? path.parent_path() : fs::path(".");
     Component part{

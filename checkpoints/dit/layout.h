@@ -17,6 +17,6 @@ std::optional<ModelLayout> recognize_dit_layout(const std::filesystem::path& pat
 
 /// A separate autoencoder: a folder with the config.json of an AutoencoderKL, a pipeline directory with such a vae, or
 /// a file of weights (with config.json beside it, else assumed to have Stable Diffusion's sizes).
-Component open_autoencoder_kl(const std::filesystem::path& path);
+Component open_autoencoder_kl(const std::filesystem::path& given);
 
 }  // namespace tessera

@@ -81,8 +81,9 @@ TensorFile read_dit_transformer(const Component& part) {
 }
 
 void check_weights(const DitModel& model) {
-  check_part<Dit>(read_dit_transformer(model.folder.component("transformer")), model.transformer);
-  check_part<AutoencoderKl>(read_component(model.folder.component("vae")), model.vae);
+  constexpr WeightCheck all = WeightCheck::kNumbers;
+  check_part<Dit>(read_dit_transformer(model.folder.component("transformer")), model.transformer, all);
+  check_part<AutoencoderKl>(read_component(model.folder.component("vae")), model.vae, all);
 }
 
 Loaded<Dit> load_transformer(const DitModel& model, const std::string& dtype, at::Device device) {

@@ -6,6 +6,7 @@
 #include "checkpoints/wan/mhla_settings.h"
 #include "core/error.h"
 #include "core/paths.h"
+#include "weights/foreign_file.h"
 #include "weights/names.h"
 
 namespace tessera {
@@ -72,9 +73,13 @@ TransformerFiles transformer_files(const fs::path& folder) {
   return found;
 }
 
+/// By any two of its own tensors: one that is missing does not make it something else.
 bool is_wan_transformer(const TensorFile& file) {
   const at::Tensor* patch = file.find("patch_embedding.weight");
-  return patch && patch->dim() == 5 && file.find("condition_embedder.time_proj.weight");
+  int signs = patch && patch->dim() == 5;
+  for (const char* name : {"condition_embedder.time_proj.weight", "blocks.0.attn1.to_q.weight"})
+    signs += file.find(name) != nullptr;
+  return signs >= 2;
 }
 
 Component transformer_part(const fs::path& folder) {
@@ -259,6 +264,10 @@ std::optional<ModelLayout> recognize_file(const fs::path& path) {
                                   : softmax_layout(Builder(path), transformer, tensors);
 }
 
+std::string said_of(const std::string& what) {
+  return what.empty() ? "" : "; " + what;
+}
+
 std::optional<ModelLayout> recognize_folder(const fs::path& folder) {
   if (is_file(folder / "model_index.json")) return std::nullopt;
   const bool release = is_release_folder(folder);
@@ -275,7 +284,13 @@ std::optional<ModelLayout> recognize_folder(const fs::path& folder) {
     if (!release) throw;
     builder.layout.missing.emplace_back(e.what());
   }
-  if (tensors && !is_wan_transformer(*tensors)) tensors.reset();
+  std::string other;  // what is there in the transformer's place
+  if (tensors && !is_wan_transformer(*tensors)) {
+    other = foreign_tensors(*tensors);
+    if (!other.empty()) other = tensors->where() + ": " + other;
+    tensors.reset();
+  }
+  if (!release && !other.empty()) throw Error(other);
   if (!release && !tensors) return std::nullopt;
   const bool component = tensors && !release && is_file(folder / "config.json") &&
                          JsonConfig::read(folder / "config.json").has("_class_name");
@@ -284,7 +299,8 @@ std::optional<ModelLayout> recognize_folder(const fs::path& folder) {
   if (!tensors && builder.layout.missing.empty())
     builder.layout.missing.push_back(
         "no transformer: want " + (folder / "diffusion_pytorch_model.safetensors").string() +
-        (files.others.size() > 1 ? "; the folder holds several other weight files: name one" : ""));
+        (files.others.size() > 1 ? "; the folder holds several other weight files: name one" : "") + said_of(other) +
+        said_of(foreign_holdings(folder)));
   return softmax_layout(std::move(builder), std::move(transformer), tensors);
 }
 

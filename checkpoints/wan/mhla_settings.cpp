@@ -3,9 +3,9 @@
 #include <ATen/core/Tensor.h>
 
 #include <algorithm>
-#include <fstream>
-#include <sstream>
 
+#include "core/paths.h"
+#include "core/size_limits.h"
 #include "core/text.h"
 #include "core/yaml_config.h"
 
@@ -47,10 +47,11 @@ std::vector<fs::path> training_configs(const fs::path& folder) {
          entry.increment(problem)) {
       const fs::path path = entry->path();
       if (path.extension() != ".yaml" && path.extension() != ".yml") continue;
-      std::ifstream in(path, std::ios::binary);
-      std::ostringstream text;
-      text << in.rdbuf();
-      if (text.str().find("self_attn_type") != std::string::npos) found.push_back(path);
+      std::error_code unreadable;
+      // A larger one is something else, and none of this model's business.
+      if (!is_file(path) || fs::file_size(path, unreadable) > limits::kYamlBytes || unreadable) continue;
+      const std::string text = read_small_file(path, limits::kYamlBytes, "a YAML config");
+      if (text.find("self_attn_type") != std::string::npos) found.push_back(path);
     }
   }
   std::sort(found.begin(), found.end());

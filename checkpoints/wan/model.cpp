@@ -90,8 +90,9 @@ WanModel open_wan_model(const std::filesystem::path& path) {
 }
 
 void check_weights(const WanModel& model) {
-  check_part<WanTransformer>(read_component(model.folder.component("transformer")), model.transformer);
-  check_part<WanVae>(read_component(model.folder.component("vae")), model.vae);
+  constexpr WeightCheck all = WeightCheck::kNumbers;
+  check_part<WanTransformer>(read_component(model.folder.component("transformer")), model.transformer, all);
+  check_part<WanVae>(read_component(model.folder.component("vae")), model.vae, all);
 }
 
 Loaded<Umt5Encoder> load_text_encoder(const WanModel& model, const std::string& dtype, at::Device device) {

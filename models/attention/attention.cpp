@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <array>
 
+#include "core/size_limits.h"
 #include "models/attention/linear.h"
 #include "models/attention/mhla.h"
 #include "models/attention/softmax.h"
@@ -45,6 +46,8 @@ std::vector<std::string> keys_of(AttentionKind kind) {
 
 void read_mhla(const JsonConfig& json, AttentionConfig& config) {
   config.block_layout = read_extent(json, "block_layout");
+  if (volume(config.block_layout) > limits::kMixedBlocks)
+    json.fail("block_layout", "must make at most " + std::to_string(limits::kMixedBlocks) + " blocks");
   if (json.has("block_tokens")) config.block_tokens = read_extent(json, "block_tokens");
   config.gated = json.boolean("gated", false);
   config.lepe = json.boolean("lepe", false);
@@ -55,9 +58,9 @@ void read_mhla(const JsonConfig& json, AttentionConfig& config) {
 
 void read_focused(const JsonConfig& json, AttentionConfig& config) {
   config.focusing_factor = json.number("focusing_factor", config.focusing_factor);
-  config.kernel_size = json.integer("kernel_size", config.kernel_size);
+  config.kernel_size = read_size(json, "kernel_size", limits::kKernel, config.kernel_size);
   if (!(config.focusing_factor > 0)) json.fail("focusing_factor", "must be above 0");
-  if (config.kernel_size < 1 || config.kernel_size % 2 == 0) json.fail("kernel_size", "must be odd and positive");
+  if (config.kernel_size % 2 == 0) json.fail("kernel_size", "must be odd");
 }
 
 }  // namespace
@@ -79,6 +82,8 @@ AttentionConfig AttentionConfig::from_json(const JsonConfig& json) {
   config.kind = choose(json, "kind", config.kind, kKindNames);
   json.reject_unknown(keys_of(config.kind));
   if (config.kind != AttentionKind::kSoftmax) config.softmax_layers = json.integers("softmax_layers", {});
+  if (static_cast<int64_t>(config.softmax_layers.size()) > limits::kLayers)
+    json.fail("softmax_layers", "must hold at most " + std::to_string(limits::kLayers) + " numbers");
   if (config.kind == AttentionKind::kMhla) read_mhla(json, config);
   if (config.kind == AttentionKind::kFocused) read_focused(json, config);
   return config;

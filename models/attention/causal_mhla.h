@@ -2,10 +2,12 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <array>
 #include <string>
 #include <vector>
 
 #include "core/params.h"
+#include "models/attention/head_features.h"
 #include "models/layers.h"
 
 namespace tessera {
@@ -38,12 +40,9 @@ class CausalMhlaState {
   int64_t tokens_ = 0;
   std::vector<at::Tensor> finished_;  // summaries of earlier chunks, [B, H, K, V]
   at::Tensor earlier_, current_;      // sum_{j<i} M_ij S_j, and S_i so far
-};
 
-/// Feature map of q and k.
-enum class FeatureMap {
-  kElu,  ///< elu(x) + 1
-  kRelu  ///< relu(x)
+  friend class CausalMhlaLayer;
+  std::array<at::Tensor, 3> recent_;  // what the layer's convolutions of q, k and v saw last
 };
 
 struct CausalMhlaConfig {
@@ -55,15 +54,24 @@ struct CausalMhlaConfig {
   int64_t chunk = 64;        ///< tokens
   int64_t most_chunks = 32;  ///< rows of the mixing matrix; a sequence has at most chunk * most_chunks tokens
   double norm_eps = 1e-5;
+  int64_t kv_heads = 0;     ///< heads of keys and values, each shared by heads / kv_heads queries; 0: as many as heads
+  bool output_gate = true;  ///< SiLU of g_proj times the normed heads
+  bool norm_weight = true;  ///< the output norm has a weight (elementwise_affine)
+  int64_t conv_size = 0;    ///< kernel of the short convolutions of q, k and v over time; 0: none
+  bool conv_bias = false;
 };
 
-/// A token mixer for language models: projections without bias, feature map, half-split rotary positions (base 10000),
-/// causal_mhla with scale K^-0.5, RMS norm of each head times SiLU of the gate, output projection. The mixing matrix is
-/// clamped to [1e-5, 1] at every use. Runs in x's dtype on x's device; weights may be float32 whatever that is.
+/// A token mixer for language models: projections without bias, short convolutions over time (optional), feature map,
+/// half-split rotary positions (base 10000) on the first channels of the features, as many as a head has,
+/// causal_mhla with scale 1 / sqrt(features of a head), RMS norm of each head times SiLU of the gate (optional), output
+/// projection. The mixing matrix is clamped to [1e-5, 1] at every use. Runs in x's dtype on x's device; weights may be
+/// float32 whatever that is. With fewer key-value heads, query head h reads key-value head h / (heads / kv_heads).
 ///
-/// Weights, K and V the widths of all keys and values: q_proj.weight and k_proj.weight [K, C], v_proj.weight and
-/// g_proj.weight [V, C], o_proj.weight [C, V], g_norm_swish_gate.weight [V / heads], mixing_matrix
-/// [most_chunks, most_chunks, 1, 1, 1, 1]. Fill them by bind() from a file or by initialize():
+/// Weights, K and V the widths of all queries and values: q_proj.weight [K, C], g_proj.weight [V, C], o_proj.weight
+/// [C, V]; k_proj.weight and v_proj.weight likewise, but of kv_heads heads; g_norm_swish_gate.weight (g_norm.weight
+/// without a gate) [V / heads]; q_conv1d.weight, k_conv1d.weight, v_conv1d.weight [width, 1, conv_size]; those of
+/// feature_map_q. and feature_map_k. (see HeadFeatures); mixing_matrix [most_chunks, most_chunks, 1, 1, 1, 1]. Fill
+/// them by bind() from a file or by initialize():
 ///
 ///     CausalMhlaLayer layer({.hidden_size = 64, .heads = 4, .chunk = 16, .most_chunks = 8});
 ///     ParamList params;
@@ -76,7 +84,7 @@ struct CausalMhlaConfig {
 /// A list points into its layer, so the layer must stay where it is while the list is in use.
 class CausalMhlaLayer {
  public:
-  /// Throws c10::Error when keys or values do not divide into heads.
+  /// Throws c10::Error when keys or values do not divide into heads, or heads into groups.
   explicit CausalMhlaLayer(const CausalMhlaConfig& config);
   /// Lists the weights, each name after `prefix`.
   void params(ParamList& out, const std::string& prefix = "");
@@ -93,14 +101,16 @@ class CausalMhlaLayer {
   struct Heads {
     at::Tensor q, k, v;  // [B, T, H, D]
   };
-  Heads heads_of(const at::Tensor& x, int64_t first) const;
+  Heads heads_of(const at::Tensor& x, int64_t first, std::array<at::Tensor, 3>& recent) const;
   at::Tensor output(const at::Tensor& heads, const at::Tensor& x) const;
   at::Tensor mixing() const;
   double scale() const;
 
   CausalMhlaConfig config_;
-  int64_t key_dim_, value_dim_;  // of all heads
+  int64_t key_dim_, value_dim_;  // of all heads of queries, and of values if they had as many
   Linear q_, k_, v_, g_, o_;
+  CausalConvolution q_conv_, k_conv_, v_conv_;
+  HeadFeatures q_features_, k_features_;
   RmsNorm norm_;
   at::Tensor mixing_;
 };

@@ -4,6 +4,7 @@
 
 #include <cmath>
 
+#include "core/size_limits.h"
 #include "kernels/activation.h"
 #include "models/attention/image.h"
 
@@ -12,13 +13,6 @@ namespace {
 
 constexpr int64_t kSinusoid = 256;
 constexpr double kNormEps = 1e-6;
-constexpr int64_t kMostLayers = 1024, kLargestSize = 1 << 20;  // far beyond any model; products of two fit in 64 bits
-
-int64_t positive(const JsonConfig& json, const std::string& key, int64_t fallback, int64_t most = kLargestSize) {
-  const int64_t value = json.integer(key, fallback);
-  if (value < 1 || value > most) json.fail(key, "must lie between 1 and " + std::to_string(most));
-  return value;
-}
 
 void require_text(const JsonConfig& json, const std::string& key, const std::string& wanted) {
   if (json.text(key, wanted) != wanted) json.fail(key, "must be " + wanted);
@@ -41,14 +35,19 @@ DitConfig DitConfig::from_json(const JsonConfig& json) {
     if (json.boolean(key, false)) json.fail(key, "must be false for DiT");
   if (json.has("cross_attention_dim")) json.fail("cross_attention_dim", "must be null: DiT has no cross-attention");
   DitConfig config;
-  config.num_attention_heads = positive(json, "num_attention_heads", config.num_attention_heads);
-  config.attention_head_dim = positive(json, "attention_head_dim", config.attention_head_dim);
-  config.in_channels = positive(json, "in_channels", config.in_channels);
-  config.out_channels = positive(json, "out_channels", config.in_channels);
-  config.num_layers = positive(json, "num_layers", config.num_layers, kMostLayers);
-  config.sample_size = positive(json, "sample_size", config.sample_size);
-  config.patch_size = positive(json, "patch_size", config.patch_size);
-  config.num_embeds_ada_norm = positive(json, "num_embeds_ada_norm", config.num_embeds_ada_norm);
+  const auto size = [&](const char* key, int64_t most, int64_t fallback) {
+    return read_size(json, key, most, fallback);
+  };
+  config.num_attention_heads = size("num_attention_heads", limits::kHeads, config.num_attention_heads);
+  config.attention_head_dim = size("attention_head_dim", limits::kWidth, config.attention_head_dim);
+  config.in_channels = size("in_channels", limits::kChannels, config.in_channels);
+  config.out_channels = size("out_channels", limits::kChannels, config.in_channels);
+  config.num_layers = size("num_layers", limits::kLayers, config.num_layers);
+  config.sample_size = size("sample_size", limits::kLatentSide, config.sample_size);
+  config.patch_size = size("patch_size", limits::kPatch, config.patch_size);
+  config.num_embeds_ada_norm = size("num_embeds_ada_norm", limits::kClasses, config.num_embeds_ada_norm);
+  if (config.channels() > limits::kWidth)
+    json.fail("attention_head_dim", "times num_attention_heads must be at most " + std::to_string(limits::kWidth));
   config.attention_bias = json.boolean("attention_bias", config.attention_bias);
   config.norm_eps = json.number("norm_eps", config.norm_eps);
   config.mlp_ratio = json.number("mlp_ratio", config.mlp_ratio);

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "core/size_limits.h"
 #include "kernels/convolution.h"
 #include "kernels/value_type.h"
 #include "models/attention/softmax.h"
@@ -12,14 +13,6 @@
 
 namespace tessera {
 namespace {
-
-constexpr int64_t kMostLayers = 64, kMostChannels = 1 << 16;  // far beyond any model
-
-int64_t positive(const JsonConfig& json, const std::string& key, int64_t fallback, int64_t most = kMostChannels) {
-  const int64_t value = json.integer(key, fallback);
-  if (value < 1 || value > most) json.fail(key, "must lie between 1 and " + std::to_string(most));
-  return value;
-}
 
 /// `key`, where given, must be a list of `count` times `name`.
 void check_block_types(const JsonConfig& json, const std::string& key, const std::string& name, size_t count) {
@@ -48,16 +41,15 @@ at::Tensor channels_last(const at::Tensor& x) {
 
 AutoencoderKlConfig AutoencoderKlConfig::from_json(const JsonConfig& json) {
   AutoencoderKlConfig config;
-  config.in_channels = positive(json, "in_channels", config.in_channels);
-  config.out_channels = positive(json, "out_channels", config.out_channels);
-  config.latent_channels = positive(json, "latent_channels", config.latent_channels);
-  config.layers_per_block = positive(json, "layers_per_block", config.layers_per_block, kMostLayers);
-  config.norm_num_groups = positive(json, "norm_num_groups", config.norm_num_groups);
-  config.block_out_channels = json.integers("block_out_channels", config.block_out_channels);
-  if (config.block_out_channels.empty() || config.block_out_channels.size() > 16)
-    json.fail("block_out_channels", "must hold 1 to 16 numbers");
+  config.in_channels = read_size(json, "in_channels", limits::kChannels, config.in_channels);
+  config.out_channels = read_size(json, "out_channels", limits::kChannels, config.out_channels);
+  config.latent_channels = read_size(json, "latent_channels", limits::kChannels, config.latent_channels);
+  config.layers_per_block = read_size(json, "layers_per_block", limits::kLevelBlocks, config.layers_per_block);
+  config.norm_num_groups = read_size(json, "norm_num_groups", limits::kChannels, config.norm_num_groups);
+  config.block_out_channels =
+      read_sizes(json, "block_out_channels", limits::kChannels, limits::kLevels, config.block_out_channels);
   for (const int64_t channels : config.block_out_channels)
-    if (channels < 1 || channels > kMostChannels || channels % config.norm_num_groups != 0)
+    if (channels % config.norm_num_groups != 0)
       json.fail("block_out_channels",
                 "must hold multiples of norm_num_groups = " + std::to_string(config.norm_num_groups));
   check_block_types(json, "down_block_types", "DownEncoderBlock2D", config.block_out_channels.size());

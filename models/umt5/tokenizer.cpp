@@ -4,21 +4,18 @@
 #include <sentencepiece_processor.h>
 
 #include <algorithm>
-#include <fstream>
-#include <sstream>
 
 #include "core/error.h"
+#include "core/size_limits.h"
 #include "models/umt5/spiece_check.h"
 
 namespace tessera {
 namespace {
 
 std::string read_bytes(const std::filesystem::path& path) {
-  std::ifstream in(path, std::ios::binary);
-  std::ostringstream bytes;
-  if (!in || !std::filesystem::is_regular_file(path) || !(bytes << in.rdbuf()))
-    throw Error("cannot read the tokenizer " + path.string() + ": no such file, empty, or no permission");
-  return bytes.str();
+  const std::string bytes = read_small_file(path, limits::kTokenizerBytes, "a SentencePiece model");
+  if (bytes.empty()) throw Error("cannot read the tokenizer " + path.string() + ": it is empty; download it again");
+  return bytes;
 }
 
 /// False when the library refuses the model, by a status or, for pieces that its trie cannot hold, by an exception.

@@ -6,6 +6,8 @@
 #include <cmath>
 #include <limits>
 
+#include "core/size_limits.h"
+
 namespace tessera {
 namespace {
 
@@ -46,20 +48,16 @@ at::Tensor neighbor_bias(int64_t buckets, int64_t heads, int64_t max_distance) {
 
 Umt5Config Umt5Config::from_json(const JsonConfig& json) {
   Umt5Config config;
-  const auto size = [&](const char* key, int64_t value) {
-    if (value < 1) json.fail(key, "must be positive");
-    return value;
-  };
-  config.vocab_size = size("vocab_size", json.integer("vocab_size"));
-  config.d_model = size("d_model", json.integer("d_model"));
-  config.d_kv = size("d_kv", json.integer("d_kv"));
-  config.d_ff = size("d_ff", json.integer("d_ff"));
-  config.num_layers = size("num_layers", json.integer("num_layers"));
-  config.num_heads = size("num_heads", json.integer("num_heads"));
+  config.vocab_size = read_size(json, "vocab_size", limits::kVocabulary);
+  config.d_model = read_size(json, "d_model", limits::kWidth);
+  config.d_kv = read_size(json, "d_kv", limits::kWidth);
+  config.d_ff = read_size(json, "d_ff", limits::kWidth);
+  config.num_layers = read_size(json, "num_layers", limits::kLayers);
+  config.num_heads = read_size(json, "num_heads", limits::kHeads);
   config.relative_attention_num_buckets =
-      json.integer("relative_attention_num_buckets", config.relative_attention_num_buckets);
+      read_size(json, "relative_attention_num_buckets", limits::kDistances, config.relative_attention_num_buckets);
   config.relative_attention_max_distance =
-      json.integer("relative_attention_max_distance", config.relative_attention_max_distance);
+      read_size(json, "relative_attention_max_distance", limits::kDistances, config.relative_attention_max_distance);
   config.layer_norm_epsilon = json.number("layer_norm_epsilon", config.layer_norm_epsilon);
   const int64_t buckets = config.relative_attention_num_buckets;
   if (buckets < 4 || buckets % 4 != 0) json.fail("relative_attention_num_buckets", "must be a positive multiple of 4");

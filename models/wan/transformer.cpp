@@ -5,18 +5,13 @@
 #include <algorithm>
 #include <cmath>
 
+#include "core/size_limits.h"
 #include "kernels/activation.h"
 #include "models/attention/rope.h"
 #include "models/attention/softmax.h"
 
 namespace tessera {
 namespace {
-
-int64_t positive(const JsonConfig& json, const std::string& key, int64_t fallback) {
-  const int64_t value = json.integer(key, fallback);
-  if (value < 1) json.fail(key, "must be positive");
-  return value;
-}
 
 /// SiLU of [B, C] a row at a time: the last few values of a tensor take a scalar exponential that rounds differently,
 /// and which ones are last must not depend on the other rows.
@@ -34,15 +29,22 @@ WanTransformerConfig WanTransformerConfig::from_json(const JsonConfig& json) {
   if (json.has("qk_norm") && json.text("qk_norm") != "rms_norm_across_heads")
     json.fail("qk_norm", "must be rms_norm_across_heads");
   WanTransformerConfig config;
+  const auto size = [&](const char* key, int64_t most, int64_t fallback) {
+    return read_size(json, key, most, fallback);
+  };
   config.patch_size = read_extent(json, "patch_size", config.patch_size);
-  config.num_attention_heads = positive(json, "num_attention_heads", config.num_attention_heads);
-  config.attention_head_dim = positive(json, "attention_head_dim", config.attention_head_dim);
-  config.in_channels = positive(json, "in_channels", config.in_channels);
-  config.out_channels = positive(json, "out_channels", config.in_channels);
-  config.text_dim = positive(json, "text_dim", config.text_dim);
-  config.freq_dim = positive(json, "freq_dim", config.freq_dim);
-  config.ffn_dim = positive(json, "ffn_dim", config.ffn_dim);
-  config.num_layers = positive(json, "num_layers", config.num_layers);
+  config.num_attention_heads = size("num_attention_heads", limits::kHeads, config.num_attention_heads);
+  config.attention_head_dim = size("attention_head_dim", limits::kWidth, config.attention_head_dim);
+  config.in_channels = size("in_channels", limits::kChannels, config.in_channels);
+  config.out_channels = size("out_channels", limits::kChannels, config.in_channels);
+  config.text_dim = size("text_dim", limits::kWidth, config.text_dim);
+  config.freq_dim = size("freq_dim", limits::kWidth, config.freq_dim);
+  config.ffn_dim = size("ffn_dim", limits::kWidth, config.ffn_dim);
+  config.num_layers = size("num_layers", limits::kLayers, config.num_layers);
+  if (config.channels() > limits::kWidth)
+    json.fail("attention_head_dim", "times num_attention_heads must be at most " + std::to_string(limits::kWidth));
+  if (*std::max_element(config.patch_size.begin(), config.patch_size.end()) > limits::kPatch)
+    json.fail("patch_size", "must hold numbers up to " + std::to_string(limits::kPatch));
   config.cross_attn_norm = json.boolean("cross_attn_norm", config.cross_attn_norm);
   config.eps = json.number("eps", config.eps);
   if (config.attention_head_dim % 2 != 0) json.fail("attention_head_dim", "must be even");
@@ -52,6 +54,8 @@ WanTransformerConfig WanTransformerConfig::from_json(const JsonConfig& json) {
     config.attention.check_layers(json.object("attention"), config.num_layers);
   }
   if (json.has("position_embedding")) config.position_embedding = read_extent(json, "position_embedding");
+  if (config.position_embedding && volume(*config.position_embedding) > limits::kGridTokens)
+    json.fail("position_embedding", "must have at most " + std::to_string(limits::kGridTokens) + " tokens");
   return config;
 }
 

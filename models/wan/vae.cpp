@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <cmath>
 
+#include "core/size_limits.h"
+
 namespace tessera {
 namespace {
 
@@ -28,11 +30,6 @@ std::vector<double> latent_statistics(const JsonConfig& json, const std::string&
 
 void check_channels(const WanVaeConfig& config, const JsonConfig& json) {
   const int64_t patch = config.patch_size * config.patch_size;
-  require(json, "base_dim", config.base_dim >= 1, "must be at least 1");
-  require(json, "decoder_base_dim", config.decoder_base_dim >= 1, "must be at least 1");
-  require(json, "z_dim", config.z_dim >= 1, "must be at least 1");
-  require(json, "patch_size", config.patch_size >= 1, "must be at least 1");
-  require(json, "num_res_blocks", config.num_res_blocks >= 1, "must be at least 1");
   require(json, "in_channels", config.in_channels >= patch && config.in_channels % patch == 0,
           "must be a multiple of patch_size squared = " + std::to_string(patch));
   require(json, "out_channels", config.out_channels == config.in_channels,
@@ -45,21 +42,19 @@ WanVaeConfig WanVaeConfig::from_json(const JsonConfig& json) {
   WanVaeConfig config;
   require(json, "is_residual", !json.boolean("is_residual", false),
           "must be false: the residual autoencoder of Wan 2.2 is not supported");
-  config.base_dim = json.integer("base_dim", config.base_dim);
-  config.decoder_base_dim = json.integer("decoder_base_dim", config.base_dim);
-  config.z_dim = json.integer("z_dim", config.z_dim);
-  config.dim_mult = json.integers("dim_mult", config.dim_mult);
-  config.num_res_blocks = json.integer("num_res_blocks", config.num_res_blocks);
+  config.base_dim = read_size(json, "base_dim", limits::kChannels, config.base_dim);
+  config.decoder_base_dim = read_size(json, "decoder_base_dim", limits::kChannels, config.base_dim);
+  config.z_dim = read_size(json, "z_dim", limits::kChannels, config.z_dim);
+  config.dim_mult = read_sizes(json, "dim_mult", limits::kMultiplier, limits::kLevels, config.dim_mult);
+  config.num_res_blocks = read_size(json, "num_res_blocks", limits::kLevelBlocks, config.num_res_blocks);
   if (json.has("attn_scales")) config.attn_scales = json.numbers("attn_scales");
+  require(json, "attn_scales", static_cast<int64_t>(config.attn_scales.size()) <= limits::kLevels,
+          "must hold at most " + std::to_string(limits::kLevels) + " numbers");
   config.temperal_downsample = json.booleans("temperal_downsample", config.temperal_downsample);
-  config.in_channels = json.integer("in_channels", config.in_channels);
-  config.out_channels = json.integer("out_channels", config.out_channels);
-  config.patch_size = json.integer("patch_size", config.patch_size);
+  config.in_channels = read_size(json, "in_channels", limits::kChannels, config.in_channels);
+  config.out_channels = read_size(json, "out_channels", limits::kChannels, config.out_channels);
+  config.patch_size = read_size(json, "patch_size", limits::kPatch, config.patch_size);
   check_channels(config, json);
-  const auto positive = [](int64_t value) { return value >= 1; };
-  require(json, "dim_mult",
-          !config.dim_mult.empty() && std::all_of(config.dim_mult.begin(), config.dim_mult.end(), positive),
-          "must hold positive whole numbers");
   require(json, "temperal_downsample", config.temperal_downsample.size() + 1 == config.dim_mult.size(),
           "must hold one value fewer than dim_mult, " + std::to_string(config.dim_mult.size() - 1));
   config.latents_mean = latent_statistics(json, "latents_mean", config.z_dim, kWan21Mean, 0.0);

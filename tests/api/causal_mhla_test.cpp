@@ -1,29 +1,23 @@
-#include <tessera/causal_mhla.h>
+#include "tests/support/causal_mhla.h"
 
-#include "tests/support/fixture.h"
+#include <tessera/causal_mhla.h>
 
 namespace tessera::api {
 namespace {
 
-CausalMhlaConfig config_of(const test::Fixture& fixture, const nlohmann::json& layer, const std::string& name) {
-  const auto& settings = layer.at("kw");
-  const bool elu = settings.at("feature_map") == "elu";
-  return {.hidden_size = settings.at("hidden_size"),
-          .heads = settings.at("num_heads"),
-          .expand_k = settings.at("expand_k"),
-          .expand_v = settings.at("expand_v"),
-          .feature_map = elu ? CausalMhlaConfig::FeatureMap::kElu : CausalMhlaConfig::FeatureMap::kRelu,
-          .chunk = layer.at("chunk"),
-          .most_chunks = fixture[name + ".mixing_matrix_clamped"].size(0)};
-}
+/// Both fixtures: the reference's own layers, and those of its other options (tests/data/make_causal_mhla.py).
+class LibraryCausalMhlaLayers : public testing::TestWithParam<std::string> {};
+INSTANTIATE_TEST_SUITE_P(LibraryCausalMhla, LibraryCausalMhlaLayers,
+                         testing::Values("mhla_causal", TESSERA_SOURCE_DIR "/tests/data/causal_mhla"));
 
-TEST(LibraryCausalMhla, GivesTheReferencesNumbersAtOnceAndTokenByToken) {
-  const test::Fixture fixture("mhla_causal");
-  ASSERT_FALSE(fixture.config.at("layers").empty());
+TEST_P(LibraryCausalMhlaLayers, GiveTheReferencesNumbersAtOnceAndTokenByToken) {
+  const test::Fixture fixture(GetParam());
+  const TensorFile weights = fixture.weights();
   for (const auto& settings : fixture.config.at("layers")) {
     const auto name = settings.at("name").get<std::string>();
     SCOPED_TRACE(name);
-    const CausalMhla layer(config_of(fixture, settings, name), fixture.folder / "weights.safetensors", name + ".");
+    const auto config = test::causal_config<CausalMhlaConfig>(settings, weights.at(name + ".mixing_matrix"));
+    const CausalMhla layer(config, fixture.folder / "weights.safetensors", name + ".");
     const at::Tensor x = fixture[name + ".x"];
     EXPECT_CLOSE(layer(x), fixture[name + ".out"], 1e-5);
     CausalMhla::Sequence sequence = layer.begin();

@@ -104,6 +104,36 @@ TEST(ClassToImage, EverySamplerRuns) {
   }
 }
 
+TEST(ClassToImage, RespacesTimestepsAsTheReferenceDoes) {
+  const TemporaryFolder folder;
+  const std::string model = checkpoint(folder, "dit_original", "checkpoint.pt");
+  const auto picture = [&](std::vector<std::string> arguments) {
+    const std::string out = folder / "x.png";
+    fs::remove(out);
+    arguments.insert(arguments.end(), {"--vae", kPipeline + "/vae", "--class", "3", "--seed", "5", "--dtype", "fp32",
+                                       "--no-metadata", "-o", out});
+    const ProcessResult result = generate(arguments, model);
+    EXPECT_EQ(result.exit_code, 0) << result.err;
+    return test::read_text(out);
+  };
+  const std::string steps = picture({"--steps", "5"});
+  EXPECT_EQ(picture({"--timestep-respacing", "5"}), steps);
+  EXPECT_EQ(picture({"--respacing", "5", "--steps", "5"}), steps);
+  EXPECT_NE(picture({"--timestep-respacing", "2,3"}), steps);
+  const std::string strided = picture({"--sampler", "ddim", "--timestep-respacing", "ddim5"});
+  EXPECT_NE(picture({"--sampler", "ddim", "--timestep-respacing", "5"}), strided);
+  const std::vector<std::string> fixed = {"--class", "3", "-o", folder / "y.png", "--timestep-respacing"};
+  const auto refused = [&](std::vector<std::string> more, const std::string& part) {
+    more.insert(more.begin(), fixed.begin(), fixed.end());
+    expect_refused(more, part);
+  };
+  refused({"4,3,5", "--steps", "10"}, "makes 12 steps, --steps says 10");
+  refused({"4,3,5", "--sampler", "euler"}, "for the samplers ddim and ddpm");
+  refused({"4;3"}, "a timestep respacing is a number of steps");
+  refused({"ddim600"}, "no whole stride");
+  refused({"600,1"}, "part 1 of the timestep respacing has 500 timesteps");
+}
+
 TEST(ClassToImage, RefusesWhatHasNoMeaning) {
   expect_refused({}, "choose what to show with --class");
   expect_refused({"a dog", "--class", "3"}, "a prompt does not apply to this model");

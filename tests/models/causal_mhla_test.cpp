@@ -4,6 +4,7 @@
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
 
+#include "tests/support/causal_mhla.h"
 #include "tests/support/files.h"
 #include "weights/bind.h"
 #include "weights/safetensors.h"
@@ -40,6 +41,33 @@ TEST(CausalMhlaExample, LoadsWeightsAndRunsWholeAndTokenByToken) {
     EXPECT_TRUE(at::allclose(layer.step(x.select(1, t), state), y.select(1, t), 1e-4, 1e-5)) << "token " << t;
   EXPECT_EQ(state.tokens(), 100);
   EXPECT_THROW(layer(at::randn({1, 129, 64})), c10::Error) << "more than chunk * most_chunks tokens";
+}
+
+// What tests/data/make_causal_mhla.py computes from the definition, token by token in float64.
+TEST(CausalMhlaLayer, EveryPublishedOptionEqualsTheDefinition) {
+  const tessera::test::Fixture fixture(TESSERA_SOURCE_DIR "/tests/data/causal_mhla");
+  const tessera::TensorFile weights = fixture.weights();
+  ASSERT_EQ(fixture.config.at("layers").size(), 13u);
+  for (const auto& settings : fixture.config.at("layers")) {
+    const auto name = settings.at("name").get<std::string>();
+    SCOPED_TRACE(name);
+    const tessera::TensorFile part = tessera::test::part_of(weights, name + ".");
+    tessera::CausalMhlaLayer layer(
+        tessera::test::causal_config<tessera::CausalMhlaConfig>(settings, part.at("mixing_matrix")));
+    tessera::test::load(layer, part);
+    const at::Tensor x = fixture[name + ".x"], want = fixture[name + ".out"];
+    EXPECT_CLOSE(layer(x), want, 1e-5);
+    tessera::CausalMhlaState state = layer.begin();
+    std::vector<at::Tensor> steps;
+    for (int64_t t = 0; t < x.size(1); ++t) steps.push_back(layer.step(x.select(1, t), state));
+    EXPECT_CLOSE(at::stack(steps, 1), want, 1e-5);
+  }
+}
+
+TEST(CausalMhlaLayer, HeadsThatCannotBeSharedAreRefused) {
+  EXPECT_THROW(tessera::CausalMhlaLayer({.hidden_size = 64, .heads = 4, .kv_heads = 3}), c10::Error);
+  EXPECT_THROW(tessera::CausalMhlaLayer({.hidden_size = 64, .heads = 4, .kv_heads = 8}), c10::Error);
+  EXPECT_NO_THROW(tessera::CausalMhlaLayer({.hidden_size = 64, .heads = 4, .kv_heads = 1}));
 }
 
 }  // namespace

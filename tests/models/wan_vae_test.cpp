@@ -78,7 +78,7 @@ TEST(WanVaeConfigTest, NamesTheWrongKey) {
   EXPECT_EQ(config_error("out_channels", 16), "vae/config.json: \"out_channels\" must equal in_channels = 12, got 16");
   EXPECT_EQ(config_error("base_dim", "wide"), "vae/config.json: \"base_dim\" must be a whole number, got \"wide\"");
   EXPECT_EQ(config_error("dim_mult", {1, 0, 2}),
-            "vae/config.json: \"dim_mult\" must hold positive whole numbers, got [1,0,2]");
+            "vae/config.json: \"dim_mult\" must hold 1 to 16 whole numbers between 1 and 1024, got [1,0,2]");
 }
 
 // The counts are diffusers' for the same configs.

@@ -15,9 +15,9 @@ TEST(FocusedAttentionParity, EveryCase) {
     FocusedConfig config;
     config.channels = json.at("dim");
     config.heads = json.at("num_heads");
-    config.power = json.at("focusing_factor");
-    config.kernel = json.at("kernel_size");
-    config.bias = json.at("qkv_bias");
+    config.power = json.value("focusing_factor", 3.0);
+    config.kernel = json.value("kernel_size", int64_t{5});
+    config.bias = json.value("qkv_bias", true);
     config.separate_queries = json.at("kind") == "pvt";
     const int64_t side = json.value("side", int64_t{0});
     config.grid = {1, json.value("H", side), json.value("W", side)};

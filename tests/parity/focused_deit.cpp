@@ -10,6 +10,7 @@ TEST(FocusedDeitParity, Logits) {
   config.grid = config.image / config.patch;
   config.attention = AttentionKind::kFocused;
   config.kernel = weights.at("blocks.0.attn.dwc.weight").size(-1);
+  config.power = fixture.config.at("model").value("focusing_factor", 3.0);
   config.norm_eps = fixture.config.at("norm_eps");
   EXPECT_CLOSE(test::bound<Vit>(config, weights)(fixture["x"]), fixture["logits"], 1e-5);
 }

@@ -40,6 +40,36 @@ TEST(SpacedTimesteps, FollowOpenAisRespacing) {
   EXPECT_THROW(spaced_timesteps(config, 6, false), Error);  // strides give 10, 5, 4, 3, 2 and 1 steps
 }
 
+TEST(SpacedTimesteps, SectionsAreEqualPartsWithStepsOfTheirOwn) {
+  SamplerConfig config = diffusion();
+  config.spacing = Spacing::kRespaced;
+  config.sections = {4, 3, 5};
+  // 1000 = 334 + 333 + 333. Strides: 333 / 3 = 111; 332 / 2 = 166; 332 / 4 = 83.
+  expect_near(spaced_timesteps(config, 12, false), {999, 916, 833, 750, 667, 666, 500, 334, 333, 222, 111, 0}, 0);
+  config.train_steps = 10;
+  config.sections = {1, 3};
+  expect_near(spaced_timesteps(config, 4, false), {9, 7, 5, 0}, 0);  // one step visits the first timestep of its part
+  config.sections = {6, 1};
+  EXPECT_THROW(spaced_timesteps(config, 7, false), Error);  // a part has five timesteps
+  config.sections = {2, 2};
+  EXPECT_THROW(spaced_timesteps(config, 5, false), c10::Error);
+}
+
+TEST(ParseRespacing, TheThreeForms) {
+  const Respacing even = parse_respacing("250"), strided = parse_respacing("ddim50"), parts = parse_respacing("4, 3,5");
+  EXPECT_EQ(even.spacing, Spacing::kRespaced);
+  EXPECT_EQ(even.steps, 250);
+  EXPECT_TRUE(even.sections.empty());
+  EXPECT_EQ(strided.spacing, Spacing::kStride);
+  EXPECT_EQ(strided.steps, 50);
+  EXPECT_EQ(parts.spacing, Spacing::kRespaced);
+  EXPECT_EQ(parts.steps, 12);
+  EXPECT_EQ(parts.sections, (std::vector<int64_t>{4, 3, 5}));
+  for (const char* bad :
+       {"", "0", "-1", "ddim", "ddim5,5", "4,", ",4", "4,,5", "4;5", "10 20", "2.5", "99999999999999999999"})
+    EXPECT_THROW(parse_respacing(bad), Error) << bad;
+}
+
 TEST(AlphasCumprod, ExactTablesKeepTheLastDigitsBesideOne) {
   SamplerConfig config = diffusion();
   config.exact_tables = true;

@@ -26,6 +26,8 @@ struct Fixture {
         io(read_safetensors(folder / "io.safetensors")) {}
 
   const at::Tensor& operator[](const std::string& name) const { return io.at(name); }
+  /// Whether the reference recorded a tensor: some runs have no use for it.
+  bool has(const std::string& name) const { return io.find(name) != nullptr; }
   TensorFile weights() const { return read_safetensors(folder / "weights.safetensors"); }
 
   std::filesystem::path folder;

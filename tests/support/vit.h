@@ -19,7 +19,7 @@ inline VitConfig vit_config(const nlohmann::json& model, const VitKeys& keys) {
   config.heads = model.at(keys.heads);
   config.depth = model.at("depth");
   config.classes = model.at("num_classes");
-  config.hidden = model.at("mlp_ratio").get<int64_t>() * config.channels;
+  config.hidden = static_cast<int64_t>(model.at("mlp_ratio").get<double>() * static_cast<double>(config.channels));
   config.image = model.at("image");
   return config;
 }

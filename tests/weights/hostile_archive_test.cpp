@@ -55,7 +55,7 @@ TEST_F(HostileArchive, TheSupportReallyWritesArchives) {
 
 TEST_F(HostileArchive, NotAnArchive) {
   expect_error("", {"was not written by torch.save", "empty"});
-  expect_error("junk", {"was not written by torch.save", "4 bytes of something else", "download it again"});
+  expect_error("\x03\x01\x02\x01", {"was not written by torch.save", "4 bytes of something else", "download it again"});
   expect_error("<!DOCTYPE html>", {"web page"});
   expect_error("version https://git-lfs.github.com/spec/v1\n", {"git lfs pull"});
   expect_error("\x80\x02K\x01.", {"plain pickle", "torch.save"});
@@ -200,6 +200,39 @@ TEST_F(HostileArchive, StoragesThatOverlap) {
   expect_error(with(second + 42, sound.substr(first + 42, 4)), both);  // one place for both
   expect_error(with(first + 20, packed<uint32_t>(64) + packed<uint32_t>(64)),
                both);  // the first reaches into the second
+}
+
+TEST_F(HostileArchive, ADeepChainOfAnyKindIsRefused) {
+  constexpr size_t kDeep = 200'000;
+  const std::vector<std::string> deep = {"nested levels"};
+  const std::string two = "K\x01";
+  expect_pickle_error(kBegin + repeated(kEmptyList, kDeep) + repeated(kAppend, kDeep - 1) + kEnd, deep);
+  expect_pickle_error(kBegin + repeated(kEmptyDict + two, kDeep) + kEmptyDict + repeated(kSetItem, kDeep) + kEnd, deep);
+  expect_pickle_error(kBegin + repeated(kMark, kDeep) + repeated("\x91", kDeep) + kEnd, deep);  // frozen sets
+  const std::string object = global("a", "B") + kEmptyTuple + "\x81";
+  expect_pickle_error(
+      kBegin + repeated(object + kEmptyDict + two, kDeep / 10) + kNone + repeated(kSetItem + kBuild, kDeep / 10) + kEnd,
+      deep);
+  expect_pickle_error(
+      kBegin + repeated(global("a", "B"), kDeep) + kEmptyTuple + repeated(kReduce + "\x85", kDeep) + kEnd,
+      {"its pickle"});
+}
+
+TEST_F(HostileArchive, SubclassesOfTensorsAreNotNestedInEachOther) {
+  // _rebuild_from_type_v2(function, type, arguments, state), whose function is itself, 200,000 deep.
+  constexpr size_t kDeep = 200'000;
+  const std::string itself = global("torch._tensor", "_rebuild_from_type_v2");
+  expect_pickle_error(kBegin + itself + put(0) + repeated(kMark + get(0) + get(0), kDeep) + kEmptyTuple +
+                          repeated(kTuple, kDeep) + kReduce + kEnd,
+                      {"its pickle is damaged", "itself"});
+  const std::string sound = itself +
+                            tuple(global("torch._utils", "_rebuild_tensor_v2") + global("torch", "Tensor") +
+                                  tuple(storage("0", 4) + integer(1) + tuple(integer(3)) + tuple(integer(1)) + kFalse +
+                                        global("collections", "OrderedDict") + kEmptyTuple + kReduce) +
+                                  kEmptyDict) +
+                            kReduce;
+  write_bytes(path(), archive_bytes(dict_of(sound), {{"0", std::string(16, '\0')}}));
+  EXPECT_EQ(read_torch_archive(path()).at("w").sizes(), at::IntArrayRef({3}));
 }
 
 TEST_F(HostileArchive, MemoryStaysBounded) {

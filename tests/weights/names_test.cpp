@@ -82,5 +82,34 @@ TEST(Names, TiedTensorsThatDifferAreAnError) {
   }
 }
 
+TEST(Names, WrappersOfTrainingCodeAreDroppedWhereverTheyStand) {
+  const auto file = [](const std::vector<std::string>& names) {
+    std::map<std::string, at::Tensor> tensors;
+    for (const auto& name : names) tensors[name] = at::ones({1});
+    return TensorFile(std::move(tensors), "w.pt");
+  };
+  const std::vector<std::string> plain{"blocks.0.attn1.to_q.weight", "norm.weight"};
+  const std::vector<std::vector<std::string>> wrapped = {
+      {"_orig_mod.blocks.0.attn1.to_q.weight", "_orig_mod.norm.weight"},
+      {"blocks.0._orig_mod.attn1.to_q.weight", "norm.weight"},
+      {"module._orig_mod.blocks.0.attn1.to_q.weight", "module._orig_mod.norm.weight"},
+      {"_fsdp_wrapped_module.blocks.0._fsdp_wrapped_module._checkpoint_wrapped_module.attn1.to_q.weight",
+       "_fsdp_wrapped_module.norm.weight"},
+      {"module.module.blocks.0.attn1.to_q.weight", "module.module.norm.weight"}};
+  for (const auto& names : wrapped) EXPECT_EQ(without_wrappers(file(names)).names(), plain) << names.front();
+  EXPECT_EQ(wrappers_of(file(wrapped[3])),
+            (std::vector<std::string>{"_fsdp_wrapped_module.", "_checkpoint_wrapped_module."}));
+  EXPECT_EQ(wrappers_of(file(wrapped[2])), (std::vector<std::string>{"_orig_mod.", "module."}));
+  EXPECT_TRUE(wrappers_of(file(plain)).empty());
+  // Parts of longer words stay, and so does module. where not every name begins with it.
+  const std::vector<std::string> others{"module.a", "my_orig_mod.weight", "other"};
+  EXPECT_EQ(without_wrappers(file(others)).names(), others);
+  EXPECT_ERROR(without_wrappers(file({"a.weight", "_orig_mod.a.weight"})), "w.pt", "a.weight is there twice");
+  // A whole transformer of Wan's own names, compiled: still recognized.
+  const TensorFile ours = canonical_tensors(
+      file({"_orig_mod.head.modulation", "_orig_mod.blocks.0._orig_mod.modulation"}), "WanTransformer3DModel");
+  EXPECT_EQ(ours.names(), (std::vector<std::string>{"blocks.0.scale_shift_table", "scale_shift_table"}));
+}
+
 }  // namespace
 }  // namespace tessera

@@ -17,8 +17,8 @@ nlohmann::json denoiser_config(const Component& part) {
   return DitConfig::from_json(part.config()).to_json();
 }
 
-void check_denoiser(const Component& part) {
-  check_part<Dit>(read_dit_transformer(part), DitConfig::from_json(part.config()));
+void check_denoiser(const Component& part, WeightCheck depth) {
+  check_part<Dit>(read_dit_transformer(part), DitConfig::from_json(part.config()), depth);
 }
 
 void describe_denoiser(const Component& part, ModelInfo& info) {

@@ -12,6 +12,7 @@
 #include "pipelines/denoise_tasks.h"
 #include "pipelines/frame_check.h"
 #include "pipelines/latents.h"
+#include "pipelines/sampling.h"
 
 namespace tessera {
 namespace {
@@ -79,7 +80,10 @@ Job resolve_job(Job job, const DitModel& model, const at::Tensor& latents, std::
   refuse_prompt_options(job);
   const std::vector<int64_t> classes = classes_of(job, model);
   job.class_label = joined(classes, ",");
-  fill_unset(job, model_defaults(model));
+  take_respacing(job);
+  Job defaults = model_defaults(model);
+  if (job.steps) defaults.timestep_respacing.reset();
+  fill_unset(job, defaults);
   check_size(job, model);
   check_tile(job, model);
   check_sampling(job, model, notes);

@@ -3,6 +3,7 @@
 #include "core/error.h"
 #include "pipelines/sampling.h"
 #include "samplers/registry.h"
+#include "samplers/schedule.h"
 
 namespace tessera {
 namespace {
@@ -12,6 +13,11 @@ SamplerConfig sampler_config(const Job& job, const DitModel& model) {
   select_sampler(config, *job.sampler);
   config.sigma_curve = find_sigma_curve(*job.scheduler);
   if (job.eta) config.eta = *job.eta;
+  if (job.timestep_respacing) {
+    const Respacing respacing = parse_respacing(*job.timestep_respacing);
+    config.spacing = respacing.spacing;
+    config.sections = respacing.sections;
+  }
   return config;
 }
 
@@ -33,6 +39,7 @@ Job model_defaults(const DitModel& model) {
     for (const auto& [key, value] : own.json().items())
       if (!is_model_default(find_job_option(key))) own.fail(key, "cannot be set by the model");
   }
+  take_respacing(defaults);
   Job pipeline;
   pipeline.width = pipeline.height = model.pixels();
   pipeline.frames = 1;
@@ -55,6 +62,9 @@ void check_sampling(Job& job, const DitModel& model, std::vector<std::string>& n
   job.scheduler = sigma_curve_name(config.sigma_curve);
   if (job.eta && config.sampler != "ddim")
     throw Error("--eta is for the ddim sampler, not for " + config.sampler + ": use --sampler ddim, or leave it out");
+  if (job.timestep_respacing && config.sampler != "ddim" && config.sampler != "ddpm")
+    throw Error("--timestep-respacing is for the samplers ddim and ddpm, not for " + config.sampler +
+                ": use --steps, or one of these");
   if (config.sampler == "ddim" && !job.eta) job.eta = config.eta;
   if (config.sampler == "ddpm" && learned(config) && !model.transformer.learns_variance())
     throw Error(model.folder.component("scheduler").config().where() +

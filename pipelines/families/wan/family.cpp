@@ -20,8 +20,8 @@ nlohmann::json denoiser_config(const Component& part) {
   return part.config().json();
 }
 
-void check_denoiser(const Component& part) {
-  check_part<WanTransformer>(read_component(part), WanTransformerConfig::from_json(part.config()));
+void check_denoiser(const Component& part, WeightCheck depth) {
+  check_part<WanTransformer>(read_component(part), WanTransformerConfig::from_json(part.config()), depth);
 }
 
 void describe_denoiser(const Component& part, ModelInfo& info) {
@@ -31,6 +31,7 @@ void describe_denoiser(const Component& part, ModelInfo& info) {
 
 void describe(const fs::path& path, const ModelOptions&, ModelInfo& info) {
   const WanModel model = open_wan_model(path);
+  load_tokenizer(model);
   info.defaults = model_defaults(model);
   const Job& job = *info.defaults;
   const Extent3 grid{(1 + (*job.frames - 1) / model.vae.temporal_stride()) / model.transformer.patch_size[0],

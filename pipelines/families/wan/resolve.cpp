@@ -96,6 +96,7 @@ void choose_vae_tile(Job& job, const WanModel& model, std::vector<std::string>& 
 void check_no_class_options(const Job& job) {
   const std::pair<const char*, bool> options[] = {{"class", job.class_label.has_value()},
                                                   {"eta", job.eta.has_value()},
+                                                  {"timestep-respacing", job.timestep_respacing.has_value()},
                                                   {"cfg-channels", job.cfg_channels.has_value()},
                                                   {"vae", job.vae.has_value()},
                                                   {"block-size", job.block_size.has_value()}};
