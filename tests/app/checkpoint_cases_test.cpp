@@ -6,6 +6,7 @@
 #include <functional>
 #include <nlohmann/json.hpp>
 
+#include "media/picture.h"
 #include "tests/support/fixture.h"
 #include "tests/support/process.h"
 #include "tests/support/wan_release.h"
@@ -40,8 +41,7 @@ class CheckpointCases : public testing::Test {
   }
   ProcessResult generate(const fs::path& path) const {
     return test::tessera({"generate", "a star", "--model", path, "--max-sequence-length", "64", "--size", "32x32",
-                          "--frames", "1", "--steps", "1", "--seed", "1", "--quiet", "--no-metadata", "-o",
-                          out() / "x.png"});
+                          "--frames", "1", "--steps", "1", "--seed", "1", "--quiet", "-o", out() / "x.png"});
   }
 
   /// All three name every part; info says that it does not run, the others end with 2 and leave nothing.
@@ -189,7 +189,7 @@ TEST_F(ReleaseCases, WhatIsNoTransformerIsNamed) {
 TEST_F(CheckpointCases, ADenoiserWrappedByTrainingCodeRuns) {
   const ProcessResult plain = generate(model());
   ASSERT_EQ(plain.exit_code, 0) << plain.err;
-  const std::string picture = test::read_text(out() / "x.png");
+  const at::Tensor picture = read_picture(out() / "x.png");
   edit_weights("transformer", [](Tensors& tensors) {
     Tensors wrapped;
     for (const auto& [name, tensor] : tensors)
@@ -203,7 +203,7 @@ TEST_F(CheckpointCases, ADenoiserWrappedByTrainingCodeRuns) {
   EXPECT_TRUE(contains(shown.at("notes").dump(), "_orig_mod., _fsdp_wrapped_module., module.")) << shown.at("notes");
   const ProcessResult result = generate(model());
   EXPECT_EQ(result.exit_code, 0) << result.err;
-  EXPECT_EQ(test::read_text(out() / "x.png"), picture);
+  EXPECT_TRUE(at::equal(read_picture(out() / "x.png"), picture));
 }
 
 TEST_F(CheckpointCases, AModelInTheCacheOfTheHub) {

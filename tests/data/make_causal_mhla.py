@@ -24,7 +24,7 @@ CASES = {
     "elementwise_product": {"feature_map": "elementwise_product", "num_kv_heads": 2},
     "hedgehog": {"feature_map": "hedgehog"},
     "dpfp": {"feature_map": "dpfp"},
-    "truncated_width": {"feature_map": "elu", "hidden_size": 24, "expand_k": 0.6, "expand_v": 0.75, "num_heads": 2},
+    "truncated_width": {"feature_map": "elu", "hidden_size": 24, "expand_k": 0.7, "expand_v": 0.75, "num_heads": 2},
 }
 DEFAULTS = {"hidden_size": 16, "expand_k": 1.0, "expand_v": 1.5, "num_heads": 4, "num_kv_heads": None,
             "use_short_conv": False, "conv_size": 4, "conv_bias": False, "use_output_gate": True,
