@@ -35,9 +35,11 @@ struct Wanted {
   std::string dump;                       ///< the file for the features; empty: none
 };
 
-Input find_input(const std::string& path, const ImageScoreRequest& request) {
+/// A file's statistics are for the Frechet distance: where none is wanted, its pictures or features are the set.
+Input find_input(const std::string& path, const ImageScoreRequest& request, bool wants_distance) {
   if (!is_array_file(path)) return {path, {}, find_images(path)};
-  const ArrayFile held = look_into(path);
+  ArrayFile held = look_into(path);
+  held.statistics = held.statistics && (wants_distance || (held.pictures.empty() && held.features.empty()));
   const bool inception = request.network.extractor.empty();
   Input input{path, read_arrays(path, held, {request.stats_key, inception ? "fid" : ""}, kDivisor), {}};
   if (!held.pictures.empty()) input.pictures = {{path, "", false, held.pictures}};
@@ -191,9 +193,11 @@ std::optional<ImageScores> score_images(const ImageScoreRequest& request, const 
   check_options(request, chosen);
   const Protocol& protocol = find_protocol(request.protocol);
   const at::Device device = open_device(request.device);
-  std::vector<Input> inputs{find_input(request.generated, request)};
   const bool alone = request.reference.empty();
-  if (!alone) inputs.push_back(find_input(request.reference, request));
+  const bool wants_distance =
+      !alone && std::any_of(chosen.begin(), chosen.end(), [](const Metric* metric) { return metric->name == "fid"; });
+  std::vector<Input> inputs{find_input(request.generated, request, wants_distance)};
+  if (!alone) inputs.push_back(find_input(request.reference, request, wants_distance));
   check_kept(request, inputs.front().content(), inputs.back().content());
   if (!alone) check_sets(chosen, inputs.front().content(), inputs.back().content());
   const auto extractor = open_image_network(request.network, protocol,
