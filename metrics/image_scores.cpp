@@ -35,9 +35,12 @@ struct Wanted {
   std::string dump;                       ///< the file for the features; empty: none
 };
 
-Input find_input(const std::string& path, const ImageScoreRequest& request, const ScoreListener& listener) {
+/// A file's statistics are for the Frechet distance: where none is wanted, its pictures or features are the set.
+Input find_input(const std::string& path, const ImageScoreRequest& request, const ScoreListener& listener,
+                 bool wants_distance) {
   if (!is_array_file(path)) return {path, {}, find_images(path, listener.on_note)};
-  const ArrayFile held = look_into(path);
+  ArrayFile held = look_into(path);
+  held.statistics = held.statistics && (wants_distance || (held.pictures.empty() && held.features.empty()));
   const bool inception = request.network.extractor.empty();
   Input input{path, read_arrays(path, held, {request.stats_key, inception ? "fid" : ""}, kDivisor), {}};
   if (!held.pictures.empty()) input.pictures = {{path, "", false, held.pictures}};
@@ -191,9 +194,11 @@ std::optional<ImageScores> score_images(const ImageScoreRequest& request, const 
   check_options(request, chosen);
   const Protocol& protocol = find_protocol(request.protocol);
   const at::Device device = open_device(request.device);
-  std::vector<Input> inputs{find_input(request.generated, request, listener)};
   const bool alone = request.reference.empty();
-  if (!alone) inputs.push_back(find_input(request.reference, request, listener));
+  const bool wants_distance =
+      !alone && std::any_of(chosen.begin(), chosen.end(), [](const Metric* metric) { return metric->name == "fid"; });
+  std::vector<Input> inputs{find_input(request.generated, request, listener, wants_distance)};
+  if (!alone) inputs.push_back(find_input(request.reference, request, listener, wants_distance));
   check_kept(request, inputs.front().content(), inputs.back().content());
   if (!alone) check_sets(chosen, inputs.front().content(), inputs.back().content());
   const auto extractor = open_image_network(request.network, protocol,

@@ -105,8 +105,14 @@ TEST_F(ImageScoresTest, AReferenceOfAdmGivesItsStatisticsToFidAndItsPicturesToTh
   const auto alone = score_images(request, {});
   EXPECT_FALSE(alone->reference.seconds.has_value());
   EXPECT_EQ(alone->reference.features_from, "");
+  // Other scores alone do not look at its statistics, which may be another network's.
+  request.metrics.names = {"kid"};
+  const std::string narrow = (folder / "narrow.npz").string();
+  write_npz(narrow, {{"arr_0", array_of(folder / "b")}, {"mu", at::zeros({2})}, {"sigma", at::eye(2)}});
+  request.reference = narrow;
+  EXPECT_DOUBLE_EQ(score_of(score_images(request, {}), "kid"), score_of(direct, "kid"));
   // To keep its statistics is to measure the pictures.
-  request.generated = file;
+  request.generated = narrow;
   request.reference.clear();
   request.save_stats = (folder / "measured.npz").string();
   EXPECT_FALSE(score_images(request, {}));
