@@ -151,6 +151,10 @@ TEST_F(BadInput, KeysOfTheWrongType) {
 
 TEST_F(BadInput, PartsThatDoNotFitEachOther) {
   edit_json("transformer/config.json", [](nlohmann::json& config) { config["text_dim"] = 64; });
+  expect_model_refused({weights("transformer").string(), "linear_1.weight is [48, 32], want [48, 64]"});
+  edit_tensor("transformer", "condition_embedder.text_embedder.linear_1.weight", [](const at::Tensor& weight) {
+    return at::cat({weight, weight}, 1);
+  });
   expect_model_refused({"text_dim must be the text encoder's d_model, 32, got 64"});
 }
 
