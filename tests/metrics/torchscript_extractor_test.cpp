@@ -51,20 +51,22 @@ TEST(TorchScriptExtractor, ContractsAreChecked) {
 TEST(WeightsCache, SaysWhatIsMissingAndWhereItBelongs) {
   const test::TemporaryFolder folder;
   const PublishedWeights wanted{
-      "the network", {"net.pt", "old-net.pt"}, "from its authors", sha256("right"), "--net FILE"};
+      "the network", {"net.pt", "old-net.pt"}, "from its authors", sha256("\x80right"), "--net FILE"};
   setenv("TESSERA_CACHE", folder.path().c_str(), 1);
   setenv("TORCH_HOME", (folder / "torch").c_str(), 1);
   EXPECT_ERROR(find_weights(wanted, ""), "net.pt", "from its authors", wanted.sha256, (folder / "weights").string(),
                "--net FILE");
   std::filesystem::create_directories(folder / "torch/hub/checkpoints");
-  std::ofstream(folder / "torch/hub/checkpoints/old-net.pt") << "wrong";
+  std::ofstream(folder / "torch/hub/checkpoints/old-net.pt") << "\x80wrong";
   EXPECT_FALSE(find_weights(wanted, "").published);
   std::filesystem::create_directories(folder / "weights");
-  std::ofstream(folder / "weights/net.pt") << "right";
+  std::ofstream(folder / "weights/net.pt") << "\x80right";
   EXPECT_TRUE(find_weights(wanted, "").published);
   EXPECT_EQ(find_weights(wanted, "").path, folder / "weights/net.pt");
-  EXPECT_EQ(find_weights(wanted, (folder / "torch/hub/checkpoints/old-net.pt").string()).sha256, sha256("wrong"));
+  EXPECT_EQ(find_weights(wanted, (folder / "torch/hub/checkpoints/old-net.pt").string()).sha256, sha256("\x80wrong"));
   EXPECT_THROW(find_weights(wanted, (folder / "nothing").string()), Error);
+  std::ofstream(folder / "page.pt") << "wrong";
+  EXPECT_ERROR(find_weights(wanted, (folder / "page.pt").string()), "page.pt is not the network; it is text");
   unsetenv("TESSERA_CACHE");
   unsetenv("TORCH_HOME");
 }
