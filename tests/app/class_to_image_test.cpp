@@ -197,6 +197,21 @@ TEST(ClassToImage, SaysWhichAutoencoderToGive) {
   config["latent_channels"] = 16;
   fs::permissions(folder / "vae/config.json", fs::perms::owner_write, fs::perm_options::add);
   std::ofstream(folder / "vae/config.json") << config;
+  expect_refused({"--class", "3", "--vae", folder / "vae"}, "encoder.conv_out.weight is [8, 16, 3, 3], want [32,",
+                 model);
+  const fs::path weights = folder / "vae/diffusion_pytorch_model.safetensors";
+  std::map<std::string, at::Tensor> tensors = read_safetensors(weights).tensors();
+  const std::map<std::string, std::vector<int64_t>> repeats{
+      {"encoder.conv_out.weight", {4, 1, 1, 1}}, {"encoder.conv_out.bias", {4}},
+      {"quant_conv.weight", {4, 4, 1, 1}},       {"quant_conv.bias", {4}},
+      {"post_quant_conv.weight", {4, 4, 1, 1}},  {"post_quant_conv.bias", {4}},
+      {"decoder.conv_in.weight", {1, 4, 1, 1}}};
+  for (auto& [name, tensor] : tensors) {
+    const auto found = repeats.find(name);
+    tensor = found == repeats.end() ? tensor.clone() : tensor.repeat(found->second);
+  }
+  fs::remove(weights);
+  write_safetensors(weights, tensors);
   expect_refused({"--class", "3", "--vae", folder / "vae"}, "latents have 16 channels", model);
 }
 
