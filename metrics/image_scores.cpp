@@ -8,6 +8,7 @@
 #include "core/cancel.h"
 #include "core/device.h"
 #include "core/error.h"
+#include "metrics/color_record.h"
 #include "metrics/image_features.h"
 #include "metrics/image_set.h"
 
@@ -63,6 +64,7 @@ ImageSetOptions set_options(const ImageScoreRequest& request, const std::vector<
       request.threads > 0 ? request.threads : static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
   set.batch = request.batch_size > 0 ? request.batch_size : std::clamp(32 * at::get_num_threads(), 64, 512);
   set.skip_unreadable = request.skip_unreadable;
+  set.matrix = request.matrix;
   set.keep_features = any_needs_features(chosen);
   set.keep_logits = any_needs_logits(chosen);
   return set;
@@ -75,7 +77,8 @@ MeasuredImages measure(const Input& input, const ImageSetOptions& options, const
     progress.advance(files);
     throw_if_canceled();
   });
-  for (const UnreadableImage& file : found.unreadable) listener.note("left out: " + file.reason);
+  for (const UnreadableFile& file : found.unreadable) listener.note("left out: " + file.reason);
+  for (const std::string& warning : found.videos.warnings()) listener.note(warning);
   if (found.all.count() < 2)
     throw Error(input.path + " has one picture; a covariance needs at least two, and a meaningful FID thousands");
   MeasuredImages set;
@@ -84,7 +87,9 @@ MeasuredImages measure(const Input& input, const ImageSetOptions& options, const
   if (found.pool) set.features = found.pool->rows();
   if (found.logits) set.logits = found.logits->rows();
   set.rows_of_label = std::move(found.rows_of_label);
-  for (const ImageSource& source : input.pictures) set.videos += source.is_video;
+  for (const auto& [colors, count] : found.videos.videos_of) set.videos += count;
+  set.video_words = found.videos.words();
+  set.tally = std::move(found.videos);
   set.unreadable = std::move(found.unreadable);
   set.seconds = found.seconds;
   return set;
@@ -103,11 +108,21 @@ void warn_of_small_set(const FeatureSet& set, int64_t dims, const ScoreListener&
                   ": compare only with scores of as many images, or see --metrics kid, which has no such bias");
 }
 
-void save(const std::string& file, const FeatureSet& set, const Protocol& protocol, const ExtractorInfo& network) {
+MeasuredImages read(const Input& input, const ImageScoreRequest& request, const Protocol& protocol,
+                    const ExtractorInfo& network, const ScoreListener& listener) {
+  MeasuredImages set{
+      set_of_statistics(input.path, *input.statistics, network.dims, made_by(protocol, network), listener)};
+  set.video_words = recorded_colors(request.matrix, input.path, input.statistics->made_by, listener);
+  return set;
+}
+
+void save(const ImageScoreRequest& request, const MeasuredImages& set, const Protocol& protocol,
+          const ExtractorInfo& network) {
   MadeBy made = made_by(protocol, network);
   made["resize"] = protocol.resize_words;
   made["source"] = set.path;
-  write_statistics(file, {set.gaussian, made});
+  record_colors(request.matrix, set.video_words, made);
+  write_statistics(request.save_stats, {set.gaussian, made});
 }
 
 }  // namespace
@@ -125,10 +140,9 @@ std::optional<ImageScores> score_images(const ImageScoreRequest& request, const 
   const ImageSetOptions options = set_options(request, chosen);
   std::vector<MeasuredImages> sets;
   for (const Input& input : inputs)
-    sets.push_back(input.statistics ? MeasuredImages{set_of_statistics(input.path, *input.statistics, network.dims,
-                                                                       made_by(protocol, network), listener)}
+    sets.push_back(input.statistics ? read(input, request, protocol, network, listener)
                                     : measure(input, options, protocol, *extractor, listener));
-  if (!request.save_stats.empty()) save(request.save_stats, sets.back(), protocol, network);
+  if (!request.save_stats.empty()) save(request, sets.back(), protocol, network);
   if (request.reference.empty()) return {};
   for (const FeatureSet& set : sets) warn_of_small_set(set, network.dims, listener);
   ImageScores result{&protocol, network, request.metrics.seed, std::move(sets[0]), std::move(sets[1]), {}};

@@ -14,6 +14,8 @@ namespace tessera {
 struct ScoreRequest {
   std::string generated, reference;  ///< reference may be empty: only save_stats then
   std::string save_stats;            ///< .npz for the statistics of the reference, or of the only set; empty: none
+  bool skip_unreadable = false;      ///< leave out, whole, files that cannot be read instead of failing
+  std::string matrix = "auto";       ///< by which the YUV of videos becomes RGB; see color_matrix_names
 };
 
 /// Who hears of a scoring on its way.

@@ -4,6 +4,7 @@
 
 #include "core/device.h"
 #include "core/error.h"
+#include "metrics/color_record.h"
 
 namespace tessera {
 namespace {
@@ -13,8 +14,7 @@ struct Input {
   std::string path;
   bool random_offset = false;
   std::optional<StatisticsFile> statistics;
-  std::vector<VideoSource> videos;
-  std::vector<ShortVideo> short_videos;
+  CheckedVideos checked;
 };
 
 bool is_statistics(const std::string& path) {
@@ -33,21 +33,35 @@ VideoSetOptions set_options(const VideoScoreRequest& request, const std::vector<
   set.rule = {request.frames, request.stride, random_offset, static_cast<uint64_t>(request.metrics.seed)};
   set.most_clips = request.clips;
   set.skip_short = request.skip_short;
+  set.skip_unreadable = request.skip_unreadable;
+  set.matrix = request.matrix;
   set.keep_features = any_needs_features(chosen);
   return set;
 }
 
-Input find_input(const std::string& path, const VideoSetOptions& options) {
+Input find_input(const std::string& path, const VideoSetOptions& options, const ScoreListener& listener) {
   Input input;
   input.path = path;
   input.random_offset = options.rule.random_offset;
   if (is_statistics(path)) {
     input.statistics = read_statistics(path);
   } else {
-    input.videos = find_videos(path);
-    input.short_videos = drop_short_videos(input.videos, options);
+    const std::vector<VideoSource> found = find_videos(path);
+    const auto total = static_cast<int64_t>(found.size());
+    Progress progress("checking " + path, options.most_clips > 0 ? std::min(total, options.most_clips) : total,
+                      listener.progress);
+    input.checked = check_videos(found, options, [&] { progress.advance(); });
   }
   return input;
+}
+
+/// Throws Error with what is wrong with either set, so that one round mends both.
+void refuse_problems(const std::vector<Input>& inputs) {
+  std::string problems;
+  for (const Input& input : inputs)
+    if (!input.checked.problem.empty())
+      problems += (problems.empty() ? "" : "\n") + input.path + ": " + input.checked.problem;
+  if (!problems.empty()) throw Error(problems);
 }
 
 std::map<std::string, std::string> made_by(const VideoScoreRequest& request, const ExtractorInfo& network) {
@@ -58,24 +72,30 @@ MeasuredVideos read(const Input& input, const VideoScoreRequest& request, const 
                     const ScoreListener& listener) {
   const StatisticsFile& file = *input.statistics;
   const auto offset = file.made_by.find("offset");
-  return {set_of_statistics(input.path, file, network.dims, made_by(request, network), listener),
-          offset == file.made_by.end() ? "unknown" : offset->second,
-          {}};
+  MeasuredVideos set{set_of_statistics(input.path, file, network.dims, made_by(request, network), listener)};
+  set.offset = offset == file.made_by.end() ? "unknown" : offset->second;
+  set.video_words = recorded_colors(request.matrix, input.path, file.made_by, listener);
+  return set;
 }
 
 MeasuredVideos measure(const Input& input, const VideoSetOptions& options, const Extractor& extractor,
                        const ScoreListener& listener) {
-  Progress progress(input.path, static_cast<int64_t>(input.videos.size()), listener.progress);
-  VideoFeatures found = measure_videos(input.videos, extractor, options, [&] { progress.advance(); });
+  const CheckedVideos& checked = input.checked;
+  Progress progress(input.path, static_cast<int64_t>(checked.videos.size()), listener.progress);
+  VideoFeatures found = measure_videos(checked.videos, extractor, options, [&] { progress.advance(); });
   MeasuredVideos set;
   set.path = input.path;
   set.gaussian = found.gaussian;
   if (found.store) set.features = found.store->rows();
   set.offset = input.random_offset ? "random" : "first";
-  set.short_videos = input.short_videos;
-  set.short_videos.insert(set.short_videos.end(), found.short_videos.begin(), found.short_videos.end());
+  set.short_videos = checked.short_videos;
+  set.unreadable = checked.unreadable;
+  set.video_words = found.tally.words();
+  set.tally = std::move(found.tally);
   for (const ShortVideo& video : set.short_videos)
     listener.note("left out " + video.path.string() + ": " + std::to_string(video.frames) + " frames");
+  for (const UnreadableFile& file : set.unreadable) listener.note("left out: " + file.reason);
+  for (const std::string& warning : set.tally.warnings()) listener.note(warning);
   return set;
 }
 
@@ -91,6 +111,7 @@ void save(const VideoScoreRequest& request, const MeasuredVideos& set, const Ext
   made["offset"] = set.offset;
   made["seed"] = std::to_string(request.metrics.seed);
   made["source"] = set.path;
+  record_colors(request.matrix, set.video_words, made);
   write_statistics(request.save_stats, {set.gaussian, made});
 }
 
@@ -101,9 +122,12 @@ std::optional<VideoScores> score_videos(const VideoScoreRequest& request, const 
   check_options(request, chosen);
   const at::Device device = open_device(request.device);
   const bool alone = request.reference.empty();
-  std::vector<Input> inputs{find_input(
-      request.generated, set_options(request, chosen, alone ? request.reference_random : request.generated_random))};
-  if (!alone) inputs.push_back(find_input(request.reference, set_options(request, chosen, request.reference_random)));
+  std::vector<Input> inputs{
+      find_input(request.generated,
+                 set_options(request, chosen, alone ? request.reference_random : request.generated_random), listener)};
+  if (!alone)
+    inputs.push_back(find_input(request.reference, set_options(request, chosen, request.reference_random), listener));
+  refuse_problems(inputs);
   const auto extractor = open_video_extractor(request.extractor, request.frames, device);
   const ExtractorInfo& network = extractor->info();
   std::vector<MeasuredVideos> sets;
