@@ -6,6 +6,8 @@
 #include "app/commands.h"
 #include "app/help.h"
 #include "core/error.h"
+#include "core/paths.h"
+#include "media/media_files.h"
 #include "media/picture.h"
 #include "pipelines/classifier.h"
 
@@ -36,15 +38,49 @@ void print(const std::string& image, const std::vector<ClassScore>& scores) {
   }
 }
 
-void classify(const ClassifyOptions& options) {
-  const Classifier classifier(options.model);
-  for (const std::string& image : options.images) {
-    const auto scores = classifier.classify(read_picture(image), options.top);
-    if (options.json)
-      std::cout << to_json(image, scores).dump(-1, ' ', false, nlohmann::json::error_handler_t::replace) << "\n";
-    else
-      print(image, scores);
+/// The pictures that are named, and those of folders that are.
+std::vector<std::string> find_pictures(const std::vector<std::string>& named) {
+  std::vector<std::string> pictures;
+  for (const std::string& name : named) {
+    if (!is_folder(name)) {
+      pictures.push_back(name);
+      continue;
+    }
+    const MediaFiles media = find_media(name, {Medium::kPicture});
+    if (!media.note.empty()) print_note(media.note);
+    if (media.files.empty())
+      throw Error("there is no picture in or below " + name + " (looked for " + extensions_read_as(Medium::kPicture) +
+                  "); check the path");
+    for (const auto& file : media.files) pictures.push_back(file.string());
   }
+  return pictures;
+}
+
+/// Goes on after a picture that cannot be read, which is named, and says at the end how many there were.
+void classify(const ClassifyOptions& options) {
+  const std::vector<std::string> pictures = find_pictures(options.images);
+  const Classifier classifier(options.model);
+  size_t unread = 0;
+  for (const std::string& picture : pictures) {
+    at::Tensor pixels;
+    try {
+      pixels = read_picture(picture);
+    } catch (const Error& error) {
+      if (pictures.size() == 1) throw;
+      print_note(error.what());
+      ++unread;
+      continue;
+    }
+    const auto scores = classifier.classify(pixels, options.top);
+    if (options.json)
+      std::cout << to_json(picture, scores).dump(-1, ' ', false, nlohmann::json::error_handler_t::replace) << std::endl;
+    else
+      print(picture, scores);
+  }
+  if (unread > 0)
+    throw Error(
+        std::to_string(unread) + " of " + std::to_string(pictures.size()) + " pictures cannot be read, see above",
+        unread == pictures.size() ? ExitCode::kUsage : ExitCode::kPartlyDone);
 }
 
 }  // namespace
@@ -52,7 +88,9 @@ void classify(const ClassifyOptions& options) {
 void add_classify_command(CLI::App& root) {
   auto options = std::make_shared<ClassifyOptions>();
   CLI::App* command = root.add_subcommand("classify", "Say what pictures show, with a linear-attention classifier");
-  command->add_option("IMAGE", options->images, "Pictures")->required()->group("What to classify");
+  command->add_option("IMAGE", options->images, "Pictures, or folders of them (with all below)")
+      ->required()
+      ->group("What to classify");
   command
       ->add_option("--weights", options->model.weights,
                    "MHLA's or FLatten's DeiT: .safetensors, a PyTorch archive, or a folder that convert wrote")

@@ -17,6 +17,7 @@
 #include "core/atomic_file.h"
 #include "core/cancel.h"
 #include "core/error.h"
+#include "media/file_types.h"
 #include "media/frame_writer.h"
 #include "media/picture.h"
 #include "media/thumbnail.h"
@@ -123,8 +124,7 @@ std::optional<std::string> safe_output(const json& entry) {
 }
 
 std::string kind_of(const std::string& name) {
-  const std::string extension = fs::path(name).extension().string();
-  if (extension == ".gif" || extension == ".webp") return "animation";
+  if (const FileType* type = find_file_type(name); type && type->plays_in_img) return "animation";
   switch (output_kind(name)) {
     case OutputKind::kImage:
       return "image";

@@ -26,6 +26,12 @@ std::string dtype_name(at::ScalarType dtype) {
   return c10::toString(dtype);
 }
 
+std::string long_dtype_name(at::ScalarType dtype) {
+  for (const DtypeName& known : dtype_names())
+    if (known.dtype == dtype) return known.aliases.front();
+  return c10::toString(dtype);
+}
+
 std::vector<std::string> dtype_choices(const std::string& first) {
   std::vector<std::string> choices = {first};
   for (const DtypeName& known : dtype_names()) choices.push_back(known.name);

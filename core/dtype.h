@@ -12,7 +12,7 @@ namespace tessera {
 struct DtypeName {
   at::ScalarType dtype;
   std::string name;                  ///< as flags, recipes and reports have it: "fp32"
-  std::vector<std::string> aliases;  ///< accepted wherever the name is: "float32", "float"
+  std::vector<std::string> aliases;  ///< accepted wherever the name is: "float32", "float"; the long name first
 };
 
 /// The one table of these names: fp32, bf16 and fp16.
@@ -23,6 +23,10 @@ std::optional<at::ScalarType> find_dtype(const std::string& name);
 
 /// "fp32", "bf16", "fp16" for those dtypes, else ATen's name.
 std::string dtype_name(at::ScalarType dtype);
+
+/// "float32", "bfloat16", "float16" for those dtypes, as score reports and statistics files have them, else ATen's
+/// name.
+std::string long_dtype_name(at::ScalarType dtype);
 
 /// `first`, e.g. "auto", and the names of all dtypes: the choices of a --dtype flag.
 std::vector<std::string> dtype_choices(const std::string& first);

@@ -23,7 +23,7 @@ const std::vector<EncoderSpec> kEncoders = {
     {.name = "libvpx-vp9",
      .format = AV_PIX_FMT_YUV420P,
      .options = "crf=20:b=0:deadline=good:cpu-used=2:row-mt=0",
-     .most_side = 65535},
+     .most_side = 16384},
     {.name = "ffv1", .format = AV_PIX_FMT_BGR0, .options = "level=3:slicecrc=1"},
     {.name = "gif", .format = AV_PIX_FMT_PAL8, .most_side = 65535},
     {.name = "libwebp_anim",

@@ -13,6 +13,7 @@ struct FileType {
   Medium read_as = Medium::kNone;     ///< in sets of pictures and videos; what a file truly is, its first bytes say
   Medium written_as = Medium::kNone;  ///< kNone where it is only read
   std::string muxer{};                ///< libav's, for videos that are written
+  bool plays_in_img = false;          ///< a browser shows the video where it shows pictures
 };
 
 /// The row of the path's extension, in any case, in the one table of extensions; null when it has none.

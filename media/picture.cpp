@@ -28,18 +28,25 @@ constexpr std::array kFormats = {
     Format{.name = "PNG", .start = "\x89PNG\r\n\x1a\n"sv, .decode = decode_png},
     Format{.name = "WebP", .start = "RIFF????WEBP"sv, .decode = decode_webp},
     Format{.name = "BMP", .start = "BM"sv, .decode = decode_bmp},
-    Format{.name = "PPM", .start = "P6"sv, .decode = decode_ppm},
-    Format{.name = "PPM", .start = "P3"sv, .decode = decode_ppm},
-    Format{.name = "PGM", .start = "P5"sv, .decode = decode_pgm},
-    Format{.name = "PGM", .start = "P2"sv, .decode = decode_pgm},
+    Format{.name = "PNM", .start = "P1"sv, .decode = decode_pnm},
+    Format{.name = "PNM", .start = "P2"sv, .decode = decode_pnm},
+    Format{.name = "PNM", .start = "P3"sv, .decode = decode_pnm},
+    Format{.name = "PNM", .start = "P4"sv, .decode = decode_pnm},
+    Format{.name = "PNM", .start = "P5"sv, .decode = decode_pnm},
+    Format{.name = "PNM", .start = "P6"sv, .decode = decode_pnm},
+    Format{.name = "PFM", .start = "Pf"sv, .decode = decode_pnm},
     Format{.name = "TIFF", .start = "II*\0"sv, .decode = decode_tiff},
     Format{.name = "TIFF", .start = "MM\0*"sv, .decode = decode_tiff},
-    Format{.name = "GIF", .start = "GIF8"sv, .decode = decode_with_stb},
+    Format{.name = "TIFF", .start = "II+\0"sv, .decode = decode_tiff},  // BigTIFF
+    Format{.name = "TIFF", .start = "MM\0+"sv, .decode = decode_tiff},
+    Format{.name = "AVIF", .start = "????ftypavi"sv, .decode = decode_avif},
+    Format{.name = "HEIF", .start = "????ftyp"sv, .decode = decode_heif},
+    Format{.name = "GIF", .start = "GIF8"sv, .decode = decode_gif},
     Format{.name = "PSD", .start = "8BPS"sv, .decode = decode_with_stb},
     Format{.name = "HDR", .start = "#?RADIANCE\n"sv, .decode = decode_with_stb},
     Format{.name = "HDR", .start = "#?RGBE\n"sv, .decode = decode_with_stb},
     Format{.name = "PIC", .start = "\x53\x80\xf6\x34"sv, .decode = decode_with_stb},
-    Format{.name = "TGA", .start = ""sv, .decode = decode_with_stb},  // has no signature: tried last
+    Format{.name = "TGA", .start = ""sv, .decode = decode_tga},  // has no signature: tried last
 };
 
 bool begins_with(std::string_view bytes, std::string_view start) {
@@ -51,7 +58,10 @@ bool begins_with(std::string_view bytes, std::string_view start) {
 }  // namespace
 
 void fail(const std::filesystem::path& path, const std::string& format, const std::string& reason) {
-  throw Error(path.string() + " is not a readable " + format + ": " + reason + "; check the file");
+  std::string line = reason;  // it may come from a library, or have words of the file
+  for (char& c : line)
+    if (static_cast<unsigned char>(c) < ' ' || c == '\x7f') c = ' ';
+  throw Error(path.string() + " is not a readable " + format + ": " + line + "; check the file");
 }
 
 at::Tensor make_picture(int64_t height, int64_t width, const std::filesystem::path& path) {
@@ -84,8 +94,17 @@ at::Tensor decode_picture(std::string_view bytes, const std::filesystem::path& p
 }
 
 at::Tensor read_picture(const std::filesystem::path& path) {
+  namespace fs = std::filesystem;
   std::error_code problem;
-  const uintmax_t size = std::filesystem::file_size(path, problem);
+  const fs::file_status status = fs::status(path, problem);
+  if (fs::is_directory(status)) {
+    const fs::directory_iterator listed(path, problem);
+    throw Error("cannot read " + path.string() + ": " +
+                (problem ? "the folder cannot be listed, " + problem.message() : "it is a folder; want a picture"));
+  }
+  if (fs::exists(status) && !fs::is_regular_file(status))  // opening it could wait forever
+    throw Error("cannot read " + path.string() + ": it is a FIFO, a socket or a device; want a picture");
+  const uintmax_t size = fs::file_size(path, problem);
   std::ifstream in(path, std::ios::binary);
   if (problem || !in) throw Error("cannot read " + path.string() + ": no such file or no permission; check the path");
   std::string bytes(size, '\0');

@@ -11,9 +11,10 @@ namespace tessera::pictures {
 
 using Decode = at::Tensor(std::string_view bytes, const std::filesystem::path& path);
 
-Decode decode_jpeg, decode_png, decode_webp;
-Decode decode_bmp, decode_ppm, decode_pgm, decode_tiff;  // libav's
-Decode decode_with_stb;                                  // whatever stb_image recognizes
+Decode decode_jpeg, decode_png, decode_webp, decode_bmp, decode_pnm, decode_tiff, decode_avif, decode_gif;
+Decode decode_heif;      // HEIC, and AVIF of the brand mif1
+Decode decode_with_stb;  // PSD, HDR, PIC and TGA
+Decode decode_tga;       // the same, and pictures that are stored from right to left
 
 /// An empty [height, width, 3] uint8 picture. Throws Error when it is empty or too large.
 at::Tensor make_picture(int64_t height, int64_t width, const std::filesystem::path& path);

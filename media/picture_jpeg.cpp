@@ -7,6 +7,7 @@
 #include <jpeglib.h>
 
 #include "media/picture_decoders.h"
+#include "media/picture_pixels.h"
 
 namespace tessera::pictures {
 namespace {
@@ -43,16 +44,12 @@ struct Decoder {
   Decoder& operator=(const Decoder&) = delete;
 };
 
-uint8_t product(int a, int b) {  // a * b / 255, rounded
-  const int value = a * b + 128;
-  return static_cast<uint8_t>(((value >> 8) + value) >> 8);
-}
-
 // Stored inverted, as Adobe's programs write them; Pillow assumes this of every four-channel JPEG.
 void from_inverted_cmyk(const uint8_t* row, int64_t width, uint8_t* to) {
-  for (int64_t x = 0; x < width; ++x) {
-    const int light = row[4 * x + 3];
-    for (int64_t c = 0; c < 3; ++c) to[3 * x + c] = static_cast<uint8_t>(light - product(255 - row[4 * x + c], light));
+  for (int64_t x = 0; x < width; ++x, row += 4, to += 3) {
+    uint8_t ink[4];
+    for (int c = 0; c < 4; ++c) ink[c] = static_cast<uint8_t>(255 - row[c]);
+    cmyk_to_rgb(ink, to);
   }
 }
 

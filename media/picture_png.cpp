@@ -67,11 +67,13 @@ at::Tensor decode_png(std::string_view bytes, const std::filesystem::path& path)
     png_structp png = decoder.png;
     png_infop info = decoder.info;
     png_set_read_fn(png, &bytes, read_bytes);
-    // Only the checksums of the pixel data count; chunks that are not needed here may be damaged.
+    // Chunks that are not needed here may be damaged.
     png_set_crc_action(png, PNG_CRC_ERROR_QUIT, PNG_CRC_WARN_DISCARD);
     png_set_keep_unknown_chunks(png, PNG_HANDLE_CHUNK_NEVER, nullptr, -1);
     png_set_user_limits(png, 0x7fffffff, 0x7fffffff);
     png_read_info(png, info);
+    // As in Pillow, the checksum of pixel data does not count: zlib's own checksum tells whether they are whole.
+    png_set_crc_action(png, PNG_CRC_QUIET_USE, PNG_CRC_WARN_DISCARD);
     const int64_t width = png_get_image_width(png, info), height = png_get_image_height(png, info);
     const at::Tensor picture = make_picture(height, width, path);
     const int color = png_get_color_type(png, info);

@@ -1,6 +1,7 @@
 #include <stb/stb_image.h>
 
 #include <algorithm>
+#include <array>
 #include <cstring>
 #include <memory>
 
@@ -12,16 +13,17 @@ namespace {
 /// The bytes that stb_image has not read yet. It silently reads zeros beyond the end, so `overrun` records that.
 struct Source {
   std::string_view left;
+  const char* refilled = nullptr;  ///< stb's buffer, which the first read fills
   bool overrun = false;
 
   static int read(void* source, char* to, int size) {
-    constexpr int kRefill =
-        128;  // stb's buffer, whose refill may reach past the end; any other read needs all its bytes
     auto& self = *static_cast<Source*>(source);
+    if (!self.refilled) self.refilled = to;
     const size_t count = std::min(self.left.size(), static_cast<size_t>(size));
     std::memcpy(to, self.left.data(), count);
     self.left.remove_prefix(count);
-    if (count == 0 || (count < static_cast<size_t>(size) && size != kRefill)) self.overrun = true;
+    // A refill of the buffer may reach past the end; what is read straight into pixels needs all its bytes.
+    if (count == 0 || (count < static_cast<size_t>(size) && to != self.refilled)) self.overrun = true;
     return static_cast<int>(count);
   }
   static void skip(void* source, int size) {
@@ -48,6 +50,19 @@ at::Tensor decode_with_stb(std::string_view bytes, const std::filesystem::path& 
   if (source.overrun) fail(path, "picture", "it is cut short");
   TORCH_CHECK(picture.size(0) == height && picture.size(1) == width, "stb_image reports two sizes for ", path.string());
   std::memcpy(picture.data_ptr<uint8_t>(), pixels.get(), static_cast<size_t>(picture.numel()));
+  return picture;
+}
+
+at::Tensor decode_tga(std::string_view bytes, const std::filesystem::path& path) {
+  const at::Tensor picture = decode_with_stb(bytes, path);
+  constexpr size_t kDescriptor = 17;
+  constexpr char kRightToLeft = 0x10;  // stb_image does not look at it
+  if (!(bytes[kDescriptor] & kRightToLeft)) return picture;
+  const int64_t width = picture.size(1);
+  for (int64_t y = 0; y < picture.size(0); ++y) {
+    auto* row = reinterpret_cast<std::array<uint8_t, 3>*>(picture.data_ptr<uint8_t>() + y * width * 3);
+    std::reverse(row, row + width);
+  }
   return picture;
 }
 

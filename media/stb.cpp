@@ -6,6 +6,7 @@
 #define STBI_NO_PNG
 #define STBI_NO_BMP
 #define STBI_NO_PNM
+#define STBI_NO_GIF
 #include <stb/stb_image.h>
 #define STB_IMAGE_WRITE_IMPLEMENTATION
 #define STBI_WRITE_NO_STDIO

@@ -28,9 +28,9 @@ bool is_statistics(const std::string& path) {
   return path.ends_with(".npz") && !is_picture_array(path);
 }
 
-Input find_input(const std::string& path) {
+Input find_input(const std::string& path, const ScoreListener& listener) {
   if (is_statistics(path)) return {path, read_statistics(path), {}};
-  return {path, {}, find_images(path)};
+  return {path, {}, find_images(path, listener.on_note)};
 }
 
 /// What statistics of pictures say of themselves (see StatisticsFile).
@@ -132,8 +132,8 @@ std::optional<ImageScores> score_images(const ImageScoreRequest& request, const 
   check_options(request, chosen);
   const Protocol& protocol = find_protocol(request.protocol);
   const at::Device device = open_device(request.device);
-  std::vector<Input> inputs{find_input(request.generated)};
-  if (!request.reference.empty()) inputs.push_back(find_input(request.reference));
+  std::vector<Input> inputs{find_input(request.generated, listener)};
+  if (!request.reference.empty()) inputs.push_back(find_input(request.reference, listener));
   const auto extractor = open_image_network(request.network, protocol,
                                             choose_network_dtype(request.dtype, inputs, device), device, listener);
   const ExtractorInfo& network = extractor->info();

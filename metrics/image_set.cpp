@@ -7,6 +7,7 @@
 #include "core/error.h"
 #include "core/manifest_lines.h"
 #include "media/file_types.h"
+#include "media/media_files.h"
 #include "weights/npz.h"
 
 namespace fs = std::filesystem;
@@ -14,33 +15,16 @@ namespace fs = std::filesystem;
 namespace tessera {
 namespace {
 
-bool is_hidden(const fs::path& path) {
-  return path.filename().string().starts_with(".");
-}
-
 std::string label_of(const fs::path& folder, const fs::path& path) {
   const fs::path inside = path.lexically_relative(folder);
   return std::distance(inside.begin(), inside.end()) > 1 ? inside.begin()->string() : "";
 }
 
-std::vector<ImageSource> of_folder(const fs::path& folder) {
+std::vector<ImageSource> of_folder(const fs::path& folder, const NoteListener& note) {
+  const MediaFiles media = find_media(folder, {Medium::kPicture, Medium::kVideo});
+  if (note && !media.note.empty()) note(media.note);
   std::vector<ImageSource> found;
-  std::error_code problem;
-  fs::recursive_directory_iterator entries(folder, fs::directory_options::follow_directory_symlink, problem), end;
-  for (; !problem && entries != end; entries.increment(problem)) {
-    const fs::path& path = entries->path();
-    std::error_code broken_link;
-    if (is_hidden(path)) {
-      if (entries->is_directory(broken_link)) entries.disable_recursion_pending();
-      continue;
-    }
-    const bool is_video = is_video_file(path);
-    if ((is_video || is_picture_file(path)) && !entries->is_directory(broken_link))
-      found.push_back({path, label_of(folder, path), is_video});
-  }
-  if (problem) throw Error("cannot list " + folder.string() + ": " + problem.message());
-  std::sort(found.begin(), found.end(),
-            [](const ImageSource& a, const ImageSource& b) { return a.path.native() < b.path.native(); });
+  for (const fs::path& path : media.files) found.push_back({path, label_of(folder, path), is_video_file(path)});
   if (found.empty())
     throw Error("there is no picture or video in or below " + folder.string() + " (looked for " +
                 extensions_read_as(Medium::kPicture) + " and " + extensions_read_as(Medium::kVideo) +
@@ -61,7 +45,7 @@ void read_manifest(const fs::path& path, std::map<std::string, std::string>& out
   });
 }
 
-std::vector<ImageSource> of_batch(const fs::path& folder, const fs::path& manifest) {
+std::vector<ImageSource> of_batch(const fs::path& folder, const fs::path& manifest, const NoteListener& note) {
   std::map<std::string, std::string> output_of;
   read_manifest(manifest, output_of);
   for (const fs::path& shard : find_shards(folder)) read_manifest(shard, output_of);
@@ -71,7 +55,7 @@ std::vector<ImageSource> of_batch(const fs::path& folder, const fs::path& manife
     if (path.filename().string().find('%') != std::string::npos)
       path = path.parent_path();  // ID/%04d.png: a frame each
     if (fs::is_directory(path)) {
-      for (const ImageSource& frame : of_folder(path)) found.push_back({frame.path, "", frame.is_video});
+      for (const ImageSource& frame : of_folder(path, note)) found.push_back({frame.path, "", frame.is_video});
       continue;
     }
     if (!fs::is_regular_file(path))
@@ -85,13 +69,13 @@ std::vector<ImageSource> of_batch(const fs::path& folder, const fs::path& manife
 
 }  // namespace
 
-std::vector<ImageSource> find_images(const fs::path& path) {
+std::vector<ImageSource> find_images(const fs::path& path, const NoteListener& note) {
   std::error_code ignored;
   if (path.filename() == "manifest.jsonl" && fs::is_regular_file(path, ignored))
-    return of_batch(path.has_parent_path() ? path.parent_path() : ".", path);
+    return of_batch(path.has_parent_path() ? path.parent_path() : ".", path, note);
   if (fs::is_directory(path, ignored)) {
     const fs::path manifest = manifest_path(path);
-    return fs::is_regular_file(manifest, ignored) ? of_batch(path, manifest) : of_folder(path);
+    return fs::is_regular_file(manifest, ignored) ? of_batch(path, manifest, note) : of_folder(path, note);
   }
   if (!fs::is_regular_file(path, ignored))
     throw Error("there is no folder or file " + path.string() +

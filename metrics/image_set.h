@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -15,13 +16,16 @@ struct ImageSource {
   bool is_array = false;  ///< an .npz whose arr_0, uint8 [N, H, W, 3], holds pictures, as ADM and DiT write them
 };
 
+/// Hears, a line each, what is worth knowing of a set: files that are ignored.
+using NoteListener = std::function<void(const std::string& text)>;
+
 /// The pictures of a set, in the order of their paths' bytes:
-/// - a folder: all pictures and videos in and below it, by their extensions (media/file_types.h); hidden files and
-///   folders are passed over;
+/// - a folder: all pictures and videos in and below it, by their extensions (media/media_files.h); `note` hears what
+///   else lies there;
 /// - a folder of `tessera batch`, or its manifest.jsonl: the outputs that the manifest says are done, in order of id;
 /// - a video file: its frames; a picture: itself; an .npz of ADM: the pictures of its arr_0.
 /// Throws Error naming `path` when it is not there, holds no picture, or its manifest names a file that is not there.
-std::vector<ImageSource> find_images(const std::filesystem::path& path);
+std::vector<ImageSource> find_images(const std::filesystem::path& path, const NoteListener& note = {});
 
 /// Whether `path` is an .npz that holds pictures (arr_0) and not statistics. Throws Error when such a file is damaged.
 bool is_picture_array(const std::filesystem::path& path);

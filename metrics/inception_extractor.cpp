@@ -1,5 +1,6 @@
 #include "metrics/inception_extractor.h"
 
+#include "core/dtype.h"
 #include "core/error.h"
 #include "weights/bind.h"
 #include "weights/torch_archive.h"
@@ -43,13 +44,7 @@ InceptionExtractor::InceptionExtractor(const TensorFile& weights, const std::str
   inception_.params(list);
   bind(list, without_counters(weights), at::kFloat, device);
   inception_.prepare(dtype);
-  info_ = {"FID Inception v3 (2015-12-05)",
-           sha256,
-           std::string(dtype == at::kFloat  ? "float32"
-                       : dtype == at::kHalf ? "float16"
-                                            : "bfloat16"),
-           dims,
-           kInceptionSide,
+  info_ = {"FID Inception v3 (2015-12-05)", sha256, long_dtype_name(dtype), dims, kInceptionSide,
            sha256 == kPublishedHash};
 }
 

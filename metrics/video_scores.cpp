@@ -46,7 +46,7 @@ Input find_input(const std::string& path, const VideoSetOptions& options, const 
   if (is_statistics(path)) {
     input.statistics = read_statistics(path);
   } else {
-    const std::vector<VideoSource> found = find_videos(path);
+    const std::vector<VideoSource> found = find_videos(path, listener.on_note);
     const auto total = static_cast<int64_t>(found.size());
     Progress progress("checking " + path, options.most_clips > 0 ? std::min(total, options.most_clips) : total,
                       listener.progress);

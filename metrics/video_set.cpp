@@ -10,8 +10,8 @@
 
 #include "core/error.h"
 #include "core/natural_order.h"
-#include "core/visible_files.h"
 #include "media/file_types.h"
+#include "media/media_files.h"
 #include "media/picture.h"
 #include "metrics/numpy_random.h"
 
@@ -19,6 +19,31 @@ namespace fs = std::filesystem;
 
 namespace tessera {
 namespace {
+
+/// The files in and below a folder, as videos and, by their folder, as frames.
+std::vector<VideoSource> videos_below(const fs::path& folder, const NoteListener& note) {
+  const MediaFiles media = find_media(folder, {Medium::kPicture, Medium::kVideo});
+  if (note && !media.note.empty()) note(media.note);
+  std::vector<VideoSource> found;
+  std::map<fs::path, std::vector<fs::path>> pictures_of;
+  std::set<fs::path> with_videos;
+  for (const fs::path& path : media.files) {
+    if (is_picture_file(path)) {
+      pictures_of[path.parent_path()].push_back(path);
+    } else {
+      if (is_video_file(path)) with_videos.insert(path.parent_path());
+      found.push_back({path, {}});  // or a folder that cannot be listed, which fails when it is read
+    }
+  }
+  for (auto& [inner, pictures] : pictures_of) {
+    if (with_videos.count(inner)) continue;
+    std::sort(pictures.begin(), pictures.end(),
+              [](const fs::path& a, const fs::path& b) { return natural_less(a.native(), b.native()); });
+    found.push_back({inner, std::move(pictures)});
+  }
+  std::sort(found.begin(), found.end(), [](const VideoSource& a, const VideoSource& b) { return a.path < b.path; });
+  return found;
+}
 
 /// A number that depends on both, well mixed (the finalizer of SplitMix64).
 uint64_t mix(uint64_t seed, uint64_t index) {
@@ -57,33 +82,9 @@ Clip read_pictures(const VideoSource& video, int64_t offset, const ClipRule& rul
   return {join(frames, video), {}};
 }
 
-/// Sorts the files in and below a folder into videos and, by their folder, frames.
-std::vector<VideoSource> videos_below(const fs::path& folder) {
-  std::vector<VideoSource> found;
-  std::map<fs::path, std::vector<fs::path>> pictures_of;
-  std::set<fs::path> with_videos;
-  for (const fs::path& file : visible_files(folder)) {
-    fs::path path = folder / file;
-    if (is_video_file(path)) {
-      with_videos.insert(path.parent_path());
-      found.push_back({std::move(path), {}});
-    } else if (is_picture_file(path)) {
-      pictures_of[path.parent_path()].push_back(std::move(path));
-    }
-  }
-  for (auto& [inner, pictures] : pictures_of) {
-    if (with_videos.count(inner)) continue;
-    std::sort(pictures.begin(), pictures.end(),
-              [](const fs::path& a, const fs::path& b) { return natural_less(a.native(), b.native()); });
-    found.push_back({inner, std::move(pictures)});
-  }
-  std::sort(found.begin(), found.end(), [](const VideoSource& a, const VideoSource& b) { return a.path < b.path; });
-  return found;
-}
-
 }  // namespace
 
-std::vector<VideoSource> find_videos(const fs::path& path) {
+std::vector<VideoSource> find_videos(const fs::path& path, const NoteListener& note) {
   if (!fs::exists(path))
     throw Error("no file or folder " + path.string() + "; want a video, a folder of videos or of frames");
   if (!fs::is_directory(path)) {
@@ -92,7 +93,7 @@ std::vector<VideoSource> find_videos(const fs::path& path) {
                   "), a folder or statistics (.npz)");
     return {{path, {}}};
   }
-  std::vector<VideoSource> found = videos_below(path);
+  std::vector<VideoSource> found = videos_below(path, note);
   if (found.empty()) throw Error(path.string() + " holds neither videos nor folders of pictures");
   return found;
 }

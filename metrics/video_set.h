@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "media/video_reader.h"
+#include "metrics/image_set.h"
 
 namespace tessera {
 
@@ -20,10 +21,10 @@ struct VideoSource {
 };
 
 /// The videos at `path`, in the order of their paths: the file itself, or all video files in and below a folder, and as
-/// one video each the folders that hold pictures and no video file, by their extensions (media/file_types.h). Hidden
-/// files and folders are passed over. Frames are ordered with digits as numbers ("2.png" before "10.png"). Throws Error
-/// when there is none.
-std::vector<VideoSource> find_videos(const std::filesystem::path& path);
+/// one video each the folders that hold pictures and no video file, by their extensions (media/media_files.h); `note`
+/// hears what else lies there. Frames are ordered with digits as numbers ("2.png" before "10.png"). Throws Error when
+/// there is none.
+std::vector<VideoSource> find_videos(const std::filesystem::path& path, const NoteListener& note = {});
 
 /// How a clip is cut out of a video.
 struct ClipRule {

@@ -1,6 +1,7 @@
 // tessera classify on the built binary: what it prints is what the network says of the picture it was given.
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
+#include <sys/stat.h>
 
 #include <fstream>
 #include <nlohmann/json.hpp>
@@ -129,6 +130,34 @@ TEST(Classify, WhatCannotBeReadIsNamed) {
     EXPECT_EQ(std::count(result.err.begin(), result.err.end(), '\n'), 1) << result.err;
     EXPECT_NE(result.err.find(part), std::string::npos) << "no " << part << " in " << result.err;
   }
+}
+
+TEST(Classify, GoesOnAfterWhatCannotBeReadAndReadsFolders) {
+  const TemporaryFolder folder;
+  std::filesystem::create_directories(folder / "set/deep");
+  write_png(folder / "set/a.png", picture(32, 32));
+  write_png(folder / "set/deep/c.jpg", picture(32, 32));  // its bytes choose the decoder
+  std::ofstream(folder / "set/b.png") << "no picture";
+  std::ofstream(folder / "set/notes.txt") << "no picture";
+  ASSERT_EQ(mkfifo((folder / "set/pipe.png").c_str(), 0600), 0);
+  const std::vector<std::string> model = {"--weights", kCheckpoint, "--heads", "2", "--json"};
+  const auto run = [&](std::vector<std::string> arguments) {
+    arguments.insert(arguments.end(), model.begin(), model.end());
+    return classify(arguments);
+  };
+  const ProcessResult some = run({folder / "set"});
+  EXPECT_EQ(some.exit_code, 3) << some.err;
+  EXPECT_EQ(std::count(some.out.begin(), some.out.end(), '\n'), 2) << some.out;
+  EXPECT_NE(some.out.find("deep/c.jpg"), std::string::npos) << some.out;
+  for (const char* part : {"b.png is not a readable", "1 .txt, 1 FIFO (", "1 of 3 pictures cannot be read"})
+    EXPECT_NE(some.err.find(part), std::string::npos) << "no " << part << " in " << some.err;
+  const ProcessResult none = run({folder / "set/b.png", folder / "absent.png", folder / "set/pipe.png"});
+  EXPECT_EQ(none.exit_code, 2);
+  EXPECT_EQ(none.out, "");
+  EXPECT_NE(none.err.find("3 of 3 pictures cannot be read"), std::string::npos) << none.err;
+  EXPECT_EQ(run({folder / "set/a.png", folder / "set/deep"}).exit_code, 0);
+  std::filesystem::create_directory(folder / "empty");
+  EXPECT_NE(run({folder / "empty"}).err.find("there is no picture in or below"), std::string::npos);
 }
 
 /// A gray gradient's size and crop: the center of a wide picture, its left and right cut away.

@@ -1,31 +1,14 @@
 #include "batch/folder.h"
 
 #include <gtest/gtest.h>
-#include <unistd.h>
 
 #include "tests/support/files.h"
+#include "tests/support/without_root.h"
 
 namespace tessera {
 namespace {
 
 namespace fs = std::filesystem;
-
-/// What root is not kept out of keeps this process out meanwhile.
-class WithoutRoot {
- public:
-  WithoutRoot() : user_(geteuid()) {
-    constexpr uid_t kNobody = 65534;
-    if (user_ == 0 && seteuid(kNobody) != 0) throw std::runtime_error("cannot become nobody");
-  }
-  ~WithoutRoot() {
-    if (seteuid(user_) != 0) std::abort();
-  }
-  WithoutRoot(const WithoutRoot&) = delete;
-  WithoutRoot& operator=(const WithoutRoot&) = delete;
-
- private:
-  uid_t user_;
-};
 
 TEST(Folder, UnfinishedFilesAreRemovedAroundAFolderThatCannotBeRead) {
   const test::TemporaryFolder folder;
@@ -37,7 +20,7 @@ TEST(Folder, UnfinishedFilesAreRemovedAroundAFolderThatCannotBeRead) {
   }
   fs::permissions(folder / "lost+found", fs::perms::none);
   {
-    const WithoutRoot meanwhile;
+    const test::WithoutRoot meanwhile;
     ASSERT_THROW(fs::directory_iterator(folder / "lost+found"), fs::filesystem_error);
     EXPECT_NO_THROW(remove_unfinished_files(folder.path()));
   }

@@ -147,7 +147,7 @@ TEST_F(Gallery, ARecordThatPointsOutsideIsNotFollowed) {
 TEST_F(Gallery, VideosAnimationsAndFramesAreKnown) {
   OutputOptions options;
   options.width = options.height = 16;
-  for (const std::string name : {"v.mp4", "g.gif", "f/%04d.png"}) {
+  for (const std::string name : {"v.mp4", "g.GIF", "f/%04d.png"}) {
     const auto writer = open_frame_writer(folder / name, options);
     for (int i = 0; i < 3; ++i) writer->write(at::full({16, 16, 3}, 40 * i, at::kByte));
     writer->finish();

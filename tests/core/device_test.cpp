@@ -44,6 +44,9 @@ TEST(Dtype, EverySpellingIsAccepted) {
     EXPECT_EQ(job.dtype, dtype_name(dtype)) << name;  // recipes and hashes have one spelling
   }
   EXPECT_EQ(dtype_name(at::kLong), "Long");
+  EXPECT_EQ(long_dtype_name(at::kFloat), "float32");
+  EXPECT_EQ(long_dtype_name(at::kBFloat16), "bfloat16");
+  EXPECT_EQ(long_dtype_name(at::kHalf), "float16");
 }
 
 TEST(Dtype, NamesAreExact) {

@@ -252,7 +252,8 @@ TEST_F(VideoTest, MissingEncodersAreNamed) {
 
 // x264 takes 16384 pixels a side, WebP one less; libwebp's encoder says so only at the first frame.
 TEST_F(VideoTest, ASizeBeyondTheEncodersIsRefusedWhenTheFileIsOpened) {
-  for (const auto& [name, most] : {std::pair{"x.mp4", 16384}, {"x.mov", 16384}, {"x.webp", 16383}, {"x.gif", 65535}}) {
+  for (const auto& [name, most] :
+       {std::pair{"x.mp4", 16384}, {"x.mov", 16384}, {"x.webm", 16384}, {"x.webp", 16383}, {"x.gif", 65535}}) {
     EXPECT_EQ(coded_error_of([&] { VideoWriter(folder / name, options(most, 2)); }), "none") << name;
     EXPECT_EQ(coded_error_of([&] { VideoWriter(folder / name, options(2, most)); }), "none") << name;
     const std::string more = std::to_string(most + 1);

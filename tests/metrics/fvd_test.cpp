@@ -2,6 +2,7 @@
 
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
+#include <sys/stat.h>
 
 #include <fstream>
 #include <set>
@@ -65,6 +66,29 @@ TEST(VideoSet, FramesWithoutPaddingAreInTheirOrder) {
   const VideoSource video = find_videos(folder.path())[0];
   EXPECT_EQ(grays(read_clip(video, 12, {12, 1, false, 0}, 0)),
             (std::vector<int64_t>{1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12}));
+}
+
+TEST(VideoSet, LinkedFramesGoByTheNamesOfTheLinks) {
+  const TemporaryFolder folder, elsewhere;
+  write_frames(elsewhere.path(), 3);  // 100.png to 102.png
+  std::filesystem::create_directories(folder / "v");
+  for (int i = 0; i < 3; ++i)
+    std::filesystem::create_symlink(elsewhere / (std::to_string(102 - i) + ".png"),
+                                    folder / "v" / (std::to_string(9 + i) + ".png"));
+  EXPECT_EQ(grays(read_clip(find_videos(folder.path())[0], 3, {3, 1, false, 0}, 0)), (std::vector<int64_t>{2, 1, 0}));
+}
+
+TEST(VideoSet, LinksInCirclesAndFifosDoNotHang) {
+  const TemporaryFolder folder;
+  write_frames(folder / "a", 3);
+  std::filesystem::create_directory_symlink("..", folder / "a/loop");
+  ASSERT_EQ(mkfifo((folder / "pipe.mp4").c_str(), 0600), 0);
+  std::string heard;
+  const std::vector<VideoSource> found = find_videos(folder.path(), [&](const std::string& text) { heard = text; });
+  ASSERT_EQ(found.size(), 1u);
+  EXPECT_EQ(found[0].path, folder / "a");
+  EXPECT_EQ(found[0].pictures.size(), 3u);
+  EXPECT_NE(heard.find("1 FIFO ("), std::string::npos) << heard;
 }
 
 TEST(VideoSet, ClipsBeginWhereTheRuleSays) {

@@ -2,6 +2,7 @@
 
 #include <ATen/ATen.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 
 #include <fstream>
 
@@ -9,6 +10,7 @@
 #include "metrics/image_features.h"
 #include "tests/support/errors.h"
 #include "tests/support/files.h"
+#include "tests/support/without_root.h"
 
 namespace tessera {
 namespace {
@@ -58,6 +60,48 @@ TEST(ImageSet, FoldersAreReadThroughInOrderOfPath) {
     EXPECT_EQ(found[i].label, labels[i]);
     EXPECT_EQ(found[i].is_video, i == 3);
   }
+}
+
+TEST(ImageSet, WhatAFolderHoldsBesidesIsCounted) {
+  const TemporaryFolder folder;
+  for (const char* name : {"a.png", "b.jp2", "c.jp2", "d.txt"}) touch(folder / name);
+  std::string heard;
+  EXPECT_EQ(find_images(folder.path(), [&](const std::string& text) { heard += text + "\n"; }).size(), 1u);
+  EXPECT_EQ(heard, folder.path().string() + ": 2 .jp2, 1 .txt ignored\n");
+}
+
+// A link back up: each picture once. A FIFO: never opened, though its name is a picture's.
+TEST(ImageSet, LinksInCirclesAndFifosDoNotHang) {
+  const TemporaryFolder folder;
+  paint(folder / "a.png", 4, 4, 10);
+  std::filesystem::create_directory(folder / "sub");
+  paint(folder / "sub/b.png", 4, 4, 20);
+  std::filesystem::create_directory_symlink("..", folder / "sub/loop");
+  ASSERT_EQ(mkfifo((folder / "pipe.png").c_str(), 0600), 0);
+  EXPECT_EQ(measure(folder.path(), {}, MeanExtractor()).all.count(), 2);
+}
+
+TEST(ImageSet, AFolderThatCannotBeListedIsAnErrorThatCanBeSkipped) {
+  const TemporaryFolder folder;
+  paint(folder / "a.png", 4, 4, 10);
+  std::filesystem::create_directory(folder / "closed");
+  paint(folder / "closed/b.png", 4, 4, 20);
+  std::filesystem::permissions(folder.path(), std::filesystem::perms::all);
+  std::filesystem::permissions(folder / "a.png", std::filesystem::perms::all);
+  std::filesystem::permissions(folder / "closed", std::filesystem::perms::none);
+  {
+    const test::WithoutRoot meanwhile;
+    const std::string refused = refusal_of([&] { measure(folder.path(), {}, MeanExtractor()); });
+    EXPECT_NE(refused.find((folder / "closed").string() + ": the folder cannot be listed, Permission denied"),
+              std::string::npos)
+        << refused;
+    ImageSetOptions options;
+    options.skip_unreadable = true;
+    const ImageFeatures found = measure(folder.path(), options, MeanExtractor());
+    EXPECT_EQ(found.all.count(), 1);
+    EXPECT_EQ(found.unreadable.size(), 1u);
+  }
+  std::filesystem::permissions(folder / "closed", std::filesystem::perms::owner_all);
 }
 
 TEST(ImageSet, WhatHoldsNoPictureIsRefused) {
