@@ -27,6 +27,8 @@ struct ManifestEntry {
   double text_seconds = 0, denoise_seconds = 0, decode_seconds = 0;
   StepCacheReport step_cache;    ///< in the line when calls were skipped
   NormalizerReport normalizers;  ///< in the line when the guard acted
+  nlohmann::ordered_json metadata =
+      nlohmann::ordered_json::object();  ///< of the prompt's row; in the line when there is any
 };
 
 /// The record of a batch: one JSON object a line, each flushed to the disk before the next job begins.

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <map>
 
+#include "batch/output_names.h"
+#include "batch/refusals.h"
 #include "core/error.h"
 #include "core/sha256.h"
 #include "core/version.h"
@@ -13,31 +15,51 @@ namespace {
 
 namespace fs = std::filesystem;
 
-std::string in_lower_case(std::string text) {
-  for (char& c : text)
-    if (c >= 'A' && c <= 'Z') c = static_cast<char>(c - 'A' + 'a');
-  return text;
+/// As many mistakes as are shown; of further jobs only the first one is looked for.
+constexpr size_t kMostExplained = 100;
+
+/// The output path that names a file after an id.
+std::string named_after(const std::string& id, const std::string& extension) {
+  const fs::path path = id;
+  return (path.parent_path() / (literal_name(path.filename().string()) + extension)).string();
 }
 
 /// The name that the output has before the model has decided the number of frames; "" leaves it to that.
 std::string asked_name(const PromptJob& prompt, const std::string& format) {
   if (!prompt.job.output.empty()) return prompt.job.output;
   if (format == "frames") return prompt.id + "/%04d.png";
-  return format.empty() ? "" : prompt.id + "." + format;
+  return format.empty() ? "" : named_after(prompt.id, "." + format);
+}
+
+/// Throws Error for what the model refuses.
+Job resolved(const Job& job, const Renderer& renderer, std::vector<std::string>& notes) {
+  const at::Tensor latents = job.latents.empty() ? at::Tensor() : renderer.read_latents(job.latents);
+  Job made = renderer.resolve(job, latents, notes);
+  if (renderer.single_outputs(made).size() != 1)
+    throw Error("class " + *job.class_label + ": an entry makes one picture; write one for each class, or use " +
+                "\"grid\": {\"class\": [...]}");
+  return made;
+}
+
+/// All that the model refuses in a job.
+std::vector<std::string> refusals_of(const PromptJob& prompt, const Renderer& renderer, const std::string& format) {
+  Job asked = prompt.job;
+  asked.output = asked_name(prompt, format);
+  return all_refusals(asked, [&](const Job& job) {
+    std::vector<std::string> ignored;
+    resolved(job, renderer, ignored);
+  });
 }
 
 BatchJob complete(const PromptJob& prompt, const Renderer& renderer, const fs::path& folder, const std::string& format,
-                  const std::string& model_hash, std::vector<std::string>& notes) {
-  BatchJob made{.id = prompt.id, .job = prompt.job, .name = asked_name(prompt, format), .hash = ""};
-  made.job.output = made.name;
-  const at::Tensor latents = made.job.latents.empty() ? at::Tensor() : renderer.read_latents(made.job.latents);
-  made.job = renderer.resolve(made.job, latents, notes);
-  if (renderer.single_outputs(made.job).size() != 1)
-    throw Error("class " + *prompt.job.class_label + ": an entry makes one picture; write one for each class, or use " +
-                "\"grid\": {\"class\": [...]}");
-  if (made.name.empty()) made.name = prompt.id + (*made.job.frames == 1 ? ".png" : ".mp4");
-  made.job.output = (folder / made.name).string();
-  made.hash = job_hash(made.job, made.name, model_hash);
+                  std::vector<std::string>& notes) {
+  Job asked = prompt.job;
+  asked.output = asked_name(prompt, format);
+  BatchJob made{.id = prompt.id, .job = resolved(asked, renderer, notes), .name = "", .hash = "", .metadata = {}};
+  if (asked.output.empty()) asked.output = named_after(prompt.id, *made.job.frames == 1 ? ".png" : ".mp4");
+  made.name = single_file(asked.output).string();
+  made.job.output = (folder / asked.output).string();
+  made.metadata = prompt.metadata;
   return made;
 }
 
@@ -65,24 +87,29 @@ std::string job_hash(const Job& job, const std::string& name, const std::string&
   return sha256(whole.dump());
 }
 
-BatchPlan plan_batch(const PromptFile& prompts, const Renderer& renderer, const fs::path& path, const fs::path& folder,
-                     const std::string& format, const std::string& model_hash) {
+BatchPlan plan_batch(const PromptFile& prompts, const Renderer& renderer, const fs::path& folder,
+                     const std::string& format, const std::function<std::string()>& model_hash) {
   if (!format.empty() && format != "frames") output_kind("x." + format);
   BatchPlan plan;
   plan.notes = prompts.notes;
-  Mistakes mistakes;
-  std::map<std::string, std::string> owners;  // output in lower case -> id
+  Mistakes mistakes = prompts.mistakes;
+  OutputNames names;
   for (const PromptJob& prompt : prompts.jobs) {
     try {
-      BatchJob job = complete(prompt, renderer, folder, format, model_hash, plan.notes);
-      const auto [owner, fresh] = owners.try_emplace(in_lower_case(job.name), job.id);
-      if (!fresh) throw Error("the output " + job.name + " is also that of \"" + owner->second + "\"");
+      BatchJob job = complete(prompt, renderer, folder, format, plan.notes);
+      if (prompt.faulty) continue;
+      names.claim(job.name, output_kind(job.job.output) == OutputKind::kFrames, job.id);
       plan.jobs.push_back(std::move(job));
-    } catch (const Error& e) {
-      mistakes.add(prompt.line, e.what());
+    } catch (const Error& error) {
+      std::vector<std::string> refusals;
+      if (mistakes.size() < kMostExplained) refusals = refusals_of(prompt, renderer, format);
+      if (refusals.empty()) refusals = {error.what()};
+      for (const std::string& refusal : refusals) mistakes.add(prompt.line, refusal);
     }
   }
-  mistakes.throw_if_any(path);
+  mistakes.throw_if_any(prompts.name);
+  const std::string hash = model_hash();
+  for (BatchJob& job : plan.jobs) job.hash = job_hash(job.job, job.name, hash);
   std::sort(plan.notes.begin(), plan.notes.end());
   plan.notes.erase(std::unique(plan.notes.begin(), plan.notes.end()), plan.notes.end());
   return plan;

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <filesystem>
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -14,8 +15,9 @@ namespace tessera {
 struct BatchJob {
   std::string id;
   Job job;           ///< completed; `output` lies in the output folder
-  std::string name;  ///< the output relative to that folder
+  std::string name;  ///< the output relative to that folder: a file, or a pattern of frames
   std::string hash;  ///< see job_hash
+  nlohmann::ordered_json metadata = nlohmann::ordered_json::object();  ///< of the prompt's row, for the manifest
 };
 
 struct BatchPlan {
@@ -33,9 +35,10 @@ std::string job_hash(const Job& job, const std::string& name, const std::string&
 
 /// Completes every job for the model (see Renderer::complete) and names its output in `folder`. `format` is "" (a
 /// picture or an .mp4 video as the number of frames has it), "frames" (ID/0000.png, ...) or an extension without its
-/// dot. Throws one Error with all that the model or the format refuses, each with its line in `path`.
-BatchPlan plan_batch(const PromptFile& prompts, const Renderer& renderer, const std::filesystem::path& path,
-                     const std::filesystem::path& folder, const std::string& format, const std::string& model_hash);
+/// dot. `model_hash` is asked for once nothing can be refused any more. Throws one Error with all mistakes of the file
+/// and all that the model or the format refuses, each with its line.
+BatchPlan plan_batch(const PromptFile& prompts, const Renderer& renderer, const std::filesystem::path& folder,
+                     const std::string& format, const std::function<std::string()>& model_hash);
 
 /// Puts the jobs of one shape (see Renderer::shape) next to each other, shapes and jobs in the order of the file, so
 /// that they can be denoised together.

@@ -29,6 +29,7 @@ StartedJob::StartedJob(const std::filesystem::path& folder, const BatchJob& batc
   entry.hash = job.hash;
   entry.output = job.name;
   entry.recipe = recipe_json(job.job);
+  entry.metadata = job.metadata;
 }
 
 void QueuedWriter::write(const at::Tensor& frame) {

@@ -7,7 +7,7 @@
 #include <map>
 #include <string>
 
-#include "media/frame_rate.h"
+#include "core/frame_rate.h"
 
 namespace tessera {
 

@@ -5,6 +5,7 @@
 #include "checkpoints/fingerprint.h"
 #include "core/error.h"
 #include "core/version.h"
+#include "media/file_types.h"
 #include "media/frame_writer.h"
 #include "media/png_text.h"
 #include "media/video_reader.h"
@@ -80,7 +81,8 @@ FileRecipe video_recipe(const fs::path& path) {
 
 fs::path existing(const fs::path& path) {
   std::error_code failed;
-  const bool pattern = path.filename().string().find('%') != std::string::npos && !fs::exists(path, failed);
+  const bool escaped = path.filename().string().find('%') != std::string::npos && !fs::exists(path, failed);
+  const bool pattern = escaped && lower_extension(path) == ".png" && output_kind(path) == OutputKind::kFrames;
   const fs::path file = pattern ? frame_path(path, 0) : path;
   if (fs::is_directory(file, failed))
     throw Error(file.string() + " is a folder; for a sequence of frames give one of them, or DIR/frame_%04d.png");

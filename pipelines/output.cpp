@@ -20,7 +20,7 @@ std::unique_ptr<FrameWriter> open_output(const Job& job, int64_t i) {
   OutputOptions options;
   options.width = *job.width;
   options.height = *job.height;
-  options.fps = {job.fps.value_or(1), 1};
+  options.fps = job.fps.value_or(FrameRate{1, 1});
   options.comment = output_recipe(job, i).dump();
   options.text = {{"parameters", recipe_text(job, i)}, {"tessera", options.comment}};
   return open_frame_writer(output_name(job, i), options);
@@ -28,7 +28,7 @@ std::unique_ptr<FrameWriter> open_output(const Job& job, int64_t i) {
 
 std::vector<std::string> output_files(const Job& job, int64_t i) {
   const std::string name = output_name(job, i);
-  if (output_kind(name) != OutputKind::kFrames) return {name};
+  if (output_kind(name) != OutputKind::kFrames) return {single_file(name).string()};
   std::vector<std::string> files;
   for (int64_t t = 0; t < *job.frames; ++t) files.push_back(frame_path(name, t).string());
   return files;
