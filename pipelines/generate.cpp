@@ -22,7 +22,7 @@ class Generation {
         renderer_(open_renderer(asked)),
         noise_(asked.latents.empty() ? at::Tensor() : renderer_->read_latents(asked.latents)) {
     const Job job = renderer_->resolve(asked, noise_, notes_);
-    notes_.push_back("seed " + std::to_string(job.seed));
+    notes_.push_back("seed " + job.seed.text());
     outputs_ = renderer_->single_outputs(job);
   }
 
@@ -42,7 +42,7 @@ class Generation {
       if (i + 1 == outputs_.size()) renderer_->release_denoiser();
       const Stopwatch decoding;
       decode(i, result.latents, *writer);
-      callbacks_.done({.path = job.output,
+      callbacks_.done({.path = single_file(job.output).string(),
                        .files = output_files(job, 0),
                        .recipe = output_recipe(job, 0),
                        .text_seconds = text_seconds,
@@ -91,9 +91,9 @@ class Generation {
     Progress progress(label("decoding", i), *job.frames, callbacks_.progress);
     const FrameProblem problem = renderer_->decode(job, latents, writer, progress);
     if (problem == FrameProblem::kNone) return;
-    const std::string kept = job.output + ".latents.safetensors";
+    const std::string file = single_file(job.output).string(), kept = file + ".latents.safetensors";
     save_latents(kept, latents, job, 0);
-    throw Error("the frames of " + job.output + " are " + problem_text(problem) + "; the latents are kept in " + kept +
+    throw Error("the frames of " + file + " are " + problem_text(problem) + "; the latents are kept in " + kept +
                     "; try --dtype fp32, another seed or a lower --cfg-scale",
                 ExitCode::kBadPixels);
   }

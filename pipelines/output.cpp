@@ -20,7 +20,7 @@ std::unique_ptr<FrameWriter> open_output(const Job& job, int64_t i, const Tiling
   OutputOptions options;
   options.width = *job.width * tiling.columns;
   options.height = *job.height * tiling.rows;
-  options.fps = {job.fps.value_or(1), 1};
+  options.fps = job.fps.value_or(FrameRate{1, 1});
   nlohmann::ordered_json recipe = output_recipe(job, i);
   if (tiling.columns * tiling.rows > 1) recipe["tiling"] = {tiling.columns, tiling.rows};
   options.comment = recipe.dump();
@@ -30,7 +30,7 @@ std::unique_ptr<FrameWriter> open_output(const Job& job, int64_t i, const Tiling
 
 std::vector<std::string> output_files(const Job& job, int64_t i) {
   const std::string name = output_name(job, i);
-  if (output_kind(name) != OutputKind::kFrames) return {name};
+  if (output_kind(name) != OutputKind::kFrames) return {single_file(name).string()};
   std::vector<std::string> files;
   for (int64_t t = 0; t < *job.frames; ++t) files.push_back(frame_path(name, t).string());
   return files;
