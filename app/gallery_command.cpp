@@ -10,14 +10,14 @@ namespace tessera {
 
 void add_gallery_command(CLI::App& root) {
   auto folder = std::make_shared<std::string>();
-  CLI::App* command = root.add_subcommand("gallery", "Make a web page of a batch's outputs");
+  CLI::App* command = root.add_subcommand("gallery", "Write a web page that shows a batch's outputs");
   command->add_option("DIR", *folder, "Output folder of tessera batch, finished or not")
       ->required()
       ->group("What to show");
   put_help_last(*command, "What to show");
   command->footer(
-      "Writes DIR/index.html: one page that needs no network, with thumbnails, videos that play on hover,\n"
-      "filters, and the command that reproduces each output. tessera batch writes it too when it ends.\n"
+      "Writes DIR/index.html, a single page that works offline: thumbnails, videos that play on hover, filters,\n"
+      "and the command that reproduces each output. tessera batch also writes it when it finishes.\n"
       "\n"
       "Examples\n"
       "  tessera gallery out");
@@ -28,7 +28,7 @@ void add_gallery_command(CLI::App& root) {
       std::cerr << "tessera: " << made.unreadable << " lines of manifest.jsonl cannot be read and are ignored"
                 << std::endl;
     if (made.without_picture > 0)
-      std::cerr << "tessera: " << made.without_picture << " outputs cannot be decoded; shown without a picture"
+      std::cerr << "tessera: " << made.without_picture << " outputs cannot be decoded and are shown without a thumbnail"
                 << std::endl;
     std::cout << made.path.string() << std::endl;
   });

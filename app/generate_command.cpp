@@ -44,7 +44,7 @@ Job job_from_file(const GenerateOptions& options, const CLI::App& command) {
     if (given(option.name)) set_job_option(job, option, command.get_option("--" + option.name)->results().back());
   if (!job.model.empty() && !std::filesystem::exists(job.model))
     throw Error(options.from_file + " was made with the model " + job.model +
-                ", which is not here; pass it with --model");
+                ", which was not found; give its path with --model");
   refuse_to_replace(options.from_file, job);
   for (const std::string& note : reproduction_notes(recipe, job)) print_note(note);
   return job;
@@ -99,20 +99,21 @@ void run_generate(const Job& job, const LiveFidRequest& fid_request) {
 
 void add_generate_command(CLI::App& root) {
   auto options = std::make_shared<GenerateOptions>();
-  CLI::App* command = root.add_subcommand("generate", "Make an image or a video from a sentence");
+  CLI::App* command = root.add_subcommand("generate", "Generate an image or a video from a text prompt");
   command->add_option("PROMPT", options->bare_prompt, "What to show, in quotes")->group("What to render");
   command
-      ->add_option(option_names("", {"from-file"}), options->from_file,
-                   "Reproduce an output from the recipe it carries: a PNG, a video, or kept latents. Other options "
-                   "override the recipe")
+      ->add_option(
+          option_names("", {"from-file"}), options->from_file,
+          "Reproduce an output from the recipe in its metadata: a PNG, a video, or saved latents. Other options "
+          "override the recipe")
       ->type_name("FILE")
       ->group("What to render");
   add_job_options(*command, options->job);
   add_live_fid_options(*command, options->fid);
   put_help_last(*command, "Output");
   command->footer(
-      "\"model default\": the model decides, see tessera info. Paths (or JSON) go to stdout,\n"
-      "everything else to stderr. Exit codes: 0 done, 1 failed, 2 wrong usage or bad input, 4 bad pixels,\n"
+      "[model default] means that the model sets the value; tessera info shows it. Paths (or JSON) go to stdout,\n"
+      "everything else to stderr. Exit codes: 0 done, 1 failed, 2 incorrect usage or bad input, 4 bad pixels,\n"
       "130 stopped by Ctrl-C.\n"
       "\n"
       "Examples\n"

@@ -43,15 +43,15 @@ void add_info_command(CLI::App& root) {
                    "Folder or checkpoint of a model in any layout, or any .safetensors, .pt, .pth, .bin or .npz; "
                    "default: the bundled model")
       ->group("What to show");
-  command->add_option("--vae", options->layout.vae, "Autoencoder for a DiT checkpoint, which has none: folder or file")
+  command
+      ->add_option("--vae", options->layout.vae,
+                   "Autoencoder (folder or file) for a DiT checkpoint, which does not include one")
       ->type_name("PATH")
       ->group("What to show");
-  command
-      ->add_option("--block-size,--block_size", options->layout.block_size,
-                   "Tokens in an MHLA block, for DiT-MHLA checkpoints that do not store it")
+  command->add_option("--block-size,--block_size", options->layout.block_size, find_job_option("block-size").help)
       ->type_name("N")
       ->group("What to show");
-  command->add_flag("--tensors", options->tensors, "List every tensor of a file")->group("Output");
+  command->add_flag("--tensors", options->tensors, "List every tensor in a file")->group("Output");
   command->add_flag("--json", options->json, "Print JSON")->group("Output");
   put_help_last(*command, "Output");
   command->footer(

@@ -24,7 +24,7 @@ Json count_json(const FeatureSet& set) {
 }
 
 std::string count_text(const FeatureSet& set) {
-  return set.count() > 0 ? std::to_string(set.count()) : "unknown number of";
+  return set.count() > 0 ? std::to_string(set.count()) : "an unknown number of";
 }
 
 std::string text_of(const std::vector<MetricScore>& scores) {
@@ -135,8 +135,9 @@ void print_score(const LiveFidScore& score, bool json) {
   constexpr int64_t kEnough = 2048;  // features of the Inception, and so the least that give a full covariance
   const ExtractorInfo& network = score.network;
   if (score.pictures < kEnough)
-    print_note(std::to_string(score.pictures) + " pictures are few for FID: below " + std::to_string(kEnough) +
-               " it is far too high and moves with the number; compare only with scores of as many");
+    print_note(
+        std::to_string(score.pictures) + " images are few for FID: below " + std::to_string(kEnough) +
+        " the score is far too high and depends on their number; compare it only with scores of equally many images");
   if (json) {
     const Json fid{{"score", score.distance},
                    {"is_fid", network.is_standard},
@@ -150,7 +151,7 @@ void print_score(const LiveFidScore& score, bool json) {
     return;
   }
   print_note((network.is_standard ? "FID " : "Frechet distance (not FID: another network) ") +
-             score_digits(score.distance) + " of " + std::to_string(score.pictures) + " pictures to " +
+             score_digits(score.distance) + " between " + std::to_string(score.pictures) + " images and " +
              score.reference + "; protocol " + score.protocol->name + ": " + score.protocol->resize_words + "; " +
              network_text(network.name, network));
 }

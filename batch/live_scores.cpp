@@ -68,7 +68,7 @@ FeatureStatistics collect_features(const LiveFid& fid, const BatchPlan& plan, co
   if (without == 0) return statistics;
   note(std::to_string(without) +
        " outputs were rendered without --fid-reference: their pixels are read from their files, which for videos are "
-       "those behind the codec");
+       "pixels after compression");
   statistics.merge(fid.measure(files));
   return statistics;
 }

@@ -17,7 +17,7 @@ struct ImageSource {
 
 /// The pictures of a set, in the order of their paths' bytes:
 /// - a folder: all pictures and videos in and below it, by their extensions (media/file_types.h); hidden files and
-///   folders are passed over;
+///   folders are skipped;
 /// - a folder of `tessera batch`, or its manifest.jsonl: the outputs that the manifest says are done, in order of id;
 /// - a video file: its frames; a picture: itself; an .npz of ADM: the pictures of its arr_0.
 /// Throws Error naming `path` when it is not there, holds no picture, or its manifest names a file that is not there.

@@ -21,7 +21,7 @@ struct StatisticsFile {
 void write_statistics(const std::filesystem::path& path, const StatisticsFile& statistics);
 
 /// Reads mu and sigma (float64 or float32) of an .npz by this program, pytorch-fid, clean-fid or ADM's evaluator; other
-/// arrays are passed over. Throws Error naming the file when they are absent, ill-shaped, no numbers, or beyond 16,384
+/// arrays are ignored. Throws Error naming the file when they are absent, ill-shaped, no numbers, or beyond 16,384
 /// features, and as NpzFile does.
 StatisticsFile read_statistics(const std::filesystem::path& path);
 

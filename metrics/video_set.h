@@ -17,7 +17,7 @@ struct VideoSource {
 
 /// The videos at `path`, in the order of their paths: the file itself, or all video files in and below a folder, and as
 /// one video each the folders that hold pictures and no video file, by their extensions (media/file_types.h). Hidden
-/// files and folders are passed over. Throws Error when there is none.
+/// files and folders are skipped. Throws Error when there is none.
 std::vector<VideoSource> find_videos(const std::filesystem::path& path);
 
 /// How a clip is cut out of a video.

@@ -26,8 +26,8 @@ std::string read_bytes(const fs::path& path, int64_t most) {
 
 [[noreturn]] void no_recipe(const std::string& where) {
   throw Error(where +
-              " has no recipe; want a PNG, a video or latents that tessera made, or a PNG of a program that "
-              "writes \"parameters\"");
+              " has no recipe; want a PNG, a video or saved latents written by tessera, or another program's PNG with "
+              "\"parameters\"");
 }
 
 /// The recipe that output_recipe (pipelines/recipe.h) wrote.
@@ -50,8 +50,7 @@ FileRecipe png_recipe(const fs::path& path) {
   const auto parameters = text.find("parameters");
   if (parameters == text.end()) {
     if (text.count("workflow"))
-      throw Error(path.string() +
-                  " carries a ComfyUI workflow, which tessera cannot run; give the settings as options");
+      throw Error(path.string() + " holds a ComfyUI workflow, which tessera cannot run; give the settings as options");
     no_recipe(path.string());
   }
   FileRecipe recipe;
@@ -71,7 +70,7 @@ FileRecipe video_recipe(const fs::path& path) {
   try {
     tags = read_video(path, 1).tags;
   } catch (const Error& error) {
-    throw Error(std::string(error.what()) + "; a recipe is read from a PNG, a video or kept latents (.safetensors)");
+    throw Error(std::string(error.what()) + "; a recipe is read from a PNG, a video or saved latents (.safetensors)");
   }
   const auto comment = tags.find("comment");
   if (comment == tags.end()) no_recipe(path.string());

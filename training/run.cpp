@@ -82,7 +82,7 @@ bool TrainingRun::resume(Optimizer& optimizer) {
   step_ = checkpoint.at("run/steps").item<int64_t>();
   seconds_before_ = checkpoint.at("run/seconds").item<double>();
   optimizer.load(checkpoint.tensors(), step_, path.string());
-  std::fprintf(stderr, "resuming from %s at step %lld, %.1f active minutes\n", path.c_str(),
+  std::fprintf(stderr, "continuing from %s at step %lld, after %.1f active minutes\n", path.c_str(),
                static_cast<long long>(step_), seconds_before_ / 60);
   return true;
 }

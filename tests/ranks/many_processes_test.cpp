@@ -257,8 +257,8 @@ TEST_F(ManyProcesses, SignalsReachTheWorkers) {
 TEST_F(ManyProcesses, ARankWithAnotherPlanIsRefused) {
   std::ofstream(folder / "other.json") << prompts(" and a moon");
   Process host(arguments("out", {"--lease", "2"}), environment(0, 2));
-  Process stranger(arguments("out", {"--lease", "2"}, "other.json"), environment(1, 2));
-  const ProcessResult refused = stranger.wait();
+  Process outsider(arguments("out", {"--lease", "2"}, "other.json"), environment(1, 2));
+  const ProcessResult refused = outsider.wait();
   EXPECT_EQ(refused.exit_code, 2);
   EXPECT_NE(refused.err.find("rank 1 does not belong to the run"), std::string::npos) << refused.err;
   EXPECT_EQ(host.wait().exit_code, 0);

@@ -59,7 +59,7 @@ TEST(SampleBatch, EachTaskGetsWhatItGetsAlone) {
     const auto results = sample_batch(tasks, network, limit, {.on_round = [&] { ++rounds; }});
     EXPECT_EQ(rounds, 5);
     EXPECT_EQ(rows.front(), most == 1 ? 1 : most == 2 ? 3 : 4);
-    EXPECT_EQ(rows.back(), 2);  // of the task with more steps, which goes on alone
+    EXPECT_EQ(rows.back(), 2);  // of the task with more steps, which continues alone
     for (size_t i = 0; i < 3; ++i) EXPECT_TRUE(at::equal(results[i].sample, want[i])) << i << " of " << most;
   }
 }

@@ -85,7 +85,7 @@ class Trainer : public test::FolderTest {
   }
 };
 
-/// Ten losses of one run, and of another that stops after six steps and goes on from its checkpoint.
+/// Ten losses of one run, and of another that stops after six steps and continues from its checkpoint.
 template <typename TrainerType, typename Config>
 void expect_same_after_resume(const Config& whole, const Config& halved, std::vector<double>& losses) {
   TrainerType uninterrupted(whole);

@@ -68,7 +68,7 @@ void WanRenderer::prepare(std::span<const Job* const> jobs, const Note& note) {
     const PromptTokens tokens = tokenize_prompt(tokenizer_, prompt, length);
     if (tokens.dropped > 0)
       note("a prompt is longer than " + std::to_string(length) + " tokens: its last " + std::to_string(tokens.dropped) +
-           " are not seen: " + shortened(prompt, 60));
+           " are ignored: " + shortened(prompt, 60));
     texts_[key] = encode_prompt(encoder.part, tokens.ids, static_cast<int64_t>(tokens.ids.size()), device_);
   }
 }
