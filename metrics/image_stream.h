@@ -40,7 +40,7 @@ class ImageStream {
   /// is not about a file, e.g. std::bad_alloc.
   bool next(int64_t size, Batch& batch);
 
-  /// Files so far that could not be decoded; each is passed over.
+  /// Files so far that could not be decoded; each is skipped.
   const std::vector<UnreadableImage>& unreadable() const;
 
  private:

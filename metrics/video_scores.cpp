@@ -4,6 +4,7 @@
 
 #include "core/device.h"
 #include "core/error.h"
+#include "core/text.h"
 
 namespace tessera {
 namespace {
@@ -88,7 +89,7 @@ MeasuredVideos measure(const Input& input, const VideoScoreRequest& request, con
   set.short_videos = input.short_videos;
   set.short_videos.insert(set.short_videos.end(), found.short_videos.begin(), found.short_videos.end());
   for (const ShortVideo& video : set.short_videos)
-    listener.note("left out " + video.path.string() + ": " + std::to_string(video.frames) + " frames");
+    listener.note("left out " + video.path.string() + ": " + counted(video.frames, "frame"));
   if (!dump.empty()) write_features(dump, set.features, found.names, record_of(set, request, extractor.info()));
   return set;
 }
@@ -97,7 +98,8 @@ void warn_of_small_set(const FeatureSet& set, const ScoreListener& listener) {
   constexpr int64_t kPublished = 2048;
   if (set.count() > 0 && set.count() < kPublished)
     listener.note(set.path + " gives " + std::to_string(set.count()) +
-                  " clips; published FVD takes 2048, and fewer raise it, so compare only with scores of as many");
+                  " clips; published FVD takes 2048. Fewer clips raise the score, so compare it only with scores of "
+                  "equally many");
 }
 
 void save(const VideoScoreRequest& request, const MeasuredVideos& set, const Input& input,
