@@ -18,6 +18,7 @@
 #include "core/device.h"
 #include "core/error.h"
 #include "core/ranks.h"
+#include "core/text.h"
 #include "core/utf8.h"
 
 namespace tessera {
@@ -67,9 +68,10 @@ void print_plan(const BatchPlan& plan, const BatchEstimate& estimate, bool json)
     return;
   }
   for (const BatchJob& job : plan.jobs)
-    std::cout << job.name << "  " << *job.job.width << "x" << *job.job.height << ", " << *job.job.frames << " frames, "
-              << *job.job.steps << " steps, seed " << job.job.seed << "  " << shortened(job.job.prompt, 60) << "\n";
-  std::cout << estimate.total << " outputs, " << estimate.skipped << " done already; at most "
+    std::cout << job.name << "  " << *job.job.width << "x" << *job.job.height << ", "
+              << counted(*job.job.frames, "frame") << ", " << counted(*job.job.steps, "step") << ", seed "
+              << job.job.seed << "  " << shortened(job.job.prompt, 60) << "\n";
+  std::cout << counted(estimate.total, "output") << ", " << estimate.skipped << " done already; at most "
             << megabytes(estimate.bytes) << "; one after another they take about "
             << clock_text(estimate.denoise_seconds + estimate.decode_seconds) << ", of which "
             << clock_text(estimate.decode_seconds) << " are decoding and writing\n";
@@ -82,15 +84,20 @@ std::string speaker(const Ranks& ranks) {
 }
 
 /// Several processes may share a terminal: a line is written in one piece, over any progress bar.
-void say(const std::string& text, const CommandOptions& options) {
+void report(const std::string& text, const CommandOptions& options) {
   const std::string who = speaker(options.request.shared.ranks);
   const bool over_a_bar = (!who.empty() || options.request.workers > 1) && isatty(STDERR_FILENO);
   std::cerr << (over_a_bar ? "\r\033[K" : "") + ("tessera: " + who + text + "\n") << std::flush;
 }
 
+/// The same for what is no error.
+void say(const std::string& text, const CommandOptions& options) {
+  if (!options.job.quiet) report(text, options);
+}
+
 void print_finished(const ManifestEntry& entry, const CommandOptions& options) {
   if (entry.status != "done") {
-    say(entry.id + " failed: " + entry.error, options);
+    report(entry.id + " failed: " + entry.error, options);
     return;
   }
   const std::string path = (options.request.options.folder / entry.output).string();
@@ -116,7 +123,7 @@ void make_gallery(const CommandOptions& options) {
     say(write_gallery(options.request.options.folder).path.string() + " shows the outputs", options);
   } catch (const Error& error) {
     if (error.is_cancellation()) throw;
-    say(std::string("no gallery: ") + error.what() + "; create it later with tessera gallery", options);
+    report(std::string("no gallery: ") + error.what() + "; create it later with tessera gallery", options);
   }
 }
 
@@ -130,9 +137,9 @@ void report_fid(const LiveFid& fid, const BatchPlan& plan, const CommandOptions&
   }
   const FeatureStatistics statistics = collect_features(fid, plan, batch.folder, note);
   if (statistics.count() < 2)
-    note("no FID: it needs at least 2 images; " + std::to_string(statistics.count()) + " done so far");
+    report("no FID: it needs at least 2 images; " + std::to_string(statistics.count()) + " done so far", options);
   else
-    print_score(fid.score(statistics), options.job.json);
+    print_score(fid.score(statistics), options.job.json, options.job.quiet);
 }
 
 void render(OpenedBatch& batch, const CommandOptions& options, const LiveFid* fid) {

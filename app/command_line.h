@@ -3,6 +3,7 @@
 #include <CLI/App.hpp>
 #include <CLI/Config.hpp>
 #include <CLI/Formatter.hpp>
+#include <functional>
 #include <set>
 #include <string>
 #include <vector>
@@ -21,6 +22,9 @@ void add_job_options(CLI::App& command, Job& job, const std::set<std::string>& w
 
 /// Prints a line for people to stderr, in one piece: processes may share a terminal.
 void print_note(const std::string& text);
+
+/// print_note, or with --quiet a listener that drops notes: then stderr has errors alone.
+std::function<void(const std::string&)> note_listener(bool quiet);
 
 /// Parses the program's arguments and runs the chosen command. Prints what --help and --version ask for.
 /// Throws Error for wrong usage, with the nearest option or command, and whatever the command throws.

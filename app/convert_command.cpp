@@ -6,6 +6,7 @@
 #include "checkpoints/convert.h"
 #include "core/cancel.h"
 #include "core/dtype.h"
+#include "core/new_folders.h"
 #include "pipelines/families/families.h"
 
 namespace tessera {
@@ -73,10 +74,9 @@ void add_convert_command(CLI::App& root) {
   command->callback([options] {
     install_signal_handlers();
     options->request.dtype = stored_dtype(options->dtype);
-    const auto tell = [&](const std::string& line) {
-      if (!options->quiet) std::cerr << "tessera: " << line << std::endl;
-    };
-    convert_model(options->request, families(), tell);
+    const std::filesystem::path& output = options->request.output;
+    const NewFolders folders(output.has_filename() ? output : output.parent_path());
+    convert_model(options->request, families(), note_listener(options->quiet));
     std::cout << options->request.output.string() << std::endl;
   });
 }

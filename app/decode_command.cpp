@@ -43,8 +43,8 @@ void add_decode_command(CLI::App& root) {
   command->footer("Examples\n  tessera decode out/latents/cat.safetensors -o cat.mp4");
   command->callback([options] {
     install_signal_handlers();
-    const auto note = [](const std::string& text) { std::cerr << "tessera: " << text << std::endl; };
-    for (const std::string& file : decode_file(options->request, stderr_progress_style(options->quiet), note))
+    const ProgressStyle progress = stderr_progress_style(options->quiet);
+    for (const std::string& file : decode_file(options->request, progress, note_listener(options->quiet)))
       std::cout << file << "\n";
     std::cout.flush();
   });

@@ -9,6 +9,7 @@
 #include "app/score_options.h"
 #include "app/score_report.h"
 #include "core/cancel.h"
+#include "core/new_folders.h"
 #include "core/text.h"
 #include "metrics/image_scores.h"
 
@@ -31,6 +32,7 @@ std::vector<std::string> split_at_commas(const std::string& text) {
 void run_fid(const FidOptions& options) {
   ImageScoreRequest request = options.request;
   request.metrics.names = split_at_commas(options.metrics);
+  const NewFolders folders(request.save_stats);
   if (const auto scores = score_images(request, stderr_listener(options.output.quiet)))
     print_scores(*scores, options.output.json);
   else

@@ -8,6 +8,7 @@
 #include "app/score_options.h"
 #include "app/score_report.h"
 #include "core/cancel.h"
+#include "core/new_folders.h"
 #include "metrics/video_scores.h"
 
 namespace tessera {
@@ -23,6 +24,7 @@ void run_fvd(const FvdOptions& options) {
   VideoScoreRequest request = options.request;
   request.generated_random = options.generated_offset == "random";
   request.reference_random = options.reference_offset == "random";
+  const NewFolders folders(request.save_stats);
   if (const auto scores = score_videos(request, stderr_listener(options.output.quiet)))
     print_scores(*scores, options.output.json);
   else

@@ -5,6 +5,7 @@
 #include "app/help.h"
 #include "batch/gallery.h"
 #include "core/cancel.h"
+#include "core/text.h"
 
 namespace tessera {
 
@@ -25,11 +26,11 @@ void add_gallery_command(CLI::App& root) {
     install_signal_handlers();
     const GallerySummary made = write_gallery(*folder);
     if (made.unreadable > 0)
-      std::cerr << "tessera: " << made.unreadable << " lines of manifest.jsonl cannot be read and are ignored"
-                << std::endl;
+      print_note(counted(made.unreadable, "line of manifest.jsonl cannot be read and is ignored",
+                         "lines of manifest.jsonl cannot be read and are ignored"));
     if (made.without_picture > 0)
-      std::cerr << "tessera: " << made.without_picture << " outputs cannot be decoded and are shown without a thumbnail"
-                << std::endl;
+      print_note(counted(made.without_picture, "output cannot be decoded and is shown without a thumbnail",
+                         "outputs cannot be decoded and are shown without a thumbnail"));
     std::cout << made.path.string() << std::endl;
   });
 }

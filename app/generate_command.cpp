@@ -46,7 +46,7 @@ Job job_from_file(const GenerateOptions& options, const CLI::App& command) {
     throw Error(options.from_file + " was made with the model " + job.model +
                 ", which was not found; give its path with --model");
   refuse_to_replace(options.from_file, job);
-  for (const std::string& note : reproduction_notes(recipe, job)) print_note(note);
+  for (const std::string& note : reproduction_notes(recipe, job)) note_listener(job.quiet)(note);
   return job;
 }
 
@@ -80,7 +80,7 @@ void print_result(const GeneratedOutput& output, bool json) {
 
 void run_generate(const Job& job, const LiveFidRequest& fid_request) {
   GenerateCallbacks callbacks{.progress = stderr_progress_style(job.quiet),
-                              .note = print_note,
+                              .note = note_listener(job.quiet),
                               .done = [&](const GeneratedOutput& output) { print_result(output, job.json); }};
   if (fid_request.reference.empty()) {
     generate(job, callbacks);
@@ -92,7 +92,7 @@ void run_generate(const Job& job, const LiveFidRequest& fid_request) {
     return fid.tap(std::move(writer), [&](const at::Tensor& features) { statistics.add(features); });
   };
   generate(job, callbacks);
-  print_score(fid.score(statistics), job.json);
+  print_score(fid.score(statistics), job.json, job.quiet);
 }
 
 }  // namespace
@@ -119,7 +119,7 @@ void add_generate_command(CLI::App& root) {
       "Examples\n"
       "  tessera generate \"a yellow star moving left on a blue background\" -o star.mp4\n"
       "  tessera generate \"a red heart on a white background\" -o heart.png --seed 7\n"
-      "  tessera generate \"a green moon spinning on a black background\" -o moon/frame_%04d.png\n"
+      "  tessera generate \"a red heart growing on a white background\" -o heart/frame_%04d.png\n"
       "  tessera generate \"a cat on a sofa\" --model Wan2.1-T2V-1.3B-Diffusers --size 832x480 -o cat.mp4 --count 4\n"
       "  tessera generate --from-file heart.png --seed 8 -o heart8.png");
   command->callback([options, command] {

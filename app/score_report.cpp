@@ -23,8 +23,8 @@ Json count_json(const FeatureSet& set) {
   return set.count() > 0 ? Json(set.count()) : Json();
 }
 
-std::string count_text(const FeatureSet& set) {
-  return set.count() > 0 ? std::to_string(set.count()) : "an unknown number of";
+std::string count_text(const FeatureSet& set, const std::string& noun) {
+  return set.count() > 0 ? counted(set.count(), noun) : "an unknown number of " + noun + "s";
 }
 
 std::string text_of(const std::vector<MetricScore>& scores) {
@@ -57,12 +57,12 @@ Json set_json(const MeasuredVideos& set) {
 
 std::string set_text(const MeasuredImages& set) {
   const std::string unreadable =
-      set.unreadable.empty() ? "" : ", " + std::to_string(set.unreadable.size()) + " files unreadable";
-  return set.path + ", " + count_text(set) + " images" + unreadable + "\n";
+      set.unreadable.empty() ? "" : ", " + counted(static_cast<int64_t>(set.unreadable.size()), "file") + " unreadable";
+  return set.path + ", " + count_text(set, "image") + unreadable + "\n";
 }
 
 std::string set_text(const MeasuredVideos& set) {
-  return set.path + ", " + count_text(set) + " clips, offset " + set.offset + "\n";
+  return set.path + ", " + count_text(set, "clip") + ", offset " + set.offset + "\n";
 }
 
 Json to_json(const ImageScores& scores) {
@@ -83,7 +83,7 @@ std::string to_text(const ImageScores& scores) {
   const ExtractorInfo& network = scores.network;
   return text_of(scores.scores) + "generated  " + set_text(scores.generated) + "reference  " +
          set_text(scores.reference) + scores.protocol->name + " protocol: " + scores.protocol->resize_words + "; " +
-         network_text(network.name + ", " + std::to_string(network.dims) + " features", network) + "\n";
+         network_text(network.name + ", " + counted(network.dims, "feature"), network) + "\n";
 }
 
 Json to_json(const VideoScores& scores) {
@@ -104,9 +104,9 @@ Json to_json(const VideoScores& scores) {
 
 std::string to_text(const VideoScores& scores) {
   return text_of(scores.scores) + "generated  " + set_text(scores.generated) + "reference  " +
-         set_text(scores.reference) + "StyleGAN-V protocol: clips of " + std::to_string(scores.frames) +
-         " frames, stride " + std::to_string(scores.stride) + ", covariance over N, " +
-         network_text(scores.network.name, scores.network) + "\n";
+         set_text(scores.reference) + "StyleGAN-V protocol: clips of " + counted(scores.frames, "frame") + ", stride " +
+         std::to_string(scores.stride) + ", covariance over N, " + network_text(scores.network.name, scores.network) +
+         "\n";
 }
 
 template <class Scores>
@@ -120,7 +120,7 @@ void print(const Scores& scores, bool json) {
 }  // namespace
 
 ScoreListener stderr_listener(bool quiet) {
-  return {.progress = stderr_progress_style(quiet), .on_note = print_note};
+  return {.progress = stderr_progress_style(quiet), .on_note = note_listener(quiet)};
 }
 
 void print_scores(const ImageScores& scores, bool json) {
@@ -131,11 +131,11 @@ void print_scores(const VideoScores& scores, bool json) {
   print(scores, json);
 }
 
-void print_score(const LiveFidScore& score, bool json) {
+void print_score(const LiveFidScore& score, bool json, bool quiet) {
   constexpr int64_t kEnough = 2048;  // features of the Inception, and so the least that give a full covariance
   const ExtractorInfo& network = score.network;
   if (score.pictures < kEnough)
-    print_note(
+    note_listener(quiet)(
         std::to_string(score.pictures) + " images are few for FID: below " + std::to_string(kEnough) +
         " the score is far too high and depends on their number; compare it only with scores of equally many images");
   if (json) {

@@ -152,7 +152,7 @@ class Batch {
     if (deaths >= kMostDeaths)
       throw Error(std::to_string(deaths) + " processes died while rendering this job; it was not tried again",
                   ExitCode::kFailed);
-    job.writer = open_output(job.job.job, 0);
+    job.writer = open_output(job.job.job);
     if (listener_.tap) job.writer = listener_.tap(job.job, std::move(job.writer));
     if (options_.resume || deaths > 0) job.latents = job.kept.read();
   }

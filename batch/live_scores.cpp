@@ -4,6 +4,7 @@
 
 #include "batch/manifest.h"
 #include "core/cancel.h"
+#include "core/text.h"
 #include "pipelines/output.h"
 #include "weights/safetensors.h"
 
@@ -62,13 +63,13 @@ FeatureStatistics collect_features(const LiveFid& fid, const BatchPlan& plan, co
       continue;
     }
     ++without;
-    for (const std::string& file : output_files(job->job, 0))
+    for (const std::string& file : output_files(job->job))
       files.push_back({file, "", output_kind(job->job.output) == OutputKind::kVideo});
   }
   if (without == 0) return statistics;
-  note(std::to_string(without) +
-       " outputs were rendered without --fid-reference: their pixels are read from their files, which for videos are "
-       "pixels after compression");
+  note(counted(without, "output was", "outputs were") +
+       " rendered without --fid-reference: their pixels are read from their files, which for videos are pixels after "
+       "compression");
   statistics.merge(fid.measure(files));
   return statistics;
 }

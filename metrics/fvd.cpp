@@ -21,7 +21,7 @@ constexpr size_t kNamed = 10;  // short videos in a message
     return video.path.string() + " (" + std::to_string(video.frames) + ")";
   });
   if (short_videos.size() > kNamed) names += c10::str(" and ", short_videos.size() - kNamed, " more");
-  throw Error(c10::str(short_videos.size(), short_videos.size() == 1 ? " video has" : " videos have",
+  throw Error(c10::str(counted(static_cast<int64_t>(short_videos.size()), "video has", "videos have"),
                        " fewer than the ", rule.span(), " frames of a clip: ", names,
                        "; choose --frames and --stride to fit, or leave them ", "out with --skip-short"));
 }

@@ -36,7 +36,7 @@ NamedDistance compute_fid(const SetPair& sets) {
   if (!network.is_standard)
     name = "Frechet distance (not FID: the network's weights are not the published ones)";
   else if (network.dims != 2048)
-    name = "FID of " + std::to_string(network.dims) + " features (not the usual 2048)";
+    name = "FID of " + counted(network.dims, "feature") + " (not the usual 2048)";
   return {name, sets.distance()};
 }
 
@@ -149,7 +149,7 @@ Prdc compute_prdc(const SetPair& sets) {
 std::string prdc_text(const Prdc& score) {
   return "precision " + score_digits(score.scores.precision) + ", recall " + score_digits(score.scores.recall) +
          ", density " + score_digits(score.scores.density) + ", coverage " + score_digits(score.scores.coverage) +
-         " (" + std::to_string(score.neighbors) + " neighbors)\n";
+         " (" + counted(score.neighbors, "neighbor") + ")\n";
 }
 
 Json prdc_json(const Prdc& score) {

@@ -4,6 +4,7 @@
 
 #include "core/device.h"
 #include "core/error.h"
+#include "core/text.h"
 
 namespace tessera {
 namespace {
@@ -75,7 +76,7 @@ MeasuredVideos measure(const Input& input, const VideoSetOptions& options, const
   set.short_videos = input.short_videos;
   set.short_videos.insert(set.short_videos.end(), found.short_videos.begin(), found.short_videos.end());
   for (const ShortVideo& video : set.short_videos)
-    listener.note("left out " + video.path.string() + ": " + std::to_string(video.frames) + " frames");
+    listener.note("left out " + video.path.string() + ": " + counted(video.frames, "frame"));
   return set;
 }
 

@@ -103,7 +103,7 @@ std::vector<std::string> reproduction_notes(const FileRecipe& recipe, const Job&
   if (!recipe.version.empty() && recipe.version != program_version())
     notes.push_back("made by tessera " + recipe.version + ", this is " + program_version() + ": pixels may differ");
   if (!recipe.model_fingerprint.empty() && recipe.model_fingerprint != model_fingerprint(job))
-    notes.emplace_back("made with another model or other weights: pixels will differ");
+    notes.emplace_back("made with another model, or files of the model have changed since: pixels may differ");
   return notes;
 }
 

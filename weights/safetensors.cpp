@@ -76,8 +76,8 @@ std::string other_format_hint(const FileMap& map) {
 
 uint64_t header_length(const FileMap& map, const std::string& where) {
   if (map.size() < kLengthBytes)
-    throw Error(where + " is truncated: " + std::to_string(map.size()) +
-                " bytes, but a safetensors file has at least 8" + other_format_hint(map));
+    throw Error(where + " is truncated: " + counted(static_cast<int64_t>(map.size()), "byte") +
+                ", but a safetensors file has at least 8" + other_format_hint(map));
   uint64_t length = 0;
   std::memcpy(&length, map.data(), kLengthBytes);
   if (length > kLargestHeader)
@@ -85,7 +85,9 @@ uint64_t header_length(const FileMap& map, const std::string& where) {
                 " bytes, but at most " + std::to_string(kLargestHeader) + " are allowed" + other_format_hint(map));
   if (length > map.size() - kLengthBytes)
     throw Error(where + " is truncated or not a safetensors file: its header should have " + std::to_string(length) +
-                " bytes, but only " + std::to_string(map.size() - kLengthBytes) + " follow the length");
+                " bytes, but only " +
+                counted(static_cast<int64_t>(map.size() - kLengthBytes), "byte follows", "bytes follow") +
+                " the length");
   return length;
 }
 

@@ -237,7 +237,7 @@ TEST_F(Batch, OutputsOfOneNameAreRefused) {
 TEST_F(Batch, ADryRunPrintsThePlanAndMakesNothing) {
   const ProcessResult result = run(thirty_jobs(), {"--dry-run"});
   EXPECT_EQ(result.exit_code, 0) << result.err;
-  EXPECT_NE(result.out.find("job0.mp4  32x32, 5 frames, 1 steps, seed 0  a star, number 0\n"), std::string::npos);
+  EXPECT_NE(result.out.find("job0.mp4  32x32, 5 frames, 1 step, seed 0  a star, number 0\n"), std::string::npos);
   EXPECT_NE(result.out.find("30 outputs, 0 done already; at most "), std::string::npos) << result.out;
   EXPECT_FALSE(fs::exists(folder / "out"));
   const ProcessResult machine = run(thirty_jobs(), {"--dry-run", "--json"});
