@@ -60,7 +60,7 @@ std::string to_text(const FileRecipe& recipe, const std::string& path) {
 
 void show(const InfoOptions& options) {
   const std::string path = options.model.empty() ? find_bundled_model().string() : options.model;
-  if (may_hold_recipe(path)) {
+  if (!options.tensors && may_hold_recipe(path)) {
     const FileRecipe recipe = read_file_recipe(path);
     std::cout << (options.json
                       ? to_json(recipe, path).dump(2, ' ', false, nlohmann::json::error_handler_t::replace) + "\n"

@@ -22,6 +22,16 @@ using test::ProcessResult;
 
 class Batch : public test::BatchTest {};
 
+TEST_F(Batch, QuietPrintsNothingButErrors) {
+  const ProcessResult result = run(R"(["a red star"])", {"--steps", "1", "--frames", "1", "-q"});
+  EXPECT_EQ(result.exit_code, 0);
+  EXPECT_EQ(result.err, "");
+  EXPECT_EQ(result.out, (folder / "out" / "000000.png").string() + "\n");
+  const ProcessResult refused = run(R"(["a red star"])", {"--steps", "1", "--frames", "1", "-q"});
+  EXPECT_EQ(refused.exit_code, 2);
+  EXPECT_NE(refused.err.find("holds an earlier batch"), std::string::npos) << refused.err;
+}
+
 TEST_F(Batch, RendersWhatGenerateRenders) {
   const ProcessResult result = run(R"(["a red star", {"id": "sub/clip", "prompt": "a cat", "frames": 5, "seed": 3}])",
                                    {"--steps", "2", "--seed", "7", "--frames", "1"});
