@@ -50,6 +50,7 @@ std::string to_text(const FileRecipe& recipe, const std::string& path) {
   std::string out = path + (recipe.version.empty() ? "" : ": made by tessera " + plain(recipe.version)) + "\n\n";
   const nlohmann::ordered_json job = recipe_json(recipe.job);
   for (const auto& [key, value] : job.items()) {
+    if (value == "" || value == false) continue;
     std::string name = key;
     name.resize(std::max(kNameWidth, name.size() + 1), ' ');
     out += "  " + name + value.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace) + "\n";

@@ -48,7 +48,7 @@ std::optional<std::string> out_of_memory_text(const std::exception& failure, con
   const std::string text = failure.what();
   if (!is_out_of_memory(failure, text)) return {};
   const std::string asked = size_asked_for(text);
-  if (!asked.empty()) return "out of memory: " + asked + " more were needed; " + advice;
+  if (!asked.empty()) return "out of memory: " + asked + " more was needed; " + advice;
   rusage usage{};
   getrusage(RUSAGE_SELF, &usage);
   return "out of memory: the program already held " + decimal_size(1024.0 * static_cast<double>(usage.ru_maxrss)) +

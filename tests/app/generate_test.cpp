@@ -225,9 +225,10 @@ TEST(Generate, QuietPrintsNothingButErrors) {
 
 TEST(Generate, OutOfMemorySaysHowMuchAndWhatToTry) {
   const TemporaryFolder folder;
-  test::Process process({"/bin/sh", "-c", "ulimit -v 3000000; exec \"$0\" \"$@\"", TESSERA_BINARY, "generate",
+  test::Process process({"/bin/sh", "-c", "ulimit -v 1500000; exec \"$0\" \"$@\"", TESSERA_BINARY, "generate",
                          "a red star", "--model", kModel, "--size", "8192x8192", "--frames", "1", "--steps", "1",
-                         "--max-sequence-length", "64", "-o", folder / "x.png"});
+                         "--max-sequence-length", "64", "-o", folder / "x.png"},
+                        {"OMP_NUM_THREADS=1", "MALLOC_ARENA_MAX=1"});
   const ProcessResult result = process.wait();
   EXPECT_EQ(result.exit_code, 1) << result.err;
   EXPECT_NE(result.err.find("tessera: out of memory: "), std::string::npos) << result.err;

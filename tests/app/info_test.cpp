@@ -122,8 +122,8 @@ TEST(Info, OutputsShowTheirRecipe) {
           std::string("seed                 7\n"), std::string("steps                1\n"),
           "tessera generate --from-file " + (folder / name).string()})
       EXPECT_NE(text.out.find(part), std::string::npos) << part << "\n" << text.out;
-    const ProcessResult json = test::tessera({"info", folder / name, "--json"});
-    const auto recipe = nlohmann::json::parse(json.out);
+    const ProcessResult printed = test::tessera({"info", folder / name, "--json"});
+    const auto recipe = nlohmann::json::parse(printed.out);
     EXPECT_EQ(recipe.at("job").at("seed"), 7);
     EXPECT_EQ(recipe.at("model_fingerprint").get<std::string>().size(), 64u);
   }

@@ -13,13 +13,13 @@ TEST(OutOfMemory, SaysWhatWasAskedFor) {
   const std::runtime_error cpu(
       "[enforce fail at alloc_cpu.cpp:127] err == 0. DefaultCPUAllocator: can't allocate memory: you tried to allocate "
       "6710886400000 bytes. Error code 12 (Cannot allocate memory)");
-  EXPECT_EQ(out_of_memory_text(cpu, "try less"), "out of memory: 6.7 TB more were needed; try less");
+  EXPECT_EQ(out_of_memory_text(cpu, "try less"), "out of memory: 6.7 TB more was needed; try less");
   const std::runtime_error newer("DefaultCPUAllocator: not enough memory: you tried to allocate 999 bytes.");
-  EXPECT_EQ(out_of_memory_text(newer, "try less"), "out of memory: 999 bytes more were needed; try less");
+  EXPECT_EQ(out_of_memory_text(newer, "try less"), "out of memory: 999 bytes more was needed; try less");
   const std::runtime_error cuda(
       "CUDA out of memory. Tried to allocate 2.50 GiB. GPU 0 has a total capacity of 79.10 GiB of which 1.2 GiB is "
       "free");
-  EXPECT_EQ(out_of_memory_text(cuda, "try less"), "out of memory: 2.50 GiB more were needed; try less");
+  EXPECT_EQ(out_of_memory_text(cuda, "try less"), "out of memory: 2.50 GiB more was needed; try less");
 }
 
 TEST(OutOfMemory, WithoutASizeItSaysWhatTheProgramHeld) {
