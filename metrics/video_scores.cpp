@@ -83,9 +83,9 @@ MeasuredVideos measure(const Input& input, const VideoSetOptions& options, const
 void warn_of_small_set(const FeatureSet& set, const ScoreListener& listener) {
   constexpr int64_t kPublished = 2048;
   if (set.count() > 0 && set.count() < kPublished)
-    listener.note(
-        set.path + " gives " + std::to_string(set.count()) +
-        " clips; published FVD takes 2048. Fewer clips raise the score, so compare it only with scores of equally many");
+    listener.note(set.path + " gives " + std::to_string(set.count()) +
+                  " clips; published FVD takes 2048. Fewer clips raise the score, so compare it only with scores of "
+                  "equally many");
 }
 
 void save(const VideoScoreRequest& request, const MeasuredVideos& set, const ExtractorInfo& network) {
