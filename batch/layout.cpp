@@ -26,12 +26,6 @@ std::string in_quotes(const std::string& text) {
   return nlohmann::json(shortened(text, 60)).dump();
 }
 
-std::string in_lower_case(std::string text) {
-  for (char& c : text)
-    if (c >= 'A' && c <= 'Z') c = static_cast<char>(c - 'A' + 'a');
-  return text;
-}
-
 /// The prompt as it is, for a name from which `benchmark` reads it. Throws Error when it cannot be part of one.
 const std::string& prompt_in_name(const PromptJob& job, const std::string& benchmark) {
   const std::string& prompt = job.job.prompt;

@@ -5,6 +5,7 @@
 
 #include "core/error.h"
 #include "core/sha256.h"
+#include "core/text.h"
 #include "core/version.h"
 #include "media/frame_writer.h"
 
@@ -12,12 +13,6 @@ namespace tessera {
 namespace {
 
 namespace fs = std::filesystem;
-
-std::string in_lower_case(std::string text) {
-  for (char& c : text)
-    if (c >= 'A' && c <= 'Z') c = static_cast<char>(c - 'A' + 'a');
-  return text;
-}
 
 /// The name that the output has before the model has decided the number of frames; "" leaves it to that.
 std::string asked_name(const PromptJob& prompt, const std::string& format) {

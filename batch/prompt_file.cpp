@@ -6,6 +6,7 @@
 
 #include "core/error.h"
 #include "core/sha256.h"
+#include "core/text.h"
 #include "core/utf8.h"
 
 namespace tessera {
@@ -43,12 +44,6 @@ void check_utf8(const std::string& text, Mistakes& mistakes) {
       mistakes.add(number, "not UTF-8 (or a NUL byte); save the file as UTF-8");
     start = end + 1;
   }
-}
-
-std::string in_lower_case(std::string text) {
-  for (char& c : text)
-    if (c >= 'A' && c <= 'Z') c = static_cast<char>(c - 'A' + 'a');
-  return text;
 }
 
 /// A value as part of a name: itself when it is short and plain, else its position in the list.

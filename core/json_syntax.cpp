@@ -7,16 +7,13 @@
 #include <map>
 
 #include "core/printable.h"
+#include "core/text.h"
 #include "core/utf8.h"
 
 namespace tessera {
 namespace {
 
 constexpr size_t kMostQuoted = 40;  // bytes of the file in a message
-
-bool is_digit(char c) {
-  return c >= '0' && c <= '9';
-}
 
 bool is_word(char c) {
   return std::isalnum(static_cast<unsigned char>(c)) || c == '_' || c == '.' || c == '+' || c == '-';

@@ -2,12 +2,10 @@
 
 #include <algorithm>
 
+#include "core/text.h"
+
 namespace tessera {
 namespace {
-
-bool is_digit(char c) {
-  return c >= '0' && c <= '9';
-}
 
 /// Takes the run of digits at the start off `text`, without its leading zeros.
 std::string_view take_number(std::string_view& text) {

@@ -26,6 +26,11 @@ std::string joined(const Range& items, const std::string& separator = ", ") {
       items, separator, [](const auto& item) -> const auto& { return item; });
 }
 
+/// Whether it is 0 to 9, whatever the locale.
+inline bool is_digit(char c) {
+  return c >= '0' && c <= '9';
+}
+
 /// `text` with A to Z in lower case.
 inline std::string in_lower_case(std::string text) {
   for (char& c : text)
