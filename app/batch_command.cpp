@@ -192,6 +192,7 @@ void read_request(CommandOptions& options, const CLI::App& command) {
   if (options.folder.empty()) throw Error("batch needs a folder for its outputs: -o DIR");
   if (request.options.resume && request.options.overwrite)
     throw Error("--resume and --overwrite contradict each other; choose one");
+  check_json_output(options.job, options.folder);
   request.prompts = options.prompts;
   request.flags = batch_flags(command);
   request.options.folder = options.folder;

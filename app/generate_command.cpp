@@ -125,6 +125,7 @@ void add_generate_command(CLI::App& root) {
   command->callback([options, command] {
     install_signal_handlers();
     const Job job = job_of(*options, *command);
+    check_json_output(job, job.output);
     run_generate(job, options->fid);
   });
 }

@@ -149,6 +149,15 @@ TEST(Generate, VideosHaveTheirFramesRateAndRecipe) {
   EXPECT_EQ(recipe.at("job").at("steps"), 2);
 }
 
+TEST(Generate, NamesThatJsonCannotHoldAreRefusedBeforeSampling) {
+  const TemporaryFolder folder;
+  EXPECT_EQ(generate({"a star", "--seed", "1", "-o", folder / "\xFF.png"}).exit_code, 0);
+  const ProcessResult named = generate({"a star", "--json", "-o", folder / "\xFE.png"});
+  EXPECT_EQ(named.exit_code, 2);
+  EXPECT_NE(named.err.find("\\xfe.png is not UTF-8, so --json could not name it"), std::string::npos) << named.err;
+  EXPECT_FALSE(std::filesystem::exists(folder / "\xFE.png"));
+}
+
 TEST(Generate, PicturesCarryTheirRecipe) {
   const TemporaryFolder folder;
   ASSERT_EQ(
