@@ -148,10 +148,7 @@ void add_fid_command(CLI::App& root) {
       ->required()
       ->group("What to compare");
   command->add_option("REFERENCE", options->request.reference, "The same, of real images")->group("What to compare");
-  command
-      ->add_flag(option_names("", {"skip-unreadable"}), options->request.skip_unreadable,
-                 "Leave out files that cannot be read, and list them, instead of failing")
-      ->group("What to compare");
+  add_reading_options(*command, options->request);
   add_array_options(*command, options->request.arrays);
   add_network_options(*command, options->request);
   add_metric_options(*command, *options);

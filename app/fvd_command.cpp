@@ -82,6 +82,7 @@ void add_fvd_command(CLI::App& root) {
       ->required()
       ->group("What to compare");
   command->add_option("REFERENCE", options->request.reference, "The same, of real videos")->group("What to compare");
+  add_reading_options(*command, options->request);
   add_sampling_options(*command, *options);
   command
       ->add_option("--extractor,--weights", options->request.extractor,

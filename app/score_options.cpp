@@ -1,8 +1,28 @@
 #include "app/score_options.h"
 
+#include <CLI/Error.hpp>
+#include <CLI/Validators.hpp>
+
 #include "app/command_line.h"
+#include "media/video_reader.h"
 
 namespace tessera {
+
+void add_reading_options(CLI::App& command, ScoreRequest& request) {
+  const std::string group = "What to compare";
+  command
+      .add_flag(option_names("", {"skip-unreadable"}), request.skip_unreadable,
+                "Leave out files that cannot be read to their end, and list them, instead of failing")
+      ->group(group);
+  command
+      .add_option("--matrix", request.matrix,
+                  "YUV to RGB of videos: auto (as each is tagged, BT.601 if untagged), or one for all, whatever their "
+                  "tags: bt601, bt709, bt2020")
+      ->type_name("NAME")
+      ->check(CLI::IsMember(color_matrix_names()))
+      ->capture_default_str()
+      ->group(group);
+}
 
 void add_score_output_options(CLI::App& command, ScoreRequest& request, ScoreOutput& output) {
   command

@@ -14,6 +14,9 @@ struct ScoreOutput {
   bool json = false, quiet = false;
 };
 
+/// --skip-unreadable and --matrix: how the files of both sets are read.
+void add_reading_options(CLI::App& command, ScoreRequest& request);
+
 /// --stats-key, --save-stats, --dump-features, --json and --quiet of the commands that score two sets.
 void add_score_output_options(CLI::App& command, ScoreRequest& request, ScoreOutput& output);
 

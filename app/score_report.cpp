@@ -47,15 +47,42 @@ std::string text_of(const std::vector<MetricScore>& scores) {
   return joined(scores, "", [](const MetricScore& score) { return score.text; });
 }
 
+Json unreadable_json(const std::vector<UnreadableFile>& files) {
+  Json list = Json::array();
+  for (const UnreadableFile& file : files) list.push_back({{"path", file.path.string()}, {"reason", file.reason}});
+  return list;
+}
+
+/// `words`: of the same, or what statistics say of the videos that they were made of.
+Json colors_json(const VideoTally& tally, const std::string& words) {
+  if (words.empty()) return nullptr;
+  Json read_as = Json::array();
+  for (const auto& [colors, count] : tally.videos_of)
+    read_as.push_back(
+        {{"matrix", colors.matrix}, {"range", colors.range}, {"source", colors.source}, {"videos", count}});
+  return {{"words", words},
+          {"read_as", read_as},
+          {"hdr", tally.hdr},
+          {"turned_upright", tally.turned},
+          {"other_angle", tally.other_angle}};
+}
+
+std::string left_out_text(size_t count, const std::string& noun) {
+  return count == 0 ? "" : ", " + std::to_string(count) + " " + noun + " unreadable";
+}
+
+/// The end of a set's line.
+std::string colors_text(const std::string& words) {
+  return words.empty() ? "\n" : "; " + words + "\n";
+}
+
 Json set_json(const MeasuredImages& set) {
-  Json unreadable = Json::array();
-  for (const UnreadableImage& file : set.unreadable)
-    unreadable.push_back({{"path", file.path.string()}, {"reason", file.reason}});
   Json out{{"path", set.path},
            {"images", count_json(set)},
            {"statistics_file", set.is_statistics},
            {"videos", set.videos},
-           {"unreadable", unreadable}};
+           {"video_colors", colors_json(set.tally, set.video_words)},
+           {"unreadable", unreadable_json(set.unreadable)}};
   add_sources(out, set);
   if (set.seconds) out["images_per_second"] = *set.seconds > 0 ? static_cast<double>(set.samples) / *set.seconds : 0;
   return out;
@@ -69,19 +96,21 @@ Json set_json(const MeasuredVideos& set) {
            {"clips", count_json(set)},
            {"offset", set.offset},
            {"statistics_file", set.is_statistics},
-           {"short_videos", left_out}};
+           {"short_videos", left_out},
+           {"video_colors", colors_json(set.tally, set.video_words)},
+           {"unreadable", unreadable_json(set.unreadable)}};
   add_sources(out, set);
   return out;
 }
 
 std::string set_text(const MeasuredImages& set) {
-  const std::string unreadable =
-      set.unreadable.empty() ? "" : ", " + std::to_string(set.unreadable.size()) + " files unreadable";
-  return set.path + ", " + count_text(set) + " images" + unreadable + sources_text(set) + "\n";
+  return set.path + ", " + count_text(set) + " images" + left_out_text(set.unreadable.size(), "files") +
+         sources_text(set) + colors_text(set.video_words);
 }
 
 std::string set_text(const MeasuredVideos& set) {
-  return set.path + ", " + count_text(set) + " clips, offset " + set.offset + sources_text(set) + "\n";
+  return set.path + ", " + count_text(set) + " clips, offset " + set.offset +
+         left_out_text(set.unreadable.size(), "videos") + sources_text(set) + colors_text(set.video_words);
 }
 
 Json to_json(const ImageScores& scores) {

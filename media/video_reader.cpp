@@ -31,6 +31,7 @@ class Decoder {
   Decoder(std::filesystem::path path, std::string matrix) : path_(std::move(path)), matrix_(std::move(matrix)) {
     std::error_code ignored;
     const bool regular = std::filesystem::is_regular_file(path_, ignored);
+    if (std::filesystem::is_directory(path_, ignored)) fail("it is a folder, or one that cannot be listed");
     if (!regular && std::filesystem::exists(path_, ignored)) fail("it is not a regular file");
     if (regular && std::filesystem::file_size(path_, ignored) == 0) fail("the file is empty");
     AVFormatContext* opened = nullptr;

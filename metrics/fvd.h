@@ -10,7 +10,8 @@
 #include "metrics/extractor.h"
 #include "metrics/feature_store.h"
 #include "metrics/made_by.h"
-#include "metrics/video_set.h"
+#include "metrics/video_check.h"
+#include "metrics/video_tally.h"
 #include "metrics/weights_cache.h"
 
 namespace tessera {
@@ -23,35 +24,18 @@ const PublishedWeights& i3d_weights();
 /// not FVD. Throws Error as find_weights and TorchScriptExtractor do.
 std::unique_ptr<Extractor> open_video_extractor(const std::string& chosen, int64_t frames, at::Device device);
 
-/// A video that was left out.
-struct ShortVideo {
-  std::filesystem::path path;
-  int64_t frames = 0;
-};
-
 /// What one side of a comparison is measured to be.
 struct VideoFeatures {
-  Gaussian gaussian;                     ///< covariance over N, as StyleGAN-V has it
-  std::unique_ptr<FeatureStore> store;   ///< every clip's features when asked for
-  int64_t clips = 0;                     ///< one a video
-  std::vector<std::string> names;        ///< the videos of the clips
-  std::vector<ShortVideo> short_videos;  ///< left out
+  Gaussian gaussian;                    ///< covariance over N, as StyleGAN-V has it
+  std::unique_ptr<FeatureStore> store;  ///< every clip's features when asked for
+  int64_t clips = 0;                    ///< one a video
+  std::vector<std::string> names;       ///< the videos of the clips
+  VideoTally tally;                     ///< how video files were read
 };
-
-struct VideoSetOptions {
-  ClipRule rule;
-  int64_t most_clips = 2048;  ///< the first videos that are long enough; 0: all
-  bool skip_short = false;    ///< leave out videos that are too short instead of failing
-  bool keep_features = false;
-};
-
-/// Counts frames first (`videos` is cut to those used), so that a video that is too short is known before the network
-/// runs; throws Error listing the short ones unless they are to be skipped, and when none is left.
-std::vector<ShortVideo> drop_short_videos(std::vector<VideoSource>& videos, const VideoSetOptions& options);
 
 /// One clip of each video through the network; a clip and a D x D matrix are all that is held. `done` is called after
-/// each. Throws Error as above for a video that turns out shorter than it says.
-VideoFeatures measure_videos(const std::vector<VideoSource>& videos, const Extractor& extractor,
+/// each. Throws Error when a video can no longer be read as check_videos found it.
+VideoFeatures measure_videos(const std::vector<CountedVideo>& videos, const Extractor& extractor,
                              const VideoSetOptions& options, const std::function<void()>& done);
 
 /// What statistics of clips say of themselves (see StatisticsFile): protocol, frames, stride, covariance, network.

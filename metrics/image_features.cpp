@@ -7,15 +7,6 @@
 namespace tessera {
 namespace {
 
-constexpr size_t kShownFiles = 10;
-
-std::string list_of(const std::vector<UnreadableImage>& files) {
-  std::string text;
-  for (size_t i = 0; i < std::min(files.size(), kShownFiles); ++i) text += "\n  " + files[i].reason;
-  if (files.size() > kShownFiles) text += "\n  and " + std::to_string(files.size() - kShownFiles) + " more";
-  return text;
-}
-
 void add_batch(ImageFeatures& found, const ImageStream::Batch& batch, const Extractor& extractor) {
   const Features features = extractor.features(batch.pixels);
   found.all.add(features.pool);
@@ -35,7 +26,12 @@ ImageFeatures measure_images(const std::vector<ImageSource>& sources, const Extr
   ImageFeatures found(dims);
   if (options.keep_features) found.pool = std::make_unique<FeatureStore>(dims);
   if (options.keep_logits) found.logits = std::make_unique<FeatureStore>(kInceptionClasses);
-  ImageStream stream(sources, protocol, options.side, options.threads, options.arrays);
+  ImageStream stream(sources, protocol,
+                     {.side = options.side,
+                      .threads = options.threads,
+                      .skip_unreadable = options.skip_unreadable,
+                      .matrix = options.matrix,
+                      .arrays = options.arrays});
   for (ImageStream::Batch batch; stream.next(options.batch, batch); done(batch.sources)) {
     const bool failed = !options.skip_unreadable && !stream.unreadable().empty();
     if (failed || !batch.pixels.defined()) continue;  // a failed run only looks for further damaged files
@@ -43,9 +39,9 @@ ImageFeatures measure_images(const std::vector<ImageSource>& sources, const Extr
     if (options.keep_names) found.names.insert(found.names.end(), batch.names.begin(), batch.names.end());
   }
   found.unreadable = stream.unreadable();
+  found.videos = stream.videos();
   if (!found.unreadable.empty() && !options.skip_unreadable)
-    throw Error(std::to_string(found.unreadable.size()) + " of " + std::to_string(sources.size()) +
-                " files cannot be read; --skip-unreadable leaves them out:" + list_of(found.unreadable));
+    throw Error(words_of_unreadable(found.unreadable, sources.size(), "files"));
   if (found.all.count() == 0)
     throw Error("none of " + std::to_string(sources.size()) + " files can be read:" + list_of(found.unreadable));
   found.seconds = stopwatch.seconds();

@@ -8,6 +8,7 @@
 #include "core/cancel.h"
 #include "core/device.h"
 #include "core/error.h"
+#include "metrics/color_record.h"
 #include "metrics/image_features.h"
 #include "metrics/image_set.h"
 
@@ -92,6 +93,7 @@ ImageSetOptions set_options(const ImageScoreRequest& request, const Wanted& want
       request.threads > 0 ? request.threads : static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
   set.batch = request.batch_size > 0 ? request.batch_size : std::clamp(32 * at::get_num_threads(), 64, 512);
   set.skip_unreadable = request.skip_unreadable;
+  set.matrix = request.matrix;
   set.keep_features = wanted.features;
   set.keep_logits = wanted.logits;
   set.keep_names = !wanted.dump.empty();
@@ -112,7 +114,8 @@ Measured measure(const Input& input, const ImageSetOptions& options, const Proto
     progress.advance(files);
     throw_if_canceled();
   });
-  for (const UnreadableImage& file : found.unreadable) listener.note("left out: " + file.reason);
+  for (const UnreadableFile& file : found.unreadable) listener.note("left out: " + file.reason);
+  for (const std::string& warning : found.videos.warnings()) listener.note(warning);
   if (found.all.count() < 2)
     throw Error(input.path + " has one picture; a covariance needs at least two, and a meaningful FID thousands");
   MeasuredImages set;
@@ -127,7 +130,9 @@ Measured measure(const Input& input, const ImageSetOptions& options, const Proto
   }
   if (found.logits) set.logits = found.logits->rows();
   set.rows_of_label = std::move(found.rows_of_label);
-  for (const ImageSource& source : input.pictures) set.videos += source.is_video;
+  for (const auto& [colors, count] : found.videos.videos_of) set.videos += count;
+  set.video_words = found.videos.words();
+  set.tally = std::move(found.videos);
   set.unreadable = std::move(found.unreadable);
   set.seconds = found.seconds;
   return {std::move(set), std::move(found.names)};
@@ -147,12 +152,15 @@ void warn_of_small_set(const FeatureSet& set, int64_t dims, const ScoreListener&
 }
 
 /// The statistics of the pictures, or of a file's features, which then say what that file says.
-void save(const std::string& file, const FeatureSet& set, const Protocol& protocol, const ExtractorInfo& network,
-          const Input& input) {
+void save(const ImageScoreRequest& request, const MeasuredImages& set, const Protocol& protocol,
+          const ExtractorInfo& network, const Input& input) {
   MadeBy made = input.arrays.features ? input.arrays.features->made_by : made_by(protocol, network);
-  if (!input.arrays.features) made["resize"] = protocol.resize_words(network.side);
+  if (!input.arrays.features) {
+    made["resize"] = protocol.resize_words(network.side);
+    record_colors(request.matrix, set.video_words, made);
+  }
   made["source"] = set.path;
-  write_statistics(file, {set.gaussian, made});
+  write_statistics(request.save_stats, {set.gaussian, made});
 }
 
 /// Measures or reads one side, and keeps of it what is asked for.
@@ -165,11 +173,16 @@ MeasuredImages find_set(const Input& input, const Wanted& wanted, const ImageSco
   if (!input.pictures.empty() && wants_pictures) {
     Measured measured = measure(input, set_options(request, wanted), protocol, extractor, listener);
     set = std::move(measured.set);
-    if (!wanted.dump.empty()) write_features(wanted.dump, set.features, measured.names, made_by(protocol, network));
+    if (!wanted.dump.empty()) {
+      MadeBy made = made_by(protocol, network);
+      record_colors(request.matrix, set.video_words, made);
+      write_features(wanted.dump, set.features, measured.names, made);
+    }
   } else {
     add_features(set, input.arrays);
+    set.video_words = recorded_colors(request.matrix, input.path, input.arrays, listener);
   }
-  if (wanted.statistics) save(request.save_stats, set, protocol, network, input);
+  if (wanted.statistics) save(request, set, protocol, network, input);
   add_statistics(set, input.arrays);
   return set;
 }

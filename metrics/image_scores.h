@@ -19,19 +19,20 @@ struct ImageScoreRequest : ScoreRequest {
   MetricOptions metrics;
   std::string protocol = "pytorch-fid";  ///< see metrics/protocol.h
   ImageNetwork network;
-  std::string dtype = "auto";    ///< of the Inception: as choose_dtype takes it; "auto": see dtype_to_compare
-  std::string device = "auto";   ///< as open_device takes it
-  int64_t batch_size = 0;        ///< pictures a call of the network; 0: by the cores
-  int threads = 0;               ///< that decode; 0: one a core
-  bool skip_unreadable = false;  ///< leave damaged files out instead of failing
-  ArrayForm arrays;              ///< how pictures in arrays lie
+  std::string dtype = "auto";   ///< of the Inception: as choose_dtype takes it; "auto": see dtype_to_compare
+  std::string device = "auto";  ///< as open_device takes it
+  int64_t batch_size = 0;       ///< pictures a call of the network; 0: by the cores
+  int threads = 0;              ///< that decode; 0: one a core
+  ArrayForm arrays;             ///< how pictures in arrays lie
 };
 
 /// A set of pictures, measured or read from statistics.
 struct MeasuredImages : FeatureSet {
-  int64_t videos = 0;                            ///< files of the set that are videos
-  std::vector<UnreadableImage> unreadable = {};  ///< left out
-  std::optional<double> seconds = {};            ///< of the network and the decoders; unset where none ran
+  int64_t videos = 0;                           ///< files of the set that are videos
+  std::vector<UnreadableFile> unreadable = {};  ///< left out
+  std::optional<double> seconds = {};           ///< of the network and the decoders; unset where none ran
+  VideoTally tally = {};                        ///< how the videos were read
+  std::string video_words = {};                 ///< the same in words, of files of arrays too; "" without videos
 };
 
 /// The scores and all that another person needs to repeat or to judge them.

@@ -6,6 +6,7 @@
 #include <deque>
 #include <exception>
 #include <mutex>
+#include <optional>
 #include <system_error>
 #include <thread>
 
@@ -25,6 +26,7 @@ struct Slot {
   int64_t handed_over = 0;
   std::string error;
   std::exception_ptr failure;
+  std::optional<VideoFacts> facts;
   bool done = false;
 };
 
@@ -45,19 +47,24 @@ std::string name_of(const ImageSource& source, int64_t index) {
 struct ImageStream::State {
   std::vector<ImageSource> sources;
   const Protocol* protocol;
-  int64_t side;
-  ArrayForm arrays;
+  ImageStreamOptions options;
   std::mutex guard;
   std::condition_variable changed;
   std::map<size_t, Slot> slots;  // taken and not yet consumed
   size_t taken = 0, current = 0;
   bool stopped = false;
-  std::vector<UnreadableImage> unreadable;
+  std::exception_ptr failure;  // of a decoder outside a file
+  std::vector<UnreadableFile> unreadable;
+  VideoTally videos;
   std::vector<std::thread> decoders;
 
   ~State();
+  bool is_stopped();
   bool put(size_t index, at::Tensor picture);
+  void look_through(const ImageSource& source);
+  std::optional<VideoFacts> hand_over(size_t index);
   void decode(size_t index);
+  bool take(size_t& index);
   void work();
 };
 
@@ -70,6 +77,11 @@ ImageStream::State::~State() {
   for (std::thread& decoder : decoders) decoder.join();
 }
 
+bool ImageStream::State::is_stopped() {
+  const std::lock_guard lock(guard);
+  return stopped;
+}
+
 /// Hands over one picture; false when the stream was stopped.
 bool ImageStream::State::put(size_t index, at::Tensor picture) {
   std::unique_lock lock(guard);
@@ -80,57 +92,86 @@ bool ImageStream::State::put(size_t index, at::Tensor picture) {
   return true;
 }
 
-void ImageStream::State::decode(size_t index) {
+/// Reads a file of several pictures to its end. Throws Error when that cannot be done.
+void ImageStream::State::look_through(const ImageSource& source) {
+  if (source.is_video)
+    count_video_frames(source.path, [&] { return !is_stopped(); });
+  else if (!source.array.empty())
+    each_row(source, options.arrays, [&](const at::Tensor&) { return !is_stopped(); });
+}
+
+std::optional<VideoFacts> ImageStream::State::hand_over(size_t index) {
   const ImageSource& source = sources[index];
+  const auto put_resized = [&](const at::Tensor& picture) {
+    return put(index, protocol->resize(picture, options.side));
+  };
+  if (source.is_video) return each_frame(source.path, put_resized, options.matrix);
+  if (!source.array.empty())
+    each_row(source, options.arrays, put_resized);
+  else
+    put_resized(read_picture(source.path));
+  return {};
+}
+
+void ImageStream::State::decode(size_t index) {
   std::string error;
-  std::exception_ptr failure;
+  std::exception_ptr failed;
+  std::optional<VideoFacts> facts;
+  bool looked_through = false;
   try {
-    if (source.is_video)
-      each_frame(source.path, [&](const at::Tensor& frame) { return put(index, protocol->resize(frame, side)); });
-    else if (!source.array.empty())
-      each_row(source, arrays, [&](const at::Tensor& picture) { return put(index, protocol->resize(picture, side)); });
-    else
-      put(index, protocol->resize(read_picture(source.path), side));
+    if (options.skip_unreadable) look_through(sources[index]);
+    looked_through = options.skip_unreadable && (sources[index].is_video || !sources[index].array.empty());
+    facts = hand_over(index);
   } catch (const Error& problem) {
     error = problem.what();
+    if (looked_through)  // its pictures may be in the sums already
+      failed = std::make_exception_ptr(Error(error + "; it could be read a moment before", ExitCode::kFailed));
   } catch (...) {
-    failure = std::current_exception();
+    failed = std::current_exception();
   }
   const std::lock_guard lock(guard);
   Slot& slot = slots[index];
-  slot.error = error;
-  slot.failure = failure;
+  slot.error = std::move(error);
+  slot.failure = failed;
+  slot.facts = std::move(facts);
   slot.done = true;
   changed.notify_all();
 }
 
+/// Waits for the next source; false when there is none any more.
+bool ImageStream::State::take(size_t& index) {
+  std::unique_lock lock(guard);
+  changed.wait(lock, [&] { return stopped || taken == sources.size() || taken < current + kSourcesAhead; });
+  if (stopped || taken == sources.size()) return false;
+  slots[taken];
+  index = taken++;
+  return true;
+}
+
 void ImageStream::State::work() {
-  while (true) {
-    size_t index = 0;
-    {
-      std::unique_lock lock(guard);
-      changed.wait(lock, [&] { return stopped || taken == sources.size() || taken < current + kSourcesAhead; });
-      if (stopped || taken == sources.size()) return;
-      index = taken++;
-      slots[index];
-    }
-    decode(index);
+  try {
+    for (size_t index = 0; take(index);) decode(index);
+  } catch (...) {  // out of memory beside a file: next() throws it, and the other decoders end
+    const std::lock_guard lock(guard);
+    failure = std::current_exception();
+    stopped = true;
+    changed.notify_all();
   }
 }
 
-ImageStream::ImageStream(std::vector<ImageSource> sources, const Protocol& protocol, int64_t side, int threads,
-                         const ArrayForm& arrays)
+ImageStream::ImageStream(std::vector<ImageSource> sources, const Protocol& protocol, const ImageStreamOptions& options)
     : state_(std::make_unique<State>()) {
-  TORCH_CHECK(threads >= 1 && side >= 1, "ImageStream: ", threads, " threads, side ", side);
+  TORCH_CHECK(options.threads >= 1 && options.side >= 1, "ImageStream: ", options.threads, " threads, side ",
+              options.side);
   state_->sources = std::move(sources);
   state_->protocol = &protocol;
-  state_->side = side;
-  state_->arrays = arrays;
+  state_->options = options;
   try {
-    for (int i = 0; i < threads; ++i) state_->decoders.emplace_back([state = state_.get()] { state->work(); });
+    for (int i = 0; i < options.threads; ++i) state_->decoders.emplace_back([state = state_.get()] { state->work(); });
   } catch (const std::system_error& error) {  // those that run are stopped and joined with the state
-    throw Error(c10::str("only ", state_->decoders.size(), " of ", threads, " threads that decode pictures start: ",
-                         error.code().message(), "; lower --threads, or raise the limit of processes (ulimit -u)"),
+    throw Error(c10::str("only ", state_->decoders.size(), " of ", options.threads,
+                         " threads that decode pictures start: ", error.code().message(),
+                         "; lower --threads, or raise the limit of processes (ulimit -u)"),
                 ExitCode::kFailed);
   }
 }
@@ -146,8 +187,9 @@ bool ImageStream::next(int64_t size, Batch& batch) {
     const size_t index = state.current;
     state.changed.wait(lock, [&] {
       const auto slot = state.slots.find(index);
-      return slot != state.slots.end() && (slot->second.done || !slot->second.pictures.empty());
+      return state.failure || (slot != state.slots.end() && (slot->second.done || !slot->second.pictures.empty()));
     });
+    if (state.failure) std::rethrow_exception(state.failure);
     Slot& slot = state.slots[index];
     if (slot.failure) std::rethrow_exception(slot.failure);
     if (!slot.pictures.empty()) {
@@ -157,6 +199,7 @@ bool ImageStream::next(int64_t size, Batch& batch) {
       slot.pictures.pop_front();
     } else {
       if (!slot.error.empty()) state.unreadable.push_back({state.sources[index].path, slot.error});
+      if (slot.facts) state.videos.add(state.sources[index].path, *slot.facts);
       state.slots.erase(index);
       ++state.current;
       ++batch.sources;
@@ -168,8 +211,12 @@ bool ImageStream::next(int64_t size, Batch& batch) {
   return !pictures.empty() || batch.sources > 0;
 }
 
-const std::vector<UnreadableImage>& ImageStream::unreadable() const {
+const std::vector<UnreadableFile>& ImageStream::unreadable() const {
   return state_->unreadable;
+}
+
+const VideoTally& ImageStream::videos() const {
+  return state_->videos;
 }
 
 }  // namespace tessera

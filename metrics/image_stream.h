@@ -9,23 +9,30 @@
 #include "metrics/image_set.h"
 #include "metrics/picture_array.h"
 #include "metrics/protocol.h"
+#include "metrics/unreadable.h"
+#include "metrics/video_tally.h"
 
 namespace tessera {
 
-/// A file that could not be decoded, and why.
-struct UnreadableImage {
-  std::filesystem::path path;
-  std::string reason;
+struct ImageStreamOptions {
+  int64_t side = 299;            ///< of the pictures that come out
+  int threads = 1;               ///< that decode
+  bool skip_unreadable = false;  ///< an unreadable file is passed over whole
+  std::string matrix = "auto";   ///< of videos, see each_frame
+  ArrayForm arrays = {};         ///< how pictures in arrays lie
 };
 
 /// Pictures on their way to a network: decoded and resized by threads beside it, in the order of the sources, a bounded
-/// number ahead, so that memory does not grow with the set.
+/// number ahead (32 of each of 64 files), so that memory does not grow with the set.
+///
+/// A video or an array may turn out to be damaged after some of its pictures were handed over. Where unreadable files
+/// are to be passed over, each is therefore decoded twice: once to see that it can be read to its end, with no picture
+/// kept, and once for its pictures. Else the caller must not use pictures of a set in which a file was unreadable.
 class ImageStream {
  public:
-  /// `threads` >= 1 decoders; pictures become [3, side, side] as `protocol` resizes them; `arrays`: how those in arrays
-  /// lie. Throws Error (failed) when the system refuses one of the threads.
-  ImageStream(std::vector<ImageSource> sources, const Protocol& protocol, int64_t side, int threads,
-              const ArrayForm& arrays = {});
+  /// Pictures become [3, side, side] as `protocol` resizes them. Throws Error (failed) when the system refuses one of
+  /// the threads.
+  ImageStream(std::vector<ImageSource> sources, const Protocol& protocol, const ImageStreamOptions& options);
   /// Stops the decoders.
   ~ImageStream();
 
@@ -40,8 +47,10 @@ class ImageStream {
   /// is not about a file, e.g. std::bad_alloc.
   bool next(int64_t size, Batch& batch);
 
-  /// Files so far that could not be decoded; each is passed over.
-  const std::vector<UnreadableImage>& unreadable() const;
+  /// Files so far that could not be decoded.
+  const std::vector<UnreadableFile>& unreadable() const;
+  /// How the videos so far were read.
+  const VideoTally& videos() const;
 
  private:
   struct State;

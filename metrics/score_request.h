@@ -20,6 +20,8 @@ struct ScoreRequest {
   std::string dump_features;            ///< .npz for the features of the first set; empty: none
   std::string dump_reference_features;  ///< likewise of the reference
   std::string stats_key;                ///< which statistics of a pickle; empty: see StatisticsChoice
+  bool skip_unreadable = false;         ///< leave out, whole, files that cannot be read instead of failing
+  std::string matrix = "auto";          ///< by which the YUV of videos becomes RGB; see color_matrix_names
 
   /// The files to be kept, in this order.
   std::vector<std::string> kept_files() const;

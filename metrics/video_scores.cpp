@@ -4,6 +4,7 @@
 
 #include "core/device.h"
 #include "core/error.h"
+#include "metrics/color_record.h"
 
 namespace tessera {
 namespace {
@@ -13,11 +14,10 @@ struct Input {
   std::string path;
   bool random_offset = false;
   ArrayInput arrays = {};
-  std::vector<VideoSource> videos = {};
-  std::vector<ShortVideo> short_videos = {};
+  CheckedVideos checked = {};
 
   SetContent content() const {
-    if (!videos.empty()) return SetContent::kSamples;
+    if (!checked.videos.empty()) return SetContent::kSamples;
     return arrays.features ? SetContent::kFeatures : SetContent::kStatistics;
   }
 };
@@ -28,6 +28,8 @@ VideoSetOptions set_options(const VideoScoreRequest& request, const std::vector<
   set.rule = {request.frames, request.stride, random_offset, static_cast<uint64_t>(request.metrics.seed)};
   set.most_clips = request.clips;
   set.skip_short = request.skip_short;
+  set.skip_unreadable = request.skip_unreadable;
+  set.matrix = request.matrix;
   set.keep_features = any_needs_features(chosen) || !dump.empty();
   return set;
 }
@@ -41,17 +43,29 @@ Input find_input(const std::string& path, const VideoSetOptions& options, const 
       throw Error(path + ": its array \"" + held.pictures + "\" holds pictures; want videos, statistics or features");
     input.arrays = read_arrays(path, held, choice, CovarianceDivisor::kCount);
   } else {
-    input.videos = find_videos(path, listener.on_note);
-    input.short_videos = drop_short_videos(input.videos, options);
+    const std::vector<VideoSource> found = find_videos(path, listener.on_note);
+    const auto total = static_cast<int64_t>(found.size());
+    Progress progress("checking " + path, options.most_clips > 0 ? std::min(total, options.most_clips) : total,
+                      listener.progress);
+    input.checked = check_videos(found, options, [&] { progress.advance(); });
   }
   return input;
+}
+
+/// Throws Error with what is wrong with either set, so that one round mends both.
+void refuse_problems(const std::vector<Input>& inputs) {
+  std::string problems;
+  for (const Input& input : inputs)
+    if (!input.checked.problem.empty())
+      problems += (problems.empty() ? "" : "\n") + input.path + ": " + input.checked.problem;
+  if (!problems.empty()) throw Error(problems);
 }
 
 MadeBy made_by(const VideoScoreRequest& request, const ExtractorInfo& network) {
   return video_protocol({.frames = request.frames, .stride = request.stride}, network);
 }
 
-MeasuredVideos read(const Input& input) {
+MeasuredVideos read(const Input& input, const VideoScoreRequest& request, const ScoreListener& listener) {
   MeasuredVideos set;
   set.path = input.path;
   add_features(set, input.arrays);
@@ -59,6 +73,7 @@ MeasuredVideos read(const Input& input) {
   set.offset = "unknown";
   for (const MadeBy& record : records_of(input.arrays))
     if (const auto offset = record.find("offset"); offset != record.end()) set.offset = offset->second;
+  set.video_words = recorded_colors(request.matrix, input.path, input.arrays, listener);
   return set;
 }
 
@@ -68,13 +83,15 @@ MadeBy record_of(const MeasuredVideos& set, const VideoScoreRequest& request, co
   made["offset"] = set.offset;
   made["seed"] = std::to_string(request.metrics.seed);
   made["source"] = set.path;
+  record_colors(request.matrix, set.video_words, made);
   return made;
 }
 
 MeasuredVideos measure(const Input& input, const VideoScoreRequest& request, const VideoSetOptions& options,
                        const Extractor& extractor, const std::string& dump, const ScoreListener& listener) {
-  Progress progress(input.path, static_cast<int64_t>(input.videos.size()), listener.progress);
-  VideoFeatures found = measure_videos(input.videos, extractor, options, [&] { progress.advance(); });
+  const CheckedVideos& checked = input.checked;
+  Progress progress(input.path, static_cast<int64_t>(checked.videos.size()), listener.progress);
+  VideoFeatures found = measure_videos(checked.videos, extractor, options, [&] { progress.advance(); });
   MeasuredVideos set;
   set.path = input.path;
   set.gaussian = found.gaussian;
@@ -85,10 +102,14 @@ MeasuredVideos measure(const Input& input, const VideoScoreRequest& request, con
     set.features_from = set.gaussian_from;
   }
   set.offset = input.random_offset ? "random" : "first";
-  set.short_videos = input.short_videos;
-  set.short_videos.insert(set.short_videos.end(), found.short_videos.begin(), found.short_videos.end());
+  set.short_videos = checked.short_videos;
+  set.unreadable = checked.unreadable;
+  set.video_words = found.tally.words();
+  set.tally = std::move(found.tally);
   for (const ShortVideo& video : set.short_videos)
     listener.note("left out " + video.path.string() + ": " + std::to_string(video.frames) + " frames");
+  for (const UnreadableFile& file : set.unreadable) listener.note("left out: " + file.reason);
+  for (const std::string& warning : set.tally.warnings()) listener.note(warning);
   if (!dump.empty()) write_features(dump, set.features, found.names, record_of(set, request, extractor.info()));
   return set;
 }
@@ -122,6 +143,7 @@ std::optional<VideoScores> score_videos(const VideoScoreRequest& request, const 
   std::vector<Input> inputs{find_input(request.generated, options_of(0, first_random), choice, listener)};
   if (!alone)
     inputs.push_back(find_input(request.reference, options_of(1, request.reference_random), choice, listener));
+  refuse_problems(inputs);
   check_kept(request, inputs.front().content(), inputs.back().content());
   check_sets(chosen, inputs.front().content(), alone ? SetContent::kStatistics : inputs.back().content());
   const auto extractor = open_video_extractor(request.extractor, request.frames, device);
@@ -130,9 +152,10 @@ std::optional<VideoScores> score_videos(const VideoScoreRequest& request, const 
     check_arrays(input.path, input.arrays, network.dims, made_by(request, network), listener);
   std::vector<MeasuredVideos> sets;
   for (size_t i = 0; i < inputs.size(); ++i)
-    sets.push_back(inputs[i].videos.empty() ? read(inputs[i])
-                                            : measure(inputs[i], request, options_of(i, inputs[i].random_offset),
-                                                      *extractor, dumps[i], listener));
+    sets.push_back(
+        inputs[i].checked.videos.empty()
+            ? read(inputs[i], request, listener)
+            : measure(inputs[i], request, options_of(i, inputs[i].random_offset), *extractor, dumps[i], listener));
   if (!request.save_stats.empty()) save(request, sets.back(), inputs.back(), network);
   if (alone) return {};
   for (const FeatureSet& set : sets) warn_of_small_set(set, listener);

@@ -26,8 +26,11 @@ struct VideoScoreRequest : ScoreRequest {
 
 /// A set of videos, measured or read from statistics.
 struct MeasuredVideos : FeatureSet {
-  std::string offset = "";                    ///< where clips begin: "first", "random" or "unknown"
-  std::vector<ShortVideo> short_videos = {};  ///< left out
+  std::string offset = "";                      ///< where clips begin: "first", "random" or "unknown"
+  std::vector<ShortVideo> short_videos = {};    ///< left out
+  std::vector<UnreadableFile> unreadable = {};  ///< left out
+  VideoTally tally = {};                        ///< how video files were read
+  std::string video_words = {};                 ///< the same in words, of files of arrays too; "" without video files
 };
 
 /// The scores and all that another person needs to repeat or to judge them.

@@ -1,16 +1,18 @@
 #include "metrics/video_set.h"
 
 #include <ATen/ATen.h>
+#include <ATen/Parallel.h>
 
 #include <algorithm>
+#include <exception>
 #include <map>
 #include <set>
 
 #include "core/error.h"
+#include "core/natural_order.h"
 #include "media/file_types.h"
 #include "media/media_files.h"
 #include "media/picture.h"
-#include "media/video_reader.h"
 #include "metrics/numpy_random.h"
 
 namespace fs = std::filesystem;
@@ -35,7 +37,8 @@ std::vector<VideoSource> videos_below(const fs::path& folder, const NoteListener
   }
   for (auto& [inner, pictures] : pictures_of) {
     if (with_videos.count(inner)) continue;
-    std::sort(pictures.begin(), pictures.end());
+    std::sort(pictures.begin(), pictures.end(),
+              [](const fs::path& a, const fs::path& b) { return natural_less(a.native(), b.native()); });
     found.push_back({inner, std::move(pictures)});
   }
   std::sort(found.begin(), found.end(), [](const VideoSource& a, const VideoSource& b) { return a.path < b.path; });
@@ -64,14 +67,19 @@ at::Tensor join(const std::vector<at::Tensor>& frames, const VideoSource& video)
   return at::stack(frames).permute({3, 0, 1, 2}).unsqueeze(0).contiguous();  // [1, 3, T, H, W]
 }
 
-Clip read_pictures(const VideoSource& video, const ClipRule& rule, int64_t index) {
-  const auto there = static_cast<int64_t>(video.pictures.size());
-  if (there < rule.span()) return {{}, there};
-  const int64_t offset = offset_of(rule, index, there);
-  std::vector<at::Tensor> frames;
-  for (int64_t i = 0; i < rule.frames; ++i)
-    frames.push_back(read_picture(video.pictures[static_cast<size_t>(offset + i * rule.stride)]));
-  return {join(frames, video), there};
+Clip read_pictures(const VideoSource& video, int64_t offset, const ClipRule& rule) {
+  std::vector<at::Tensor> frames(static_cast<size_t>(rule.frames));
+  std::vector<std::exception_ptr> failures(frames.size());
+  at::parallel_for(0, rule.frames, 1, [&](int64_t begin, int64_t end) {
+    for (auto i = static_cast<size_t>(begin); i < static_cast<size_t>(end); ++i) try {
+        frames[i] = read_picture(video.pictures[static_cast<size_t>(offset) + i * static_cast<size_t>(rule.stride)]);
+      } catch (...) {
+        failures[i] = std::current_exception();
+      }
+  });
+  for (const std::exception_ptr& failure : failures)
+    if (failure) std::rethrow_exception(failure);  // the first frame's, whatever thread came first
+  return {join(frames, video), {}};
 }
 
 }  // namespace
@@ -90,27 +98,27 @@ std::vector<VideoSource> find_videos(const fs::path& path, const NoteListener& n
   return found;
 }
 
-int64_t count_frames(const VideoSource& video) {
-  return video.pictures.empty() ? count_video_frames(video.path) : static_cast<int64_t>(video.pictures.size());
+int64_t count_frames(const VideoSource& video, const std::function<bool()>& go_on) {
+  return video.pictures.empty() ? count_video_frames(video.path, go_on) : static_cast<int64_t>(video.pictures.size());
 }
 
-Clip read_clip(const VideoSource& video, const ClipRule& rule, int64_t index) {
-  TORCH_CHECK(rule.frames >= 1 && rule.stride >= 1, "read_clip: want 1 frame and stride 1 at least, got ", rule.frames,
-              " and ", rule.stride);
-  if (!video.pictures.empty()) return read_pictures(video, rule, index);
-  int64_t there = count_video_frames(video.path);
-  while (there >= rule.span()) {
-    const int64_t offset = offset_of(rule, index, there), last = offset + (rule.frames - 1) * rule.stride;
-    std::vector<at::Tensor> frames;
-    int64_t place = 0;
-    each_frame(video.path, [&](const at::Tensor& frame) {
-      if (place >= offset && (place - offset) % rule.stride == 0) frames.push_back(frame);
-      return ++place <= last;
-    });
-    if (static_cast<int64_t>(frames.size()) == rule.frames) return {join(frames, video), there};
-    there = place;  // fewer than the container told of: the true number
-  }
-  return {{}, there};
+Clip read_clip(const VideoSource& video, int64_t there, const ClipRule& rule, int64_t index,
+               const std::string& matrix) {
+  TORCH_CHECK(rule.frames >= 1 && rule.stride >= 1 && there >= rule.span(), "read_clip: want ", rule.frames,
+              " frames with stride ", rule.stride, " of ", there);
+  const int64_t offset = offset_of(rule, index, there), last = offset + (rule.frames - 1) * rule.stride;
+  if (!video.pictures.empty()) return read_pictures(video, offset, rule);
+  std::vector<at::Tensor> frames;
+  int64_t place = 0;
+  const auto keep = [&](const at::Tensor& frame) {
+    if (place >= offset && (place - offset) % rule.stride == 0) frames.push_back(frame);
+    return ++place <= last;
+  };
+  const VideoFacts facts = each_frame(video.path, keep, matrix);
+  if (static_cast<int64_t>(frames.size()) != rule.frames)
+    throw Error(c10::str(video.path.string(), " ends at frame ", place, ", a moment before it had ", there,
+                         "; do not change it while it is read"));
+  return {join(frames, video), facts};
 }
 
 }  // namespace tessera

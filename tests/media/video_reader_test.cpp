@@ -237,6 +237,7 @@ TEST_F(VideoReaderTest, WhatIsNoVideoSaysWhy) {
       {folder / "zero.mp4", "the file is empty"},
       {folder / "nomoov.mp4", "moov atom not found"},
       {folder / "fifo.mp4", "it is not a regular file"},
+      {folder.path(), "it is a folder"},
       {folder / "absent.mp4", "No such file"},
       {kVideos / "audio.mp4", "it has no video stream; check"},
       {kVideos / "audio_with_cover.mp4", "it has no video stream, only a cover picture"},

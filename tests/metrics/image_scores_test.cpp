@@ -28,7 +28,8 @@ class ImageScoresTest : public testing::Test {
     }
     request.generated = (folder / "a").string();
     request.reference = (folder / "b").string();
-    request.network.extractor = std::string(TESSERA_SOURCE_DIR) + "/tests/data/torchscript/means.pt";
+    request.network.extractor =
+        (std::filesystem::path(TESSERA_SOURCE_DIR) / "tests/data/torchscript/means.pt").string();
     request.device = "cpu";
   }
 

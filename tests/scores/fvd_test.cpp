@@ -147,6 +147,80 @@ TEST_F(FvdCommand, VideoFilesSeedsAndShortOnes) {
   EXPECT_TRUE(contains(skipped.err, "left out")) << skipped.err;
 }
 
+/// Copies videos of tests/data/videos into `folder`.
+void copy_videos(const std::filesystem::path& folder, const std::vector<std::string>& names) {
+  const std::filesystem::path videos = std::filesystem::path(TESSERA_SOURCE_DIR) / "tests/data/videos";
+  std::filesystem::create_directories(folder);
+  for (const std::string& name : names) std::filesystem::copy(videos / name, folder / name);
+}
+
+TEST_F(FvdCommand, BadVideosAreNamedAtOnceInBothSetsAndSkippedWhole) {
+  const std::vector<std::string> good = {"b_frames.mp4", "counted.webm", "counted.avi"};
+  copy_videos(folder / "good", good);
+  copy_videos(folder / "mixed", good);
+  copy_videos(folder / "mixed", {"audio.mp4", "size_changes.mp4"});
+  copy_videos(folder / "other", {"negative_times.mkv", "b_frames.mp4"});
+  test::write_bytes(folder / "mixed/a_zero.mp4", "");
+  const std::string avi = test::read_text(folder / "good/counted.avi");
+  test::write_bytes(folder / "other/cut.avi", avi.substr(0, avi.size() / 2));
+  const std::string mixed = (folder / "mixed").string(), other = (folder / "other").string();
+  const ProcessResult refused = fvd({mixed, other, "--frames", "3", "-q"});
+  EXPECT_EQ(refused.exit_code, 2);
+  EXPECT_EQ(refused.out, "");
+  for (const char* words : {"3 of 6 videos cannot be read; --skip-unreadable", "audio.mp4: it has no video stream",
+                            "size_changes.mp4: its frame size changes", "a_zero.mp4: the file is empty",
+                            "1 of 3 videos cannot be read", "cut.avi: it is cut off"})
+    EXPECT_TRUE(contains(refused.err, words)) << words << " in " << refused.err;
+  const auto skipped = [&](const std::string& set, const std::vector<std::string>& more = {}) {
+    std::vector<std::string> arguments = {set, other, "--frames", "3", "-q", "--skip-unreadable"};
+    arguments.insert(arguments.end(), more.begin(), more.end());
+    const ProcessResult result = fvd(arguments);
+    EXPECT_EQ(result.exit_code, 0) << result.err;
+    return result;
+  };
+  const auto said = nlohmann::json::parse(skipped(mixed, {"--json"}).out);
+  EXPECT_EQ(said.at("generated").at("clips"), 3);
+  EXPECT_EQ(said.at("generated").at("unreadable").size(), 3u);
+  EXPECT_EQ(said.at("reference").at("unreadable").at(0).at("path"), (folder / "other/cut.avi").string());
+  EXPECT_EQ(said.at("score"), nlohmann::json::parse(skipped((folder / "good").string(), {"--json"}).out).at("score"));
+  const ProcessResult text = skipped(mixed);
+  EXPECT_TRUE(contains(text.out, "3 clips, offset first, 3 videos unreadable; ")) << text.out;
+  EXPECT_TRUE(contains(text.err, "left out: cannot read the video ")) << text.err;
+}
+
+TEST_F(FvdCommand, TheMatrixIsChosenSaidAndKept) {
+  copy_videos(folder / "untagged", {"untagged_32.mp4"});
+  copy_videos(folder / "tagged", {"tagged_601.mp4", "hdr.mp4"});
+  const std::string untagged = (folder / "untagged").string(), tagged = (folder / "tagged").string();
+  const auto run = [&](std::vector<std::string> arguments) {
+    arguments.insert(arguments.end(), {"--frames", "2", "-q"});
+    const ProcessResult result = fvd(arguments);
+    EXPECT_EQ(result.exit_code, 0) << result.err;
+    return result;
+  };
+  const ProcessResult text = run({untagged, tagged});
+  EXPECT_TRUE(contains(text.out, "; 1 video as BT.601 limited range (untagged, so assumed)\n")) << text.out;
+  EXPECT_TRUE(contains(text.err, "1 video (" + tagged + "/hdr.mp4) in HDR or BT.2020 color")) << text.err;
+  const auto json = nlohmann::json::parse(run({untagged, tagged, "--json", "--matrix", "bt709"}).out);
+  const auto colors = json.at("generated").at("video_colors");
+  EXPECT_EQ(colors.at("read_as").at(0).at("matrix"), "bt709");
+  EXPECT_EQ(colors.at("read_as").at(0).at("source"), "chosen");
+  EXPECT_EQ(colors.at("read_as").at(0).at("range"), "limited");
+  EXPECT_EQ(json.at("reference").at("video_colors").at("hdr"), 1);
+
+  const std::string statistics = (folder / "kept.npz").string();
+  run({untagged, "--save-stats", statistics, "--matrix", "bt709"});
+  const auto made = nlohmann::json::parse(*NpzFile(statistics).text("tessera"));
+  EXPECT_EQ(made.at("matrix"), "bt709");
+  EXPECT_EQ(made.at("videos"), "1 video as BT.709 limited range (by --matrix)");
+  const ProcessResult other = run({tagged, statistics});
+  EXPECT_TRUE(contains(other.err, "was made of videos with --matrix bt709, this run uses auto")) << other.err;
+  EXPECT_TRUE(contains(other.out, "kept.npz, 1 clips, offset random; 1 video as BT.709")) << other.out;
+  const ProcessResult unknown = fvd({untagged, tagged, "--matrix", "bt1886"});
+  EXPECT_EQ(unknown.exit_code, 2);
+  EXPECT_TRUE(contains(unknown.err, "--matrix")) << unknown.err;
+}
+
 TEST_F(FvdCommand, ClearErrors) {
   const std::string real = write_set("real");
   const auto refused = [&](const std::vector<std::string>& arguments, const std::string& part) {
