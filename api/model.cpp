@@ -4,10 +4,12 @@
 #include "api/translated.h"
 #include "core/cancel.h"
 #include "core/disk_space.h"
+#include "core/new_folders.h"
 #include "core/version.h"
 #include "media/image_io.h"
 #include "pipelines/output.h"
 #include "pipelines/renderer.h"
+#include "pipelines/untrained.h"
 
 namespace tessera::api {
 namespace {
@@ -61,6 +63,9 @@ class Model::Opened {
     if (outputs.size() != 1)
       throw tessera::Error("the job has " + std::to_string(outputs.size()) +
                            " outputs, and the library renders one a call; give each its own seed or class");
+    Untrained untrained(renderer_->folder());
+    untrained.add(outputs.front());
+    for (const std::string& note : untrained.notes()) notes.push_back(note);
     notes.push_back("seed " + std::to_string(outputs.front().seed));
     for (const std::string& note : notes) tell(callbacks, note);
     return outputs.front();
@@ -105,10 +110,11 @@ std::vector<std::string> Model::render(const Settings& settings, const Callbacks
     const c10::InferenceMode inference;
     const CancelScope scope(callbacks.canceled);
     const Job job = opened_->resolve(settings, "", callbacks);
+    const NewFolders folders(job.output);
     check_free_space(job.output, largest_output_bytes(job));
-    const auto writer = open_output(job, 0);
+    const auto writer = open_output(job);
     opened_->render(job, *writer, callbacks);
-    return output_files(job, 0);
+    return output_files(job);
   });
 }
 

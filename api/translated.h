@@ -7,6 +7,7 @@
 #include <new>
 
 #include "core/error.h"
+#include "core/out_of_memory.h"
 
 namespace tessera::api {
 
@@ -24,11 +25,12 @@ auto translated(const Work& work) {
   } catch (const tessera::Error& error) {
     throw Error(error.what(), cause_of(error.code()));
   } catch (const c10::Error& error) {
-    throw Error(error.what_without_backtrace(), Error::Cause::kFailed);
+    const auto memory = out_of_memory_text(error, kSmallerRender);
+    throw Error(memory ? *memory : error.what_without_backtrace(), Error::Cause::kFailed);
   } catch (const std::filesystem::filesystem_error& error) {
     throw Error(error.what(), Error::Cause::kFailed);
-  } catch (const std::bad_alloc&) {
-    throw Error("out of memory; try a smaller size or fewer frames", Error::Cause::kFailed);
+  } catch (const std::bad_alloc& error) {
+    throw Error(out_of_memory_text(error, kSmallerRender).value(), Error::Cause::kFailed);
   }
 }
 

@@ -81,9 +81,10 @@ void print_plan(const BatchPlan& plan, const BatchEstimate& estimate, bool json)
     return;
   }
   for (const BatchJob& job : plan.jobs)
-    std::cout << job.name << "  " << *job.job.width << "x" << *job.job.height << ", " << *job.job.frames << " frames, "
-              << *job.job.steps << " steps, " << seeds_of(job) << "  " << shortened(job.job.prompt, 60) << "\n";
-  std::cout << estimate.total << " outputs, " << estimate.skipped << " done already; at most "
+    std::cout << job.name << "  " << *job.job.width << "x" << *job.job.height << ", "
+              << counted(*job.job.frames, "frame") << ", " << counted(*job.job.steps, "step") << ", " << seeds_of(job)
+              << "  " << shortened(job.job.prompt, 60) << "\n";
+  std::cout << counted(estimate.total, "output") << ", " << estimate.skipped << " done already; at most "
             << megabytes(estimate.bytes) << "; one after another they take about "
             << clock_text(estimate.denoise_seconds + estimate.decode_seconds) << ", of which "
             << clock_text(estimate.decode_seconds) << " are decoding and writing\n";
@@ -96,15 +97,20 @@ std::string speaker(const Ranks& ranks) {
 }
 
 /// Several processes may share a terminal: a line is written in one piece, over any progress bar.
-void say(const std::string& text, const CommandOptions& options) {
+void report(const std::string& text, const CommandOptions& options) {
   const std::string who = speaker(options.request.shared.ranks);
   const bool over_a_bar = (!who.empty() || options.request.workers > 1) && isatty(STDERR_FILENO);
   std::cerr << (over_a_bar ? "\r\033[K" : "") + ("tessera: " + who + text + "\n") << std::flush;
 }
 
+/// The same for what is no error.
+void say(const std::string& text, const CommandOptions& options) {
+  if (!options.job.quiet) report(text, options);
+}
+
 void print_finished(const ManifestEntry& entry, const CommandOptions& options) {
   if (entry.status != "done") {
-    say(entry.id + " failed: " + entry.error, options);
+    report(entry.id + " failed: " + entry.error, options);
     return;
   }
   const std::string path = (options.request.options.folder / entry.output).string();
@@ -130,7 +136,7 @@ void make_gallery(const CommandOptions& options) {
     say(write_gallery(options.request.options.folder).path.string() + " shows the outputs", options);
   } catch (const Error& error) {
     if (error.is_cancellation()) throw;
-    say(std::string("no gallery: ") + error.what() + "; write it later with tessera gallery", options);
+    report(std::string("no gallery: ") + error.what() + "; create it later with tessera gallery", options);
   }
 }
 
@@ -139,14 +145,14 @@ void report_fid(const LiveFid& fid, const BatchPlan& plan, const CommandOptions&
   const auto note = [&](const std::string& text) { say(text, options); };
   const BatchOptions& batch = options.request.options;
   if (batch.shard) {
-    note("the features of this part are kept; run again with --resume and without --shard for the FID of the whole");
+    note("the features of this part are saved; for the FID of all parts, run again with --resume and without --shard");
     return;
   }
   const FeatureStatistics statistics = collect_features(fid, plan, batch.folder, note);
   if (statistics.count() < 2)
-    note("no FID: it needs at least 2 pictures, and " + std::to_string(statistics.count()) + " are done");
+    report("no FID: it needs at least 2 images; " + std::to_string(statistics.count()) + " done so far", options);
   else
-    print_score(fid.score(statistics), options.job.json);
+    print_score(fid.score(statistics), options.job.json, options.job.quiet);
 }
 
 void render(OpenedBatch& batch, const CommandOptions& options, const LiveFid* fid) {
@@ -181,7 +187,7 @@ void render(OpenedBatch& batch, const CommandOptions& options, const LiveFid* fi
   if (fid) report_fid(*fid, batch.plan, options);
   if (so_far.failed > 0)
     throw Error(std::to_string(so_far.failed) + " of " + std::to_string(so_far.total) + " jobs failed; see " +
-                    manifest_path(folder).string() + ", try again with --resume",
+                    manifest_path(folder).string() + "; try them again with --resume",
                 ExitCode::kPartlyDone);
 }
 
@@ -199,14 +205,14 @@ void read_request(CommandOptions& options, const CLI::App& command) {
   const Variables variables = environment_variables();
   const Ranks& ranks = request.shared.ranks = find_ranks(variables);
   if (request.workers > 1 && ranks.size > 1 && ranks.launcher != "tessera")
-    throw Error("--workers starts processes of its own, and " + ranks.launcher + " has started " +
+    throw Error("--workers starts its own processes, but " + ranks.launcher + " has started " +
                 std::to_string(ranks.size) + "; choose one of the two");
   if (!options.shard.empty()) {
     request.options.shard = parse_shard(options.shard, variables);
     if (request.workers > 1 || ranks.several())
       throw Error(
-          "--shard is for processes that know nothing of each other; leave it out with --workers, torchrun, "
-          "mpirun or srun, whose ranks share the work anyway");
+          "--shard is for independent processes; leave it out with --workers, torchrun, mpirun or srun, whose ranks "
+          "share the work already");
   }
   request.options.progress = stderr_progress_style(options.job.quiet || !ranks.leads());
 }
@@ -232,23 +238,25 @@ void run(CommandOptions& options, const CLI::App& command) {
 }
 
 void add_batch_options(CLI::App& command, CommandOptions& options) {
-  command.add_option("PROMPTS", options.prompts, "Prompt file: JSON, JSONL, YAML or text; docs/batch.md has the forms")
+  command
+      .add_option("PROMPTS", options.prompts,
+                  "Prompt file: JSON, JSONL, YAML or text; docs/batch.md describes the formats")
       ->group("What to render");
   add_job_options(command, options.job, left_out());
   add_live_fid_options(command, options.fid);
-  command.add_option("-o,--output", options.folder, "Folder for outputs and manifest.jsonl; created when missing")
+  command.add_option("-o,--output", options.folder, "Folder for outputs and manifest.jsonl; created if missing")
       ->type_name("DIR")
       ->group("Output");
   command
       .add_option("--format", options.request.format,
-                  "mp4, webm, gif, ... for videos, png for pictures, frames for a folder of frames; without it mp4, or "
-                  "png for one frame")
+                  "mp4, webm, gif, ... for videos; png for images; frames for a folder of frames; default: mp4, or png "
+                  "for a single frame")
       ->type_name("NAME")
       ->group("Output");
   command
       .add_option(
           "--layout", options.request.layout,
-          "Name the outputs as a benchmark's own evaluator reads them: " + layout_names() + " (docs/benchmarks.md)")
+          "Name the outputs as the evaluator of a benchmark expects them: " + layout_names() + " (docs/benchmarks.md)")
       ->type_name("NAME")
       ->default_str("flat")
       ->group("Output");
@@ -259,35 +267,36 @@ void add_batch_options(CLI::App& command, CommandOptions& options) {
       ->group("Output");
   command
       .add_flag("--resume", options.request.options.resume,
-                "Continue an earlier run: skip what is done, redo what changed")
+                "Continue an earlier run: skip finished jobs, redo changed ones")
       ->group("Running");
   command.add_flag("--overwrite", options.request.options.overwrite, "Replace an earlier run")->group("Running");
-  command.add_option("--max-failures", options.request.options.max_failures, "Stop after N failed jobs; 0: never")
+  command
+      .add_option("--max-failures", options.request.options.max_failures, "Stop after N failed jobs; 0 for no limit")
       ->type_name("N")
       ->check(CLI::NonNegativeNumber)
       ->default_str("0")
       ->group("Running");
   command
-      .add_option("--batch-size", options.request.options.batch_size,
-                  "Denoise up to N outputs of one size and length together, with the same results; worth it for small "
-                  "pictures and on a GPU. Halved when memory runs out")
+      .add_option(
+          "--batch-size", options.request.options.batch_size,
+          "Denoise up to N outputs of the same size and length together, with the same results; useful for small "
+          "images and on a GPU. Halved if memory runs out")
       ->type_name("N")
       ->check(CLI::Range(1, 256))
       ->default_str("1")
       ->group("Running");
   command
-      .add_flag(
-          "--deterministic", options.request.options.deterministic,
-          "Send each output through the network by itself whatever --batch-size says, for machines where the bytes "
-          "would otherwise depend on it (docs/batch.md)")
+      .add_flag("--deterministic", options.request.options.deterministic,
+                "Run the network on one output at a time regardless of --batch-size, for machines where results would "
+                "otherwise depend on it (docs/batch.md)")
       ->group("Running");
   command
-      .add_flag("--dry-run", options.dry_run, "Check everything, print the plan and a time estimate, render nothing")
+      .add_flag("--dry-run", options.dry_run, "Check everything and print the plan and a time estimate; render nothing")
       ->group("Running");
   command
       .add_option("--workers", options.request.workers,
-                  "Render with N processes on this machine, which share its cores; ranks started by torchrun, "
-                  "mpirun or srun share the work without it (docs/batch.md)")
+                  "Render with N processes that share this machine's cores; ranks started by torchrun, mpirun or srun "
+                  "share the work without this option (docs/batch.md)")
       ->type_name("N")
       ->check(CLI::Range(1, 1024))
       ->default_str("1")
@@ -295,8 +304,8 @@ void add_batch_options(CLI::App& command, CommandOptions& options) {
   command
       .add_option(
           "--shard", options.shard,
-          "Render part I of N (0/4 to 3/4) of the file; the other parts may be rendered into the same folder at any "
-          "time. \"array\" takes I and N from a Slurm array")
+          "Render only part I of N (0/4 to 3/4); the other parts may be rendered into the same folder at any time. "
+          "\"array\" takes I and N from a Slurm array job")
       ->type_name("I/N")
       ->group("Running");
   command
@@ -305,26 +314,27 @@ void add_batch_options(CLI::App& command, CommandOptions& options) {
           [&options](double seconds) {
             options.request.shared.lease = std::chrono::milliseconds(static_cast<int64_t>(seconds * 1000));
           },
-          "With several processes: the jobs of one that misses heartbeats for this long go to the others")
+          "With several processes: reassign the jobs of a process that sends no heartbeat for this long")
       ->type_name("SECONDS")
       ->check(CLI::Range(0.1, 86400.0))
       ->default_str("60")
       ->group("Running");
-  command.add_flag("--schema", options.schema, "Print the JSON Schema of prompt files")->group("Running");
+  command.add_flag("--schema", options.schema, "Print the JSON Schema for prompt files")->group("Running");
 }
 
 }  // namespace
 
 void add_batch_command(CLI::App& root) {
   auto options = std::make_shared<CommandOptions>();
-  CLI::App* command = root.add_subcommand("batch", "Render a file of prompts, safely and resumably");
+  CLI::App* command = root.add_subcommand("batch", "Render a file of prompts; an interrupted batch can be resumed");
   add_batch_options(*command, *options);
   put_help_last(*command, "Running");
   command->footer(
-      "At the end it writes index.html into the folder, a page that shows the outputs.\n"
-      "Options override the file's \"defaults\"; a prompt's own settings override both. Paths (or JSON) go to stdout.\n"
-      "Exit codes: 0 all done, 1 failed, 2 wrong usage or a mistake in the file, 3 some jobs failed, 130 stopped by\n"
-      "Ctrl-C.\n"
+      "When done, it writes index.html, a page that shows the outputs, to the folder.\n"
+      "Options override the file's \"defaults\"; a prompt's own settings override both. Paths (or JSON) go to stdout;\n"
+      "with several processes, each prints the paths of the outputs that it rendered, as they finish.\n"
+      "Exit codes: 0 all done, 1 failed, 2 incorrect usage or an error in the file, 3 some jobs failed, 130 stopped\n"
+      "by Ctrl-C.\n"
       "\n"
       "Examples\n"
       "  tessera batch prompts.json -o out\n"

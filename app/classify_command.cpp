@@ -87,24 +87,28 @@ void classify(const ClassifyOptions& options) {
 
 void add_classify_command(CLI::App& root) {
   auto options = std::make_shared<ClassifyOptions>();
-  CLI::App* command = root.add_subcommand("classify", "Say what pictures show, with a linear-attention classifier");
-  command->add_option("IMAGE", options->images, "Pictures, or folders of them (with all below)")
+  CLI::App* command = root.add_subcommand("classify", "Classify images with a linear-attention DeiT");
+  command->add_option("IMAGE", options->images, "Image files, or folders of them (searched recursively)")
       ->required()
       ->group("What to classify");
   command
       ->add_option("--weights", options->model.weights,
-                   "MHLA's or FLatten's DeiT: .safetensors, a PyTorch archive, or a folder that convert wrote")
+                   "DeiT of MHLA or FLatten: .safetensors, a PyTorch archive, or a folder written by tessera convert")
       ->required()
       ->type_name("PATH")
       ->group("Model");
-  command->add_option("--labels", options->model.labels, "Class names, one a line; ImageNet's for 1,000 classes")
+  command
+      ->add_option("--labels", options->model.labels,
+                   "Class names, one per line; default: ImageNet's for a model with 1,000 classes")
       ->type_name("FILE")
       ->group("Model");
-  command->add_option("--heads", options->model.heads, "Attention heads, for an MHLA model of none of DeiT's widths")
+  command
+      ->add_option("--heads", options->model.heads,
+                   "Attention heads, for an MHLA model whose width is not one of DeiT's")
       ->type_name("N")
       ->check(CLI::Range(1, 1024))
       ->group("Model");
-  command->add_option("--focusing-factor", options->model.power, "Power of FLatten's map; 3 unless said otherwise")
+  command->add_option("--focusing-factor", options->model.power, "Focusing factor of a FLatten model; default: 3")
       ->type_name("X")
       ->check(CLI::Range(0.1, 64.0))
       ->group("Model");
@@ -112,16 +116,16 @@ void add_classify_command(CLI::App& root) {
       ->type_name("NAME")
       ->capture_default_str()
       ->group("Model");
-  command->add_option("--device", options->model.device, "cpu, cuda, cuda:N or auto")
+  command->add_option("--device", options->model.device, find_job_option("device").help)
       ->type_name("NAME")
       ->capture_default_str()
       ->group("Model");
-  command->add_option("--top", options->top, "How many classes to name")
+  command->add_option("--top", options->top, "Number of classes to print")
       ->type_name("N")
       ->check(CLI::Range(1, 1000000))
       ->capture_default_str()
       ->group("Output");
-  command->add_flag("--json", options->json, "Print one JSON object a picture")->group("Output");
+  command->add_flag("--json", options->json, "Print one JSON object per image")->group("Output");
   put_help_last(*command, "Output");
   command->callback([options] { classify(*options); });
 }

@@ -1,8 +1,11 @@
 #include "app/command_line.h"
 
 #include <algorithm>
+#include <cctype>
 #include <iostream>
 
+#include "app/commands.h"
+#include "app/help.h"
 #include "core/error.h"
 #include "core/printable.h"
 #include "core/utf8.h"
@@ -40,6 +43,69 @@ std::vector<std::string> option_spellings(const CLI::App& command) {
   return names;
 }
 
+std::vector<const CLI::App*> subcommands(const CLI::App& command) {
+  return command.get_subcommands([](const CLI::App*) { return true; });
+}
+
+std::vector<std::string> command_names(const CLI::App& command) {
+  std::vector<std::string> names;
+  for (const CLI::App* sub : subcommands(command)) names.push_back(sub->get_name());
+  return names;
+}
+
+const CLI::App* find_subcommand(const CLI::App& command, const std::string& name) {
+  for (const CLI::App* sub : subcommands(command))
+    if (sub->get_name() == name) return sub;
+  return nullptr;
+}
+
+/// The command that the arguments name, before they are parsed.
+const CLI::App& named_command(const CLI::App& root, const std::vector<std::string>& arguments) {
+  const CLI::App* command = &root;
+  for (const std::string& argument : arguments) {
+    const CLI::App* sub = find_subcommand(*command, argument);
+    if (!sub) break;
+    command = sub;
+  }
+  return *command;
+}
+
+/// A word such as "-steps" or "-stpes", which is read as -s with the value "teps": a long option with one dash too few.
+struct SingleDash {
+  std::string word, value;  ///< as given, and what the short option makes of it
+  std::string option;       ///< the long option nearest to it, "" when there is none
+  bool exact = false;
+};
+
+std::vector<SingleDash> single_dashes(const CLI::App& command, const std::vector<std::string>& arguments) {
+  const std::vector<std::string> options = option_spellings(command);
+  std::vector<SingleDash> found;
+  for (const std::string& argument : arguments) {
+    if (argument == "--") break;
+    const std::string word = argument.substr(0, argument.find('='));
+    if (word.size() < 3 || word[0] != '-' || !std::isalpha(static_cast<unsigned char>(word[1]))) continue;
+    std::string name = "-" + word;
+    std::replace(name.begin(), name.end(), '_', '-');
+    if (name == "--help" || name == "--version") continue;
+    const std::string near = nearest_match(name, options);
+    found.push_back({word, argument.substr(2), near, near == name});
+  }
+  return found;
+}
+
+/// Refuses what would otherwise be taken for a short option with its value.
+void refuse_single_dashes(const std::vector<SingleDash>& words) {
+  for (const SingleDash& word : words)
+    if (word.exact) throw Error("unknown option " + word.word + " (did you mean " + word.option + "?)");
+}
+
+/// The same when the short option has just refused its value.
+void refuse_single_dashes(const std::vector<SingleDash>& words, const std::string& refusal) {
+  for (const SingleDash& word : words)
+    if (!word.option.empty() && refusal.ends_with("got \"" + word.value + "\""))
+      throw Error("unknown option " + word.word + " (did you mean " + word.option + "?)");
+}
+
 [[noreturn]] void refuse_extra(const CLI::App& root) {
   const CLI::App& command = chosen_command(root);
   const std::vector<std::string> extras = root.remaining(true);
@@ -53,12 +119,8 @@ std::vector<std::string> option_spellings(const CLI::App& command) {
     throw Error("unknown option " + flag->substr(0, flag->find('=')) +
                 (near.empty() ? help : " (did you mean " + near + "?)"));
   }
-  if (&command == &root) {
-    std::vector<std::string> commands;
-    for (const CLI::App* sub : root.get_subcommands([](const CLI::App*) { return true; }))
-      commands.push_back(sub->get_name());
-    throw Error("unknown command \"" + extras.front() + "\"" + suggestion(extras.front(), commands));
-  }
+  if (&command == &root)
+    throw Error("unknown command \"" + extras.front() + "\"" + suggestion(extras.front(), command_names(root)));
   throw Error("unexpected argument \"" + extras.front() + "\"; put text of several words in quotes");
 }
 
@@ -93,13 +155,42 @@ void check_json_output(const Job& job, const std::string& output) {
     throw Error("--output " + output + " is not UTF-8, so --json could not name it; choose another name");
 }
 
+std::function<void(const std::string&)> note_listener(bool quiet) {
+  if (quiet) return [](const std::string&) {};
+  return print_note;
+}
+
+void add_help_command(CLI::App& root) {
+  auto names = std::make_shared<std::vector<std::string>>();
+  CLI::App* help = root.add_subcommand("help", "Show the help of a command");
+  help->add_option("COMMAND", *names, "For example: tessera help generate")->group("What to show");
+  put_help_last(*help, "What to show");
+  help->callback([&root, names] {
+    const CLI::App* command = &root;
+    std::string full_name = root.get_name();
+    for (const std::string& name : *names) {
+      const CLI::App* sub = find_subcommand(*command, name);
+      if (!sub) throw Error("unknown command \"" + name + "\"" + suggestion(name, command_names(*command)));
+      command = sub;
+      full_name += " " + name;
+    }
+    std::cout << root.get_formatter()->make_help(command, full_name, CLI::AppFormatMode::Normal);
+  });
+}
+
 void run_command_line(CLI::App& root, int argc, const char* const* argv) {
+  const std::vector<std::string> arguments(argv + 1, argv + argc);
+  const std::vector<SingleDash> single = single_dashes(named_command(root, arguments), arguments);
+  refuse_single_dashes(single);
   try {
     root.parse(argc, argv);
   } catch (const CLI::CallForHelp&) {
     std::cout << root.help();
   } catch (const CLI::CallForVersion& version) {
     std::cout << version.what() << "\n";
+  } catch (const Error& error) {
+    refuse_single_dashes(single, error.what());
+    throw;
   } catch (const CLI::ExtrasError&) {
     refuse_extra(root);
   } catch (const CLI::ArgumentMismatch& mismatch) {

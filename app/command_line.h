@@ -3,6 +3,7 @@
 #include <CLI/App.hpp>
 #include <CLI/Config.hpp>
 #include <CLI/Formatter.hpp>
+#include <functional>
 #include <set>
 #include <string>
 #include <vector>
@@ -28,6 +29,9 @@ std::string json_text(const nlohmann::ordered_json& value, int indent = -1);
 
 /// Throws Error when --json is given and could not name `output`.
 void check_json_output(const Job& job, const std::string& output);
+
+/// print_note, or with --quiet a listener that drops notes: then stderr has errors alone.
+std::function<void(const std::string&)> note_listener(bool quiet);
 
 /// Parses the program's arguments and runs the chosen command. Prints what --help and --version ask for.
 /// Throws Error for wrong usage, with the nearest option or command, and whatever the command throws.

@@ -17,5 +17,6 @@ void add_gallery_command(CLI::App& root);
 void add_classify_command(CLI::App& root);
 void add_decode_command(CLI::App& root);
 void add_samplers_command(CLI::App& root);
+void add_help_command(CLI::App& root);
 
 }  // namespace tessera

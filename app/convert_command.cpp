@@ -6,6 +6,7 @@
 #include "checkpoints/convert.h"
 #include "core/cancel.h"
 #include "core/dtype.h"
+#include "core/new_folders.h"
 #include "pipelines/families/families.h"
 
 namespace tessera {
@@ -28,29 +29,29 @@ void add_convert_command(CLI::App& root) {
   };
   auto options = std::make_shared<Options>();
   ConvertRequest& request = options->request;
-  CLI::App* command = root.add_subcommand("convert", "Convert any model that tessera opens to diffusers' layout");
+  CLI::App* command = root.add_subcommand("convert", "Convert a model that tessera can open to the diffusers layout");
   command
       ->add_option("IN", request.input,
                    "Model to read: a folder or checkpoint of Wan 2.1, Wan-MHLA, DiT, DiT-MHLA, or diffusers; or one "
                    "network: a component's folder, or a file of an autoencoder, a text encoder or a classifier")
       ->required()
       ->group("What to convert");
-  command->add_option("OUT", request.output, "Folder to create; it must not exist")->required()->group("Output");
+  command->add_option("OUT", request.output, "Folder to create; it must not exist yet")->required()->group("Output");
   command->add_option("--dtype", options->dtype, "Precision of the weights: keep, fp32, bf16 or fp16")
       ->type_name("NAME")
       ->default_str("keep")
       ->group("Output");
-  command->add_option("--vae", request.options.vae, "Autoencoder for a DiT checkpoint, which has none: folder or file")
+  command
+      ->add_option("--vae", request.options.vae,
+                   "Autoencoder (folder or file) for a DiT checkpoint, which does not include one")
       ->type_name("PATH")
       ->group("What to convert");
-  command
-      ->add_option(option_names("", {"block-size"}), request.options.block_size,
-                   "Tokens in an MHLA block, for DiT-MHLA checkpoints that do not store it")
+  command->add_option(option_names("", {"block-size"}), request.options.block_size, find_job_option("block-size").help)
       ->type_name("N")
       ->group("What to convert");
   command
       ->add_option("--heads", request.classifier.heads,
-                   "Attention heads of an MHLA classifier whose width is none of DeiT's")
+                   "Attention heads, for an MHLA classifier whose width is not one of DeiT's")
       ->type_name("N")
       ->check(CLI::Range(1, 1024))
       ->group("What to convert");
@@ -62,7 +63,7 @@ void add_convert_command(CLI::App& root) {
       ->group("What to convert");
   command->add_flag("--incomplete", request.incomplete, "Write the parts that exist even if others are missing")
       ->group("Output");
-  command->add_flag("-q,--quiet", options->quiet, "No progress on stderr")->group("Output");
+  command->add_flag("-q,--quiet", options->quiet, find_job_option("quiet").help)->group("Output");
   put_help_last(*command, "Output");
   command->footer(
       "Every weight is read back and compared before the folder gets its name; a failed run leaves nothing behind.\n\n"
@@ -73,10 +74,9 @@ void add_convert_command(CLI::App& root) {
   command->callback([options] {
     install_signal_handlers();
     options->request.dtype = stored_dtype(options->dtype);
-    const auto tell = [&](const std::string& line) {
-      if (!options->quiet) print_note(line);
-    };
-    convert_model(options->request, families(), tell);
+    const std::filesystem::path& output = options->request.output;
+    const NewFolders folders(output.has_filename() ? output : output.parent_path());
+    convert_model(options->request, families(), note_listener(options->quiet));
     std::cout << options->request.output.string() << std::endl;
   });
 }

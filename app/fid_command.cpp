@@ -8,6 +8,7 @@
 #include "app/score_options.h"
 #include "app/score_report.h"
 #include "core/cancel.h"
+#include "core/new_folders.h"
 #include "core/text.h"
 #include "metrics/image_scores.h"
 
@@ -30,6 +31,8 @@ std::vector<std::string> split_at_commas(const std::string& text) {
 void run_fid(const FidOptions& options) {
   ImageScoreRequest request = options.request;
   request.metrics.names = split_at_commas(options.metrics);
+  const NewFolders statistics(request.save_stats), features(request.dump_features),
+      reference_features(request.dump_reference_features);
   if (const auto scores = score_images(request, stderr_listener(options.output.quiet)))
     print_scores(*scores, options.output.json);
   else
@@ -40,14 +43,14 @@ void add_array_options(CLI::App& command, ArrayForm& arrays) {
   const std::string group = "What to compare";
   command
       .add_option(option_names("", {"array-layout"}), arrays.layout,
-                  "How pictures lie in an array: nhwc, nchw, or auto: whichever axis has 3 channels")
+                  "Axis order of an array of images: nhwc, nchw, or auto, which looks for the axis with 3 channels")
       ->type_name("NAME")
       ->check(CLI::IsMember(array_layouts()))
       ->capture_default_str()
       ->group(group);
   command
       .add_option(option_names("", {"array-range"}), arrays.range,
-                  "What black and white are in an array of pictures that is not uint8: 0..255, 0..1 or -1..1")
+                  "Values of black and white in an array of images that is not uint8: 0..255, 0..1 or -1..1")
       ->type_name("RANGE")
       ->check(CLI::IsMember(array_ranges()))
       ->group(group);
@@ -55,27 +58,30 @@ void add_array_options(CLI::App& command, ArrayForm& arrays) {
 
 void add_network_options(CLI::App& command, ImageScoreRequest& request) {
   const std::string group = "Network";
-  command.add_option("--protocol", request.protocol, "Whose resize and scaling: pytorch-fid, torch-fidelity or clean")
+  command
+      .add_option("--protocol", request.protocol,
+                  "Tool whose resizing and scaling to use: pytorch-fid, torch-fidelity or clean")
       ->type_name("NAME")
       ->capture_default_str()
       ->group(group);
   command
       .add_option("--weights", request.network.weights,
-                  "The FID Inception's file (.pth or .safetensors); without it the cache")
+                  "FID Inception weights (.pth or .safetensors); default: the file in the cache")
       ->type_name("FILE")
       ->group(group);
-  command.add_option("--dims", request.network.dims, "Features to compare: 64, 192, 768 or 2048 (the standard)")
+  command
+      .add_option("--dims", request.network.dims, "Number of features to compare: 64, 192, 768 or 2048 (the standard)")
       ->type_name("N")
       ->capture_default_str()
       ->group(group);
   command
       .add_option("--extractor", request.network.extractor,
-                  "Another network as a TorchScript file, which this runs; its score is not called FID")
+                  "Use another network, a TorchScript file (its code is run); the score is then not called FID")
       ->type_name("FILE.pt")
       ->group(group);
   command
       .add_option(option_names("", {"extractor-size"}), request.network.extractor_side,
-                  "Height and width of the pictures that --extractor takes")
+                  "Height and width of the images that --extractor expects")
       ->type_name("N")
       ->check(CLI::Range(8, 2048))
       ->capture_default_str()
@@ -86,16 +92,18 @@ void add_network_options(CLI::App& command, ImageScoreRequest& request) {
       ->type_name("NAME")
       ->capture_default_str()
       ->group(group);
-  command.add_option("--device", request.device, "cpu, cuda, cuda:N, or auto")
+  command.add_option("--device", request.device, find_job_option("device").help)
       ->type_name("NAME")
       ->capture_default_str()
       ->group(group);
-  command.add_option(option_names("", {"batch-size"}), request.batch_size, "Pictures at once; 0: by the cores")
+  command
+      .add_option(option_names("", {"batch-size"}), request.batch_size,
+                  "Images per network call; 0 chooses by the number of cores")
       ->type_name("N")
       ->check(CLI::Range(0, 4096))
       ->capture_default_str()
       ->group(group);
-  command.add_option("--threads", request.threads, "Threads that decode pictures; 0: one a core")
+  command.add_option("--threads", request.threads, "Threads that decode images; 0 for one per core")
       ->type_name("N")
       ->check(CLI::Range(0, 256))
       ->capture_default_str()
@@ -106,33 +114,36 @@ void add_metric_options(CLI::App& command, FidOptions& options) {
   const std::string group = "Scores";
   MetricOptions& metrics = options.request.metrics;
   command
-      .add_option("--metrics", options.metrics,
-                  "One or more of " + joined(metric_names(SetKind::kImages)) + ", with commas between; one pass")
+      .add_option(
+          "--metrics", options.metrics,
+          "One or more of " + joined(metric_names(SetKind::kImages)) + ", separated by commas; computed in one pass")
       ->type_name("NAMES")
       ->capture_default_str()
       ->group(group);
-  command.add_option("--seed", metrics.seed, "Of KID's subsets, --bootstrap and --fid-infinity")
+  command.add_option("--seed", metrics.seed, "Random seed for KID's subsets, --bootstrap and --fid-infinity")
       ->type_name("N")
       ->check(CLI::Range(int64_t{0}, int64_t{0xFFFFFFFF}))
       ->capture_default_str()
       ->group(group);
-  command
-      .add_option("--neighbors,--neighbours", metrics.neighbors,
-                  "prdc: which nearest neighbor bounds a picture's surroundings")
+  command.add_option("--neighbors,--neighbours", metrics.neighbors, "prdc: k of the k-nearest-neighbor balls")
       ->type_name("N")
       ->check(CLI::Range(1, 1000))
       ->capture_default_str()
       ->group(group);
-  command.add_option("--bootstrap", metrics.bootstrap, "95 % interval from N resamplings of the first set")
+  command
+      .add_option("--bootstrap", metrics.bootstrap,
+                  "95% confidence interval of FID from N bootstrap resamples of GENERATED; 0 for none")
       ->type_name("N")
       ->check(CLI::Range(0, 100000))
       ->capture_default_str()
       ->group(group);
   command
-      .add_flag(option_names("", {"fid-infinity"}), metrics.infinity, "Extrapolate to infinitely many generated images")
+      .add_flag(option_names("", {"fid-infinity"}), metrics.infinity,
+                "Also extrapolate FID to infinitely many generated images")
       ->group(group);
   command
-      .add_flag(option_names("", {"per-class"}), metrics.per_class, "FID of each pair of sub-folders of the same name")
+      .add_flag(option_names("", {"per-class"}), metrics.per_class,
+                "Also compute FID for each pair of subfolders with the same name")
       ->group(group);
 }
 
@@ -140,14 +151,15 @@ void add_metric_options(CLI::App& command, FidOptions& options) {
 
 void add_fid_command(CLI::App& root) {
   auto options = std::make_shared<FidOptions>();
-  CLI::App* command = root.add_subcommand("fid", "Frechet inception distance and its kin, of two sets of images");
+  CLI::App* command =
+      root.add_subcommand("fid", "Compare two sets of images: FID, KID, inception score, precision and recall");
   command
       ->add_option("GENERATED", options->request.generated,
-                   "A folder (with all below it), a batch's folder or manifest.jsonl, a video, or a file of pictures, "
+                   "A folder (searched recursively), a batch's folder or manifest.jsonl, a video, or a file of images, "
                    "statistics or features (.npz, .npy, .pkl)")
       ->required()
       ->group("What to compare");
-  command->add_option("REFERENCE", options->request.reference, "The same, of real images")->group("What to compare");
+  command->add_option("REFERENCE", options->request.reference, "The same, for real images")->group("What to compare");
   add_reading_options(*command, options->request);
   add_array_options(*command, options->request.arrays);
   add_network_options(*command, options->request);
@@ -155,8 +167,8 @@ void add_fid_command(CLI::App& root) {
   add_score_output_options(*command, options->request, options->output);
   put_help_last(*command, "Output");
   command->footer(
-      "Numbers equal those of the tool that --protocol names, and must not be compared across protocols.\n"
-      "EXIF orientation is ignored, alpha is dropped, as those tools do. See docs/metrics.md.\n"
+      "Scores match those of the tool named by --protocol; do not compare scores across protocols.\n"
+      "As in those tools, EXIF orientation is ignored and alpha is dropped. See docs/metrics.md.\n"
       "\n"
       "Examples\n"
       "  tessera fid generated/ real/\n"

@@ -7,6 +7,7 @@
 #include "app/score_options.h"
 #include "app/score_report.h"
 #include "core/cancel.h"
+#include "core/new_folders.h"
 #include "metrics/video_scores.h"
 
 namespace tessera {
@@ -22,6 +23,8 @@ void run_fvd(const FvdOptions& options) {
   VideoScoreRequest request = options.request;
   request.generated_random = options.generated_offset == "random";
   request.reference_random = options.reference_offset == "random";
+  const NewFolders statistics(request.save_stats), features(request.dump_features),
+      reference_features(request.dump_reference_features);
   if (const auto scores = score_videos(request, stderr_listener(options.output.quiet)))
     print_scores(*scores, options.output.json);
   else
@@ -32,17 +35,17 @@ void add_sampling_options(CLI::App& command, FvdOptions& options) {
   const std::string group = "Clips";
   VideoScoreRequest& request = options.request;
   const auto offsets = CLI::IsMember({"first", "random"});
-  command.add_option("--frames", request.frames, "Frames of a clip")
+  command.add_option("--frames", request.frames, "Frames per clip")
       ->type_name("N")
       ->check(CLI::Range(1, 10000))
       ->capture_default_str()
       ->group(group);
-  command.add_option("--stride", request.stride, "Take one of N frames")
+  command.add_option("--stride", request.stride, "Use every Nth frame")
       ->type_name("N")
       ->check(CLI::Range(1, 1000))
       ->capture_default_str()
       ->group(group);
-  command.add_option("--clips", request.clips, "Videos of each set, one clip each, the first by name; 0: all")
+  command.add_option("--clips", request.clips, "Use the first N videos of each set by name, one clip each; 0 for all")
       ->type_name("N")
       ->check(CLI::Range(0, 100000000))
       ->capture_default_str()
@@ -61,13 +64,13 @@ void add_sampling_options(CLI::App& command, FvdOptions& options) {
       ->check(offsets)
       ->capture_default_str()
       ->group(group);
-  command.add_option("--seed", request.metrics.seed, "Of random offsets and of --kvd's subsets")
+  command.add_option("--seed", request.metrics.seed, "Random seed for offsets and for --kvd's subsets")
       ->type_name("N")
       ->capture_default_str()
       ->group(group);
   command
       .add_flag(option_names("", {"skip-short"}), request.skip_short,
-                "Leave out videos that are too short for a clip, and list them")
+                "Skip and list videos that are too short for a clip instead of failing")
       ->group(group);
 }
 
@@ -75,33 +78,33 @@ void add_sampling_options(CLI::App& command, FvdOptions& options) {
 
 void add_fvd_command(CLI::App& root) {
   auto options = std::make_shared<FvdOptions>();
-  CLI::App* command = root.add_subcommand("fvd", "Frechet video distance of two sets of videos");
+  CLI::App* command = root.add_subcommand("fvd", "Compare two sets of videos: Frechet video distance (FVD)");
   command
       ->add_option("GENERATED", options->request.generated,
                    "A video, a folder of videos or of frame folders, or a file of statistics or features (.npz, .pkl)")
       ->required()
       ->group("What to compare");
-  command->add_option("REFERENCE", options->request.reference, "The same, of real videos")->group("What to compare");
+  command->add_option("REFERENCE", options->request.reference, "The same, for real videos")->group("What to compare");
   add_reading_options(*command, options->request);
   add_sampling_options(*command, *options);
   command
       ->add_option("--extractor,--weights", options->request.extractor,
-                   "The I3D TorchScript file, or another program, which this runs; without it I3D from the cache")
+                   "I3D or another network as a TorchScript file (its code is run); default: the I3D file in the cache")
       ->type_name("FILE")
       ->group("Network");
-  command->add_option("--device", options->request.device, "cpu, cuda, cuda:N, or auto")
+  command->add_option("--device", options->request.device, find_job_option("device").help)
       ->type_name("NAME")
       ->capture_default_str()
       ->group("Network");
   command
       ->add_flag("--kvd", options->request.metrics.kernel_distance,
-                 "The kernel distance too (cubic kernel, 100 subsets of up to 1000 clips)")
+                 "Also compute the kernel video distance (cubic kernel, 100 subsets of up to 1000 clips)")
       ->group("Output");
   add_score_output_options(*command, options->request, options->output);
   put_help_last(*command, "Output");
   command->footer(
-      "By StyleGAN-V's protocol: one clip of 16 consecutive frames of each of up to 2048 videos, from a random\n"
-      "place of reference videos and from the start of generated ones. See docs/metrics.md.\n"
+      "Follows StyleGAN-V's protocol: one clip of 16 consecutive frames from each of up to 2048 videos, at a\n"
+      "random offset in reference videos and at the start of generated ones. See docs/metrics.md.\n"
       "\n"
       "Examples\n"
       "  tessera fvd out/ real_videos/\n"

@@ -45,9 +45,9 @@ Job job_from_file(const GenerateOptions& options, const CLI::App& command) {
     if (given(option.name)) set_job_option(job, option, command.get_option("--" + option.name)->results().back());
   if (!job.model.empty() && !std::filesystem::exists(job.model))
     throw Error(options.from_file + " was made with the model " + job.model +
-                ", which is not here; pass it with --model");
+                ", which was not found; give its path with --model");
   refuse_to_replace(options.from_file, job);
-  for (const std::string& note : reproduction_notes(recipe, job)) print_note(note);
+  for (const std::string& note : reproduction_notes(recipe, job)) note_listener(job.quiet)(note);
   return job;
 }
 
@@ -81,7 +81,7 @@ void print_result(const GeneratedOutput& output, bool json) {
 
 void run_generate(const Job& job, const LiveFidRequest& fid_request) {
   GenerateCallbacks callbacks{.progress = stderr_progress_style(job.quiet),
-                              .note = print_note,
+                              .note = note_listener(job.quiet),
                               .done = [&](const GeneratedOutput& output) { print_result(output, job.json); }};
   if (fid_request.reference.empty()) {
     generate(job, callbacks);
@@ -93,18 +93,19 @@ void run_generate(const Job& job, const LiveFidRequest& fid_request) {
     return fid.tap(std::move(writer), [&](const at::Tensor& features) { statistics.add(features); });
   };
   generate(job, callbacks);
-  print_score(fid.score(statistics), job.json);
+  print_score(fid.score(statistics), job.json, job.quiet);
 }
 
 }  // namespace
 
 void add_generate_command(CLI::App& root) {
   auto options = std::make_shared<GenerateOptions>();
-  CLI::App* command = root.add_subcommand("generate", "Make an image or a video from a sentence");
+  CLI::App* command = root.add_subcommand("generate", "Generate an image or a video from a text prompt");
   command->add_option("PROMPT", options->bare_prompt, "What to show, in quotes")->group("What to render");
   command
       ->add_option(option_names("", {"from-file"}), options->from_file,
-                   "Reproduce an output from the recipe it carries: a PNG, a video, or kept latents. Other options "
+                   "Reproduce an output from the recipe in its metadata: a PNG, a JPEG, a video, or saved latents. "
+                   "Other options "
                    "override the recipe")
       ->type_name("FILE")
       ->group("What to render");
@@ -112,14 +113,14 @@ void add_generate_command(CLI::App& root) {
   add_live_fid_options(*command, options->fid);
   put_help_last(*command, "Output");
   command->footer(
-      "\"model default\": the model decides, see tessera info. Paths (or JSON) go to stdout,\n"
-      "everything else to stderr. Exit codes: 0 done, 1 failed, 2 wrong usage or bad input, 4 bad pixels,\n"
+      "[model default] means that the model sets the value; tessera info shows it. Paths (or JSON) go to stdout,\n"
+      "everything else to stderr. Exit codes: 0 done, 1 failed, 2 incorrect usage or bad input, 4 bad pixels,\n"
       "130 stopped by Ctrl-C.\n"
       "\n"
       "Examples\n"
       "  tessera generate \"a yellow star moving left on a blue background\" -o star.mp4\n"
       "  tessera generate \"a red heart on a white background\" -o heart.png --seed 7\n"
-      "  tessera generate \"a green moon spinning on a black background\" -o moon/frame_%04d.png\n"
+      "  tessera generate \"a red heart growing on a white background\" -o heart/frame_%04d.png\n"
       "  tessera generate \"a cat on a sofa\" --model Wan2.1-T2V-1.3B-Diffusers --size 832x480 -o cat.mp4 --count 4\n"
       "  tessera generate --from-file heart.png --seed 8 -o heart8.png");
   command->callback([options, command] {

@@ -1,6 +1,6 @@
 #include "app/help.h"
 
-#include <sstream>
+#include "core/text.h"
 
 namespace tessera {
 namespace {
@@ -66,24 +66,6 @@ std::string groups(const CLI::App& command) {
 void put_help_last(CLI::App& command, const std::string& group) {
   command.set_help_flag();
   command.set_help_flag("-h,--help", "Print this help")->group(group);
-}
-
-std::string wrap_text(const std::string& text, size_t width, size_t indent) {
-  std::istringstream words(text);
-  std::string out, word;
-  size_t column = 0;
-  while (words >> word) {
-    if (column > 0 && column + 1 + word.size() > width) {
-      out += "\n" + std::string(indent, ' ');
-      column = 0;
-    } else if (column > 0) {
-      out += ' ';
-      ++column;
-    }
-    out += word;
-    column += word.size();
-  }
-  return out;
 }
 
 std::string HelpFormatter::make_help(const CLI::App* command, std::string name, CLI::AppFormatMode) const {

@@ -17,7 +17,4 @@ class HelpFormatter : public CLI::FormatterBase {
 /// Puts -h/--help at the end of the options that `command` has so far, under the heading `group`.
 void put_help_last(CLI::App& command, const std::string& group);
 
-/// `text` wrapped at spaces so that no line is longer than `width`; later lines start with `indent` spaces.
-std::string wrap_text(const std::string& text, size_t width, size_t indent);
-
 }  // namespace tessera

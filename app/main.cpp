@@ -1,13 +1,13 @@
 #include <cstdio>
 #include <cstdlib>
 #include <iostream>
-#include <new>
 
 #include "app/command_line.h"
 #include "app/commands.h"
 #include "app/help.h"
 #include "app/train_command.h"
 #include "core/error.h"
+#include "core/out_of_memory.h"
 #include "core/version.h"
 
 namespace {
@@ -20,11 +20,21 @@ int report(const std::string& message, ExitCode code) {
   return static_cast<int>(code);
 }
 
+/// What to try when a command runs out of memory.
+std::string memory_advice(const std::string& command) {
+  if (command == "generate" || command == "batch") return tessera::kSmallerRender;
+  if (command == "decode") return "try --vae-tile 256 or --dtype bf16";
+  if (command == "fid") return "try a smaller --batch-size or fewer --threads";
+  if (command == "fvd") return "try fewer --frames";
+  if (command == "train") return "make batches or the model smaller in the config file";
+  return "close other programs or use a machine with more memory";
+}
+
 int run(int argc, char** argv) {
   CLI::App root("tessera generates images and videos from text with linear-attention diffusion transformers.",
                 "tessera");
   root.formatter(std::make_shared<tessera::HelpFormatter>());
-  root.set_version_flag("--version", "tessera " + tessera::program_version(), "Print the version");
+  root.set_version_flag("-v,-V,--version", "tessera " + tessera::program_version(), "Print the version");
   tessera::put_help_last(root, "Options");
   root.require_subcommand(0, 1);
   tessera::add_generate_command(root);
@@ -38,6 +48,7 @@ int run(int argc, char** argv) {
   tessera::add_fvd_command(root);
   tessera::add_samplers_command(root);
   tessera::add_train_command(root);
+  tessera::add_help_command(root);
   root.footer(
       "Examples\n"
       "  tessera generate \"a yellow star moving left on a blue background\" -o star.mp4\n"
@@ -62,11 +73,10 @@ int main(int argc, char** argv) {
     return run(argc, argv);
   } catch (const tessera::Error& error) {
     return report(error.what(), error.code());
-  } catch (const c10::Error& error) {
-    return report(error.what_without_backtrace(), ExitCode::kFailed);
-  } catch (const std::bad_alloc&) {
-    return report("out of memory; try a smaller size or fewer frames", ExitCode::kFailed);
   } catch (const std::exception& error) {
-    return report(error.what(), ExitCode::kFailed);
+    if (const auto memory = tessera::out_of_memory_text(error, memory_advice(argc > 1 ? argv[1] : "")))
+      return report(*memory, ExitCode::kFailed);
+    const auto* broken = dynamic_cast<const c10::Error*>(&error);
+    return report(broken ? broken->what_without_backtrace() : error.what(), ExitCode::kFailed);
   }
 }

@@ -50,7 +50,7 @@ std::string to_text(const SamplerInfo& info) {
               "plain" + std::string(info.curves.flow || info.curves.diffusion
                                         ? "; karras and exponential with " + joined(names_of(info.curves)) + " models"
                                         : "")) +
-         line("calls a step", std::to_string(info.calls_per_step)) +
+         line("calls/step", std::to_string(info.calls_per_step)) +
          line("fresh noise", info.stochastic ? "at every step" : "no") + line("defaults", info.defaults) +
          line("aliases", joined(info.aliases));
 }
@@ -70,8 +70,9 @@ void print(const SamplersOptions& options) {
   }
   std::cout << "  " << padded("NAME", 14) << padded("MODELS", 17) << "ADVICE\n";
   for (const auto& info : samplers()) std::cout << to_row(info);
-  std::cout << "\nA model's scheduler_config.json says which it uses and how (tessera info); --sampler, --scheduler,\n"
-               "--sigmas and --flow-shift of tessera generate override it. tessera samplers NAME tells more.\n";
+  std::cout
+      << "\nA model's scheduler_config.json sets its default (see tessera info); --sampler, --scheduler, --sigmas and\n"
+         "--flow-shift of tessera generate override it. tessera samplers NAME shows details.\n";
 }
 
 }  // namespace
@@ -80,7 +81,7 @@ void add_samplers_command(CLI::App& root) {
   auto options = std::make_shared<SamplersOptions>();
   CLI::App* command =
       root.add_subcommand("samplers", "List the samplers, the models they are for, and when to use them");
-  command->add_option("NAME", options->name, "Show this one alone, with its defaults and other names")
+  command->add_option("NAME", options->name, "Show only this sampler, with its defaults and aliases")
       ->group("What to show");
   command->add_flag("--json", options->json, "Print JSON")->group("Output");
   put_help_last(*command, "Output");

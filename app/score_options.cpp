@@ -27,52 +27,53 @@ void add_reading_options(CLI::App& command, ScoreRequest& request) {
 void add_score_output_options(CLI::App& command, ScoreRequest& request, ScoreOutput& output) {
   command
       .add_option(option_names("", {"save-stats"}), request.save_stats,
-                  "Keep the statistics of REFERENCE (of the only set, when there is one) for later runs")
+                  "Save the statistics of REFERENCE (or of GENERATED, if it is the only set) for later runs")
       ->type_name("FILE.npz")
       ->group("Output");
   command
       .add_option(option_names("", {"dump-features"}), request.dump_features,
-                  "Keep the features of GENERATED (or of the only set), which can be a set of later runs")
+                  "Save the features of GENERATED (or of the only set), which later runs accept as a set")
       ->type_name("FILE.npz")
       ->group("Output");
   command
       .add_option(option_names("", {"dump-reference-features"}), request.dump_reference_features,
-                  "Keep the features of REFERENCE")
+                  "Save the features of REFERENCE")
       ->type_name("FILE.npz")
       ->group("Output");
   command
       .add_option(option_names("", {"stats-key"}), request.stats_key,
-                  "Which statistics of a .pkl that holds several, e.g. fd_dinov2; without it fid, or the only ones")
+                  "Which statistics of a .pkl that holds several, e.g. fd_dinov2; default: fid, or the only ones")
       ->type_name("NAME")
       ->group("What to compare");
-  command.add_flag("--json", output.json, "One JSON object on stdout")->group("Output");
-  command.add_flag("-q,--quiet", output.quiet, "No progress on stderr")->group("Output");
+  command.add_flag("--json", output.json, "Print one JSON object to stdout")->group("Output");
+  command.add_flag("-q,--quiet", output.quiet, find_job_option("quiet").help)->group("Output");
 }
 
 void add_live_fid_options(CLI::App& command, LiveFidRequest& request) {
   const std::string group = "Scoring while rendering";
   CLI::Option* reference =
       command
-          .add_option(option_names("", {"fid-reference"}), request.reference,
-                      "Print the FID of all rendered pictures and frames to these statistics (see tessera fid)")
+          .add_option(
+              option_names("", {"fid-reference"}), request.reference,
+              "Print the FID between all rendered frames and these statistics (made with tessera fid --save-stats)")
           ->type_name("FILE.npz")
           ->group(group);
   CLI::Option* weights = command
                              .add_option(option_names("", {"fid-weights"}), request.weights,
-                                         "The FID Inception's file; without it from the cache")
+                                         "FID Inception weights; default: the file in the cache")
                              ->type_name("FILE")
                              ->needs(reference)
                              ->group(group);
   command
       .add_option(option_names("", {"fid-extractor"}), request.extractor,
-                  "A TorchScript program in Inception's place, which this runs; the score is then no FID")
+                  "Use this TorchScript network instead (its code is run); the score is then not called FID")
       ->type_name("FILE")
       ->needs(reference)
       ->excludes(weights)
       ->group(group);
   command
       .add_option(option_names("", {"fid-protocol"}), request.protocol,
-                  "How pictures are resized: pytorch-fid, torch-fidelity or clean")
+                  "Tool whose resizing to use: pytorch-fid, torch-fidelity or clean")
       ->type_name("NAME")
       ->needs(reference)
       ->capture_default_str()

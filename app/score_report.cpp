@@ -25,8 +25,8 @@ Json count_json(const FeatureSet& set) {
   return set.count() > 0 ? Json(set.count()) : Json();
 }
 
-std::string count_text(const FeatureSet& set) {
-  return set.count() > 0 ? std::to_string(set.count()) : "unknown number of";
+std::string count_text(const FeatureSet& set, const std::string& noun) {
+  return set.count() > 0 ? counted(set.count(), noun) : "an unknown number of " + noun + "s";
 }
 
 /// Where the Frechet distance and the other scores get their numbers of a set.
@@ -68,7 +68,7 @@ Json colors_json(const VideoTally& tally, const std::string& words) {
 }
 
 std::string left_out_text(size_t count, const std::string& noun) {
-  return count == 0 ? "" : ", " + std::to_string(count) + " " + noun + " unreadable";
+  return count == 0 ? "" : ", " + counted(static_cast<int64_t>(count), noun) + " unreadable";
 }
 
 /// The end of a set's line.
@@ -104,13 +104,13 @@ Json set_json(const MeasuredVideos& set) {
 }
 
 std::string set_text(const MeasuredImages& set) {
-  return set.path + ", " + count_text(set) + " images" + left_out_text(set.unreadable.size(), "files") +
+  return set.path + ", " + count_text(set, "image") + left_out_text(set.unreadable.size(), "file") +
          sources_text(set) + colors_text(set.video_words);
 }
 
 std::string set_text(const MeasuredVideos& set) {
-  return set.path + ", " + count_text(set) + " clips, offset " + set.offset +
-         left_out_text(set.unreadable.size(), "videos") + sources_text(set) + colors_text(set.video_words);
+  return set.path + ", " + count_text(set, "clip") + ", offset " + set.offset +
+         left_out_text(set.unreadable.size(), "video") + sources_text(set) + colors_text(set.video_words);
 }
 
 Json to_json(const ImageScores& scores) {
@@ -132,7 +132,7 @@ std::string to_text(const ImageScores& scores) {
   return text_of(scores.scores) + "generated  " + set_text(scores.generated) + "reference  " +
          set_text(scores.reference) + scores.protocol->name +
          " protocol: " + scores.protocol->resize_words(scores.network.side) + "; " +
-         network_text(network.name + ", " + std::to_string(network.dims) + " features", network) + "\n";
+         network_text(network.name + ", " + counted(network.dims, "feature"), network) + "\n";
 }
 
 Json to_json(const VideoScores& scores) {
@@ -153,9 +153,9 @@ Json to_json(const VideoScores& scores) {
 
 std::string to_text(const VideoScores& scores) {
   return text_of(scores.scores) + "generated  " + set_text(scores.generated) + "reference  " +
-         set_text(scores.reference) + "StyleGAN-V protocol: clips of " + std::to_string(scores.frames) +
-         " frames, stride " + std::to_string(scores.stride) + ", covariance over N, " +
-         network_text(scores.network.name, scores.network) + "\n";
+         set_text(scores.reference) + "StyleGAN-V protocol: clips of " + counted(scores.frames, "frame") + ", stride " +
+         std::to_string(scores.stride) + ", covariance over N, " + network_text(scores.network.name, scores.network) +
+         "\n";
 }
 
 template <class Scores>
@@ -169,7 +169,7 @@ void print(const Scores& scores, bool json) {
 }  // namespace
 
 ScoreListener stderr_listener(bool quiet) {
-  return {.progress = stderr_progress_style(quiet), .on_note = print_note};
+  return {.progress = stderr_progress_style(quiet), .on_note = note_listener(quiet)};
 }
 
 void print_scores(const ImageScores& scores, bool json) {
@@ -184,12 +184,13 @@ void print_kept_files(const ScoreRequest& request) {
   for (const std::string& file : request.kept_files()) std::cout << file << std::endl;
 }
 
-void print_score(const LiveFidScore& score, bool json) {
+void print_score(const LiveFidScore& score, bool json, bool quiet) {
   constexpr int64_t kEnough = 2048;  // features of the Inception, and so the least that give a full covariance
   const ExtractorInfo& network = score.network;
   if (score.pictures < kEnough)
-    print_note(std::to_string(score.pictures) + " pictures are few for FID: below " + std::to_string(kEnough) +
-               " it is far too high and moves with the number; compare only with scores of as many");
+    note_listener(quiet)(
+        std::to_string(score.pictures) + " images are few for FID: below " + std::to_string(kEnough) +
+        " the score is far too high and depends on their number; compare it only with scores of equally many images");
   if (json) {
     const Json fid{{"score", score.distance},
                    {"is_fid", network.is_standard},
@@ -203,7 +204,7 @@ void print_score(const LiveFidScore& score, bool json) {
     return;
   }
   print_note((network.is_standard ? "FID " : "Frechet distance (not FID: another network) ") +
-             score_digits(score.distance) + " of " + std::to_string(score.pictures) + " pictures to " +
+             score_digits(score.distance) + " between " + std::to_string(score.pictures) + " images and " +
              score.reference + "; protocol " + score.protocol->name + ": " +
              score.protocol->resize_words(network.side) + "; " + network_text(network.name, network));
 }

@@ -7,7 +7,7 @@
 
 namespace tessera {
 
-/// Notes go to stderr, and so does progress unless `quiet`.
+/// Notes and progress go to stderr, unless `quiet`.
 ScoreListener stderr_listener(bool quiet);
 
 /// Prints scores to stdout with everything that another person needs to repeat or to judge them: as one JSON object, or
@@ -19,7 +19,7 @@ void print_scores(const VideoScores& scores, bool json);
 void print_kept_files(const ScoreRequest& request);
 
 /// Prints the score of what was rendered with its protocol: to stderr in words, or as one JSON object {"fid": ...} to
-/// stdout.
-void print_score(const LiveFidScore& score, bool json);
+/// stdout. A warning about few images comes before it unless `quiet`.
+void print_score(const LiveFidScore& score, bool json, bool quiet);
 
 }  // namespace tessera

@@ -26,7 +26,7 @@ void print_scene(const Scene& wanted, const Observation& seen) {
   const auto color = [](int64_t i) { return std::string(palette()[i].name); };
   std::printf("%s | %s %s on %s, %s, overlap %.2f\n", caption(wanted).c_str(), name(color, seen.color).c_str(),
               name(shape, seen.shape).c_str(), name(color, seen.background).c_str(),
-              wanted.video ? motion_phrase(seen.motion) : "picture", seen.match);
+              wanted.video ? motion_phrase(seen.motion) : "image", seen.match);
 }
 
 void run_evaluation(const EvaluateOptions& options) {
@@ -55,31 +55,31 @@ void run_evaluation(const EvaluateOptions& options) {
     const at::Tensor mean = model->vae.encode(clip.unsqueeze(0).to(model->dtype)).mean;
     through.add(scene, reader.read(model->vae.decode(mean)[0]));
   }
-  if (through.total > 0) std::printf("rendered clips through the autoencoder: %s\n", through.text().c_str());
+  if (through.total > 0) std::printf("rendered clips, encoded and decoded: %s\n", through.text().c_str());
   part("clips, training combinations", Split::kTraining, true, options.prompts);
   part("clips, held-out combinations", Split::kHeldOut, true, options.held_out);
-  part("pictures, training combinations", Split::kTraining, false, options.stills);
+  part("images, training combinations", Split::kTraining, false, options.stills);
 }
 
 void add_evaluate(CLI::App& train) {
   auto options = std::make_shared<EvaluateOptions>();
   CLI::App* evaluate = train.add_subcommand(
-      "evaluate", "Measure how well a model of `train denoiser` follows its prompts, by fixed rules");
+      "evaluate", "Measure how well a model written by train denoiser follows its prompts, by fixed rules");
   evaluate->add_option("--model", options->model, "Model directory")->required();
   evaluate->add_option("--prompts", options->prompts, "Number of clips of combinations seen in training")
       ->capture_default_str();
   evaluate->add_option("--held-out", options->held_out, "Number of clips of held-out combinations")
       ->capture_default_str();
-  evaluate->add_option("--stills", options->stills, "Number of pictures")->capture_default_str();
+  evaluate->add_option("--stills", options->stills, "Number of images")->capture_default_str();
   evaluate
       ->add_option("--reconstructed", options->reconstructed,
-                   "Number of rendered clips that only pass through the autoencoder: an upper bound for the denoiser")
+                   "Number of rendered clips that are only encoded and decoded: an upper bound for the denoiser")
       ->capture_default_str();
   evaluate->add_option("--steps", options->sampling.steps, "Sampler steps (Euler)")->capture_default_str();
   evaluate->add_option("--cfg-scale", options->sampling.guidance, "Classifier-free guidance scale")
       ->capture_default_str();
   evaluate->add_option("--flow-shift", options->sampling.flow_shift, "Timestep shift")->capture_default_str();
-  evaluate->add_flag("--list", options->list, "Print every scene: its prompt | what was recognized");
+  evaluate->add_flag("--list", options->list, "Print each scene: its prompt | what was recognized");
   evaluate->callback([options] {
     keep_freed_memory();
     run_evaluation(*options);
@@ -94,7 +94,7 @@ void add_train_command(CLI::App& root) {
 
   auto config = std::make_shared<std::string>();
   CLI::App* vae =
-      train->add_subcommand("vae", "Train the video autoencoder; resumes from its checkpoint if there is one");
+      train->add_subcommand("vae", "Train the video autoencoder; continues from its checkpoint if there is one");
   vae->add_option("--config", *config, "JSON file; see training/configs/vae.json")->required();
   vae->callback([config] {
     keep_freed_memory();
@@ -102,7 +102,7 @@ void add_train_command(CLI::App& root) {
   });
 
   CLI::App* denoiser = train->add_subcommand(
-      "denoiser", "Train the denoiser and its text encoder; resumes from its checkpoint if there is one");
+      "denoiser", "Train the denoiser and its text encoder; continues from its checkpoint if there is one");
   denoiser->add_option("--config", *config, "JSON file; see training/configs/denoiser.json")->required();
   denoiser->callback([config] {
     keep_freed_memory();

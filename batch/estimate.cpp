@@ -1,13 +1,18 @@
 #include <c10/core/InferenceMode.h>
+#include <stdlib.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <deque>
 #include <limits>
 #include <map>
 
 #include "batch/batch.h"
 #include "batch/outputs.h"
+#include "core/atomic_file.h"
+#include "core/clock.h"
 #include "core/paths.h"
+#include "pipelines/output.h"
 
 namespace tessera {
 namespace {
@@ -30,6 +35,78 @@ bool is_done(const BatchJob& job, const std::deque<Manifest>& records) {
   const auto knows = [&](const Manifest& record) { return record.find(job.id) != nullptr; };
   const auto found = std::find_if(records.rbegin(), records.rend(), knows);
   return found != records.rend() && is_done(job, *found);
+}
+
+/// A folder for trial outputs, gone at the end.
+class TrialFolder {
+ public:
+  TrialFolder() {
+    std::string name = (std::filesystem::temp_directory_path() / "tessera_trial_XXXXXX").string();
+    if (!mkdtemp(name.data())) throw write_error(name, errno);
+    path_ = name;
+  }
+  ~TrialFolder() {
+    std::error_code ignored;
+    std::filesystem::remove_all(path_, ignored);
+  }
+  TrialFolder(const TrialFolder&) = delete;
+  TrialFolder& operator=(const TrialFolder&) = delete;
+
+  std::filesystem::path operator/(const std::filesystem::path& name) const { return path_ / name; }
+
+ private:
+  std::filesystem::path path_;
+};
+
+at::Tensor denoise_silently(Renderer& renderer, const Job& job) {
+  Progress silent("", renderer.calls(job), ProgressStyle::kNone);
+  return denoise_alone(renderer, {.job = &job}, silent).latents;
+}
+
+/// Seconds of decoding and writing the first `frames` frames.
+double time_decoding(Renderer& renderer, Job job, int64_t frames, const TrialFolder& folder) {
+  job.frames = frames;
+  job.latents.clear();
+  const bool pictures = output_kind(job.output) == OutputKind::kFrames;
+  job.output = folder / (pictures ? "%04d.png" : "trial" + std::filesystem::path(job.output).extension().string());
+  const at::Tensor latents = denoise_silently(renderer, job);
+  double seconds = 0;
+  for (int round = 0; round < 2; ++round) {  // the first one also warms up
+    const Stopwatch watch;
+    Progress silent("", frames, ProgressStyle::kNone);
+    const auto writer = open_output(job);
+    renderer.decode(job, latents, *writer, silent);
+    seconds = watch.seconds();
+  }
+  return seconds;
+}
+
+/// Seconds that a prepared job takes, measured.
+struct Timing {
+  double call = 0;    ///< of the network
+  double decode = 0;  ///< all frames decoded and written; from the first frames where there are more than 17
+};
+
+Timing time_job(Renderer& renderer, const Job& job) {
+  constexpr int64_t kMostFrames = 17, kSomeFrames = 9;
+  Job once = job;
+  once.steps = 1;
+  once.sigmas.reset();
+  once.timestep_respacing.reset();
+  once.step_cache.reset();
+  denoise_silently(renderer, once);  // warms up
+  const Stopwatch watch;
+  denoise_silently(renderer, once);
+  Timing timing{watch.seconds() / static_cast<double>(renderer.calls(once)), 0};
+  const TrialFolder folder;
+  if (*job.frames <= kMostFrames) {
+    timing.decode = time_decoding(renderer, once, *job.frames, folder);
+  } else {
+    const double first = time_decoding(renderer, once, 1, folder);
+    const double some = time_decoding(renderer, once, kSomeFrames, folder);
+    timing.decode = first + std::max(0.0, some - first) * static_cast<double>(*job.frames - 1) / (kSomeFrames - 1);
+  }
+  return timing;
 }
 
 }  // namespace

@@ -5,6 +5,7 @@
 #include "batch/manifest.h"
 #include "core/cancel.h"
 #include "core/error.h"
+#include "core/text.h"
 #include "pipelines/output.h"
 #include "weights/safetensors.h"
 
@@ -69,13 +70,13 @@ FeatureStatistics collect_features(const LiveFid& fid, const BatchPlan& plan, co
                   " is a tile that was rendered without --fid-reference, and its pictures cannot be told "
                   "apart again; render it again with --overwrite");
     ++without;
-    for (const std::string& file : output_files(job->job, 0))
+    for (const std::string& file : output_files(job->job))
       files.push_back({file, "", output_kind(job->job.output) == OutputKind::kVideo});
   }
   if (without == 0) return statistics;
-  note(std::to_string(without) +
-       " outputs were rendered without --fid-reference: their pixels are read from their files, which for videos are "
-       "those behind the codec");
+  note(counted(without, "output was", "outputs were") +
+       " rendered without --fid-reference: their pixels are read from their files, which for videos are pixels after "
+       "compression");
   statistics.merge(fid.measure(files));
   return statistics;
 }

@@ -19,7 +19,7 @@ namespace fs = std::filesystem;
 
 std::string sha256_of_output(const Job& job) {
   Sha256 hash;
-  for (const std::string& file : output_files(job, 0)) hash.update_file(file);
+  for (const std::string& file : output_files(job)) hash.update_file(file);
   return hash.hex();
 }
 
@@ -27,7 +27,7 @@ bool is_done(const BatchJob& job, const Manifest& manifest) {
   const ManifestEntry* entry = manifest.find(job.id);
   if (!entry || entry->status != "done" || entry->hash != job.hash) return false;
   std::error_code failed;
-  for (const std::string& file : output_files(job.job, 0))
+  for (const std::string& file : output_files(job.job))
     if (!fs::is_regular_file(file, failed)) return false;
   return sha256_of_output(job.job) == entry->sha256;
 }
@@ -53,7 +53,7 @@ void refuse_earlier_work(const BatchPlan& plan, const fs::path& folder, const Ma
     throw Error("the folder " + folder.string() + " holds an earlier batch (manifest.jsonl)" + advice);
   std::error_code failed;
   for (const BatchJob& job : plan.jobs)
-    if (const std::string file = output_files(job.job, 0).front(); fs::exists(file, failed))
+    if (const std::string file = output_files(job.job).front(); fs::exists(file, failed))
       throw Error(file + " exists already" + advice);
 }
 
@@ -98,7 +98,7 @@ void KeptLatents::save(const at::Tensor& latents) const {
     std::error_code ignored;
     fs::create_directories(path_.parent_path(), ignored);
     try {
-      save_latents(path_.string(), latents, job_.job, 0, job_.hash);
+      save_latents(path_.string(), latents, job_.job, job_.hash);
       return;
     } catch (const Error& error) {
       // Another thread or process may just have removed the folder, which was empty.

@@ -8,6 +8,7 @@
 #include "core/text.h"
 #include "core/version.h"
 #include "media/frame_writer.h"
+#include "pipelines/untrained.h"
 
 namespace tessera {
 namespace {
@@ -103,18 +104,21 @@ BatchPlan plan_batch(const PromptFile& prompts, const Renderer& renderer, const 
   plan.notes = prompts.notes;
   Mistakes mistakes;
   std::map<std::string, std::string> owners;  // output in lower case -> id
+  Untrained untrained(renderer.folder());
   for (const PromptJob& prompt : prompts.jobs) {
     try {
       BatchJob job = complete(prompt, renderer, folder, format, layout, model_hash, plan.notes);
       const auto [owner, fresh] = owners.try_emplace(in_lower_case(job.name), job.id);
       if (!fresh && !layout.output)  // a layout's own names differ, if in case alone
         throw Error("the output " + job.name + " is also that of \"" + owner->second + "\"");
+      untrained.add(job.job);
       plan.jobs.push_back(std::move(job));
     } catch (const Error& e) {
       mistakes.add(prompt.line, e.what());
     }
   }
   mistakes.throw_if_any(path);
+  for (const std::string& note : untrained.notes()) plan.notes.push_back(note);
   std::sort(plan.notes.begin(), plan.notes.end());
   plan.notes.erase(std::unique(plan.notes.begin(), plan.notes.end()), plan.notes.end());
   return plan;

@@ -6,6 +6,7 @@
 #include "batch/prompt_settings.h"
 #include "core/error.h"
 #include "core/located_yaml.h"
+#include "core/text.h"
 
 namespace tessera {
 namespace {
@@ -319,8 +320,10 @@ void Mistakes::throw_if_any(const std::filesystem::path& path) const {
   if (found_.empty()) return;
   auto sorted = found_;
   std::stable_sort(sorted.begin(), sorted.end(), [](const auto& a, const auto& b) { return a.first < b.first; });
-  std::string text = path.string() + ": " + std::to_string(size()) + (full() ? " or more" : "") +
-                     (size() == 1 ? " mistake" : " mistakes") + "; nothing was rendered";
+  std::string text =
+      path.string() + ": " +
+      (full() ? std::to_string(size()) + " or more mistakes" : counted(static_cast<int64_t>(size()), "mistake")) +
+      "; nothing was rendered";
   for (size_t i = 0; i < std::min(sorted.size(), kMostShown); ++i)
     text += "\n  line " + std::to_string(sorted[i].first) + ": " + sorted[i].second;
   if (size() > kMostShown) text += "\n  and " + std::to_string(size() - kMostShown) + " more";

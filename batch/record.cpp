@@ -2,6 +2,7 @@
 
 #include "batch/outputs.h"
 #include "core/error.h"
+#include "core/text.h"
 
 namespace tessera {
 namespace {
@@ -26,7 +27,8 @@ void merge_shards(Manifest& manifest, const BatchOptions& options, const BatchRe
     if (!manifest.merge(shard, kShardPatience))
       throw Error("a process of an earlier run is still using the folder " + options.folder.string() + " (it writes " +
                   shard.filename().string() + "); wait for it to end");
-  if (!shards.empty()) note("merged the records of " + std::to_string(shards.size()) + " ranks of an interrupted run");
+  if (!shards.empty())
+    note("merged the records of " + counted(static_cast<int64_t>(shards.size()), "rank") + " of an interrupted run");
 }
 
 }  // namespace
@@ -46,9 +48,10 @@ BatchRecord::BatchRecord(const BatchPlan& plan, const BatchOptions& options, con
     take_folder(plan, options, note);
   if (manifest_->repaired()) note("cut off the torn last line of the record");
   if (manifest_->unreadable() > 0)
-    note(std::to_string(manifest_->unreadable()) + " lines of the record cannot be read and are ignored");
+    note(counted(manifest_->unreadable(), "line of the record cannot be read and is ignored",
+                 "lines of the record cannot be read and are ignored"));
   find_left(plan, options);
-  if (summary_.skipped > 0) note(std::to_string(summary_.skipped) + " jobs are done already");
+  if (summary_.skipped > 0) note(counted(summary_.skipped, "job is done already", "jobs are done already"));
 }
 
 BatchRecord::~BatchRecord() {

@@ -14,7 +14,8 @@ namespace tessera {
 namespace {
 
 std::string own_device(const std::string& wanted, const Ranks& ranks) {
-  if (ranks.local_rank == 0 || (wanted != "cuda" && wanted != "auto") || !open_device(wanted).is_cuda()) return wanted;
+  const bool named = wanted.find(':') != std::string::npos;
+  if (ranks.local_rank == 0 || named || !open_device(wanted).is_cuda()) return wanted;
   const int count = c10::impl::VirtualGuardImpl(at::kCUDA).deviceCount();
   return "cuda:" + std::to_string(ranks.local_rank % std::max(1, count));
 }

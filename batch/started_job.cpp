@@ -1,8 +1,7 @@
 #include "batch/started_job.h"
 
-#include <new>
-
 #include "core/error.h"
+#include "core/out_of_memory.h"
 
 namespace tessera {
 
@@ -13,12 +12,10 @@ std::optional<Failure> failure_of(const std::function<void()>& work) {
   } catch (const Error& error) {
     if (error.is_cancellation()) throw;
     return Failure{error.what(), error.code() == ExitCode::kBadPixels};
-  } catch (const c10::Error& error) {
-    return Failure{error.what_without_backtrace()};
-  } catch (const std::bad_alloc&) {
-    return Failure{"out of memory; try a smaller size or fewer frames"};
   } catch (const std::exception& error) {
-    return Failure{error.what()};
+    if (const auto memory = out_of_memory_text(error, kSmallerRender)) return Failure{*memory};
+    const auto* broken = dynamic_cast<const c10::Error*>(&error);
+    return Failure{broken ? broken->what_without_backtrace() : error.what()};
   }
 }
 

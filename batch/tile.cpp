@@ -39,9 +39,9 @@ class TileWriter : public FrameWriter {
 
 std::unique_ptr<FrameWriter> open_job_output(const BatchJob& job) {
   const auto samples = static_cast<int64_t>(job.samples().size());
-  if (samples == 1) return open_output(job.job, 0);
+  if (samples == 1) return open_output(job.job);
   const Tiling tiling = {.columns = kColumns, .rows = (samples + kColumns - 1) / kColumns};
-  return std::make_unique<TileWriter>(open_output(job.job, 0, tiling), tiling);
+  return std::make_unique<TileWriter>(open_output(job.job, tiling), tiling);
 }
 
 }  // namespace tessera

@@ -4,6 +4,7 @@
 #include "core/device.h"
 #include "core/error.h"
 #include "core/paths.h"
+#include "core/text.h"
 #include "weights/bind.h"
 #include "weights/model_dir.h"
 #include "weights/names.h"
@@ -39,7 +40,7 @@ void read_focused(const TensorFile& file, const ClassifierOptions& options, VitC
   config.power = options.power.value_or(config.power);
   config.heads = head_dim > 0 ? config.channels / head_dim : 0;
   if (options.heads && *options.heads != config.heads)
-    throw Error(file.where() + " has " + std::to_string(config.heads) + " heads, but --heads says " +
+    throw Error(file.where() + " has " + counted(config.heads, "head") + ", but --heads says " +
                 std::to_string(*options.heads));
 }
 

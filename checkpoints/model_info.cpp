@@ -70,7 +70,7 @@ std::string extent_text(const Extent3& extent) {
 
 std::string mhla_text(const AttentionConfig& config) {
   const auto [frames, rows, columns] = config.block_layout;
-  return c10::str("block layout ", extent_text(config.block_layout), " (", frames * rows * columns, " blocks",
+  return c10::str("block layout ", extent_text(config.block_layout), " (", counted(frames * rows * columns, "block"),
                   config.block_tokens ? " of " + extent_text(*config.block_tokens) + " tokens" : "", "), normalizer ",
                   name_of(config.normalizer), config.gated ? ", gated" : "", config.lepe ? ", LePE" : "");
 }
@@ -123,10 +123,20 @@ std::string defaults_text(const Job& job) {
   std::string text = c10::str(*job.width, "x", *job.height);
   if (*job.frames > 1) text += c10::str(", ", *job.frames, " frames");
   if (job.fps) text += c10::str(", ", *job.fps, " fps");
-  text += c10::str(", ", *job.steps, " steps, sampler ", *job.sampler, ", guidance ", *job.cfg_scale);
+  text += c10::str(", ", counted(*job.steps, "step"), ", sampler ", *job.sampler, ", guidance ", *job.cfg_scale);
   if (!job.max_sequence_length) return text;  // a class-conditional model
   return text + c10::str(", flow shift ", job.flow_shift ? c10::str(*job.flow_shift) : "dynamic", ", ",
-                         *job.max_sequence_length, " prompt tokens");
+                         counted(*job.max_sequence_length, "prompt token"));
+}
+
+std::string trained_text(const TrainedOn& trained) {
+  constexpr size_t kWidth = 100, kIndent = 13;
+  const auto line = [](const std::string& label, const std::string& text) {
+    return text.empty() ? "" : "  " + label + wrap_text(text, kWidth - kIndent, kIndent) + "\n";
+  };
+  const std::string frames = joined(trained.frames, " or ");
+  return line("trained on ", joined(trained.sizes) + (frames.empty() ? "" : "; " + frames + " frames")) +
+         line("words      ", joined(trained.words));
 }
 
 std::string parts_table(const ModelInfo& info) {
@@ -204,6 +214,7 @@ std::optional<ModelInfo> read_model_info(const fs::path& given, Families familie
   if (!info.runs()) return info;
   try {
     family_of(path, families, options).describe(path, options, info);
+    info.trained = TrainedOn::read(layout->model.index);
   } catch (const Error& e) {
     info.obstacle = e.what();
   }
@@ -232,6 +243,7 @@ nlohmann::ordered_json to_json(const ModelInfo& info) {
   if (info.defaults)
     for (const auto& option : job_options())
       if (is_model_default(option)) out["defaults"][json_key(option)] = recipe_json(*info.defaults)[json_key(option)];
+  if (info.trained) out["trained_on"] = info.trained->to_json();
   if (info.file) out["file"] = to_json(*info.file);
   return out;
 }
@@ -250,6 +262,7 @@ std::string to_text(const ModelInfo& info, bool all_tensors) {
   if (!info.mhla.empty()) out += "  mhla       " + info.mhla + "\n";
   if (!info.tokens.empty()) out += "  tokens     " + info.tokens + "\n";
   if (info.defaults) out += "  defaults   " + defaults_text(*info.defaults) + "\n";
+  if (info.trained) out += trained_text(*info.trained);
   for (const auto& note : info.notes) out += "  note       " + note + "\n";
   for (const auto& missing : info.missing) out += "\n  missing: " + missing + "\n";
   if (!info.obstacle.empty()) out += "\n  cannot run: " + info.obstacle + "\n";

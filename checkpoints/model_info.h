@@ -10,6 +10,7 @@
 #include "checkpoints/file_info.h"
 #include "core/job.h"
 #include "models/attention/attention.h"
+#include "weights/trained_on.h"
 
 namespace tessera {
 
@@ -35,6 +36,7 @@ struct ModelInfo {
   std::string mhla;                    ///< the settings of its MHLA layers in words; "" without such layers
   std::string tokens;                  ///< the tokens of a picture or clip of the default size, in words
   std::optional<Job> defaults;         ///< what it renders when not told otherwise, if it runs
+  std::optional<TrainedOn> trained;    ///< what it says it was trained on, if it runs
   std::optional<FileInfo> file;        ///< what the file holds, for a model in one file
 
   bool runs() const { return obstacle.empty() && missing.empty() && layout != "component"; }

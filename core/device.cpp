@@ -9,6 +9,7 @@
 #include <filesystem>
 
 #include "core/error.h"
+#include "core/text.h"
 
 namespace tessera {
 namespace {
@@ -66,6 +67,11 @@ int cuda_major(at::DeviceIndex index) {
   return major;
 }
 
+/// "gpu" and "gpu:N" are "cuda" and "cuda:N".
+std::string canonical_device(const std::string& name) {
+  return name == "gpu" || name.starts_with("gpu:") ? "cuda" + name.substr(3) : name;
+}
+
 int64_t cuda_index(const std::string& name) {
   if (name == "cuda") return 0;
   const std::string digits = name.substr(5);
@@ -78,17 +84,18 @@ int64_t cuda_index(const std::string& name) {
 
 }  // namespace
 
-at::Device open_device(const std::string& name) {
+at::Device open_device(const std::string& given) {
+  const std::string name = canonical_device(given);
   if (name == "cpu") return at::kCPU;
   if (name == "auto") return load_cuda().empty() ? at::Device(at::kCUDA, 0) : at::Device(at::kCPU);
   if (name != "cuda" && name.rfind("cuda:", 0) != 0)
-    throw Error("--device: unknown device \"" + name + "\"" + suggestion(name, {"cpu", "cuda", "cuda:0", "auto"}));
+    throw Error("--device: unknown device \"" + given + "\"" + suggestion(name, {"cpu", "cuda", "cuda:0", "auto"}));
   const int64_t index = cuda_index(name);
   const std::string missing = load_cuda();
-  if (!missing.empty()) throw Error("--device " + name + ": " + missing);
+  if (!missing.empty()) throw Error("--device " + given + ": " + missing);
   const int64_t devices = at::detail::getCUDAHooks().getNumGPUs();
   if (index >= devices)
-    throw Error("--device " + name + ": found " + std::to_string(devices) + " CUDA devices, numbered from 0");
+    throw Error("--device " + given + ": found " + counted(devices, "CUDA device") + ", numbered from 0");
   return {at::kCUDA, static_cast<c10::DeviceIndex>(index)};
 }
 

@@ -9,9 +9,9 @@
 
 namespace tessera {
 
-/// Turns "cpu", "cuda", "cuda:N" or "auto" into a device. For CUDA it loads libtorch_cuda.so, which registers the
-/// backend: call it before the first tensor is made. "auto" is cuda:0 when the library, the driver and a device are
-/// present, else cpu. Throws Error (usage) that says what is missing: the library, the driver or the device.
+/// Turns "cpu", "cuda", "cuda:N" or "auto" into a device; "gpu" means cuda. For CUDA it loads libtorch_cuda.so, which
+/// registers the backend: call it before the first tensor is made. "auto" is cuda:0 when the library, the driver and a
+/// device are present, else cpu. Throws Error (usage) that says what is missing: the library, the driver or the device.
 at::Device open_device(const std::string& name);
 
 /// Whether `device` multiplies bfloat16 in hardware: a CPU with AVX512-bf16 (every CPU with AMX-bf16 has it), a GPU of

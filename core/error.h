@@ -17,7 +17,7 @@ enum class ExitCode : int {
 };
 
 /// An error that the user can act on: one line that says what was expected, what was found, where, and what to do.
-/// Throw it where the fact is known. Callers catch it to add context or to go on with the next job of a batch; what
+/// Throw it where the fact is known. Callers catch it to add context or to continue with the next job of a batch; what
 /// reaches main is printed and ends the program with `code()`. Broken contracts between functions are c10::Error
 /// (TORCH_CHECK).
 class Error : public std::runtime_error {

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstdint>
 #include <sstream>
 #include <string>
 #include <string_view>
@@ -45,5 +46,12 @@ inline std::string trimmed(std::string_view text) {
   if (first == std::string_view::npos) return "";
   return std::string(text.substr(first, text.find_last_not_of(kBlanks) - first + 1));
 }
+
+/// "1 frame", "2 frames", "1 class is", "0 classes are": a count with its noun, which forms its plural with an s unless
+/// `plural` is given.
+std::string counted(int64_t count, const std::string& noun, const std::string& plural = "");
+
+/// `text` wrapped at spaces so that no line is longer than `width`; later lines start with `indent` spaces.
+std::string wrap_text(const std::string& text, size_t width, size_t indent);
 
 }  // namespace tessera

@@ -60,9 +60,9 @@ MadeBy made_by(const Protocol& protocol, const ExtractorInfo& network) {
 void check_options(const ImageScoreRequest& request, const std::vector<const Metric*>& chosen) {
   check_request(request);
   if (any_needs_logits(chosen) && (request.network.dims != 2048 || !request.network.extractor.empty()))
-    throw Error("is needs the FID Inception's classes: --dims 2048 and no --extractor");
+    throw Error("--metrics is needs the FID Inception's class logits: use --dims 2048 and no --extractor");
   if (!request.network.extractor.empty() && !request.network.weights.empty())
-    throw Error("--weights is the Inception's file; it cannot go together with --extractor");
+    throw Error("--weights names the Inception weights and cannot go together with --extractor");
 }
 
 at::ScalarType choose_network_dtype(const std::string& name, const std::vector<Input>& inputs, at::Device device) {
@@ -117,7 +117,7 @@ Measured measure(const Input& input, const ImageSetOptions& options, const Proto
   for (const UnreadableFile& file : found.unreadable) listener.note("left out: " + file.reason);
   for (const std::string& warning : found.videos.warnings()) listener.note(warning);
   if (found.all.count() < 2)
-    throw Error(input.path + " has one picture; a covariance needs at least two, and a meaningful FID thousands");
+    throw Error(input.path + " has one picture; a covariance needs at least two, and a meaningful FID needs thousands");
   MeasuredImages set;
   set.path = input.path;
   set.gaussian = found.all.gaussian(kDivisor);
@@ -143,12 +143,12 @@ void warn_of_small_set(const FeatureSet& set, int64_t dims, const ScoreListener&
   if (count == 0 || count >= 10000) return;
   const std::string many = set.path + " has " + std::to_string(count) + " images; ";
   if (count >= 2048)
-    listener.note(many + "below 10,000 the bias of FID still shows; published scores take 10,000 or 50,000");
+    listener.note(many + "below 10,000 the bias of FID is still noticeable; published scores use 10,000 or 50,000");
   else
     listener.note(many +
-                  (count <= dims ? "fewer than features, so its covariance is singular and FID far too high"
-                                 : "FID is biased upwards by small sets") +
-                  ": compare only with scores of as many images, or see --metrics kid, which has no such bias");
+                  (count <= dims ? "fewer than features, so the covariance is singular and FID is far too high"
+                                 : "small sets bias FID upward") +
+                  ": compare it only with scores of equally many images, or use --metrics kid, which has no such bias");
 }
 
 /// The statistics of the pictures, or of a file's features, which then say what that file says.

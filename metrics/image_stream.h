@@ -47,7 +47,7 @@ class ImageStream {
   /// is not about a file, e.g. std::bad_alloc.
   bool next(int64_t size, Batch& batch);
 
-  /// Files so far that could not be decoded.
+  /// Files so far that could not be decoded; each is skipped.
   const std::vector<UnreadableFile>& unreadable() const;
   /// How the videos so far were read.
   const VideoTally& videos() const;

@@ -14,7 +14,7 @@ namespace tessera {
 /// What FID is measured with: the Inception network of its authors.
 class InceptionExtractor : public Extractor {
  public:
-  /// `weights`: the tensors of pt_inception-2015-12-05-6726825d.pth under its names (its counters are passed over).
+  /// `weights`: the tensors of pt_inception-2015-12-05-6726825d.pth under its names (its counters are ignored).
   /// `sha256` is the file's, for reports. dims: 64, 192, 768 or 2048. dtype: float32 (exact) or bfloat16 (fast).
   /// Logits come with dims 2048 alone. Throws Error when the tensors do not fit.
   InceptionExtractor(const TensorFile& weights, const std::string& sha256, const Protocol& protocol, int64_t dims,

@@ -7,6 +7,7 @@
 #include <numeric>
 
 #include "core/error.h"
+#include "core/text.h"
 #include "metrics/numpy_random.h"
 
 namespace tessera {
@@ -36,7 +37,7 @@ ScoreSpread inception_score(const at::Tensor& logits, int64_t splits, std::optio
   TORCH_CHECK(splits >= 1, "inception_score: want at least 1 split, got ", splits);
   const int64_t N = logits.size(0);
   if (N < splits)
-    throw Error(c10::str("the inception score takes ", splits, " splits, but there are only ", N, " images"));
+    throw Error(c10::str("the inception score takes ", splits, " splits, but the set has only ", counted(N, "image")));
   std::vector<int64_t> order(static_cast<size_t>(N));
   std::iota(order.begin(), order.end(), 0);
   if (shuffle_seed) order = NumpyRandom(*shuffle_seed).permutation(N);

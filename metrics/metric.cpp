@@ -36,7 +36,7 @@ NamedDistance compute_fid(const SetPair& sets) {
   if (!network.is_standard)
     name = "Frechet distance (not FID: the network's weights are not the published ones)";
   else if (network.dims != 2048)
-    name = "FID of " + std::to_string(network.dims) + " features (not the usual 2048)";
+    name = "FID of " + counted(network.dims, "feature") + " (not the usual 2048)";
   return {name, sets.distance()};
 }
 
@@ -66,8 +66,8 @@ Interval compute_interval(const SetPair& sets) {
 }
 
 std::string interval_text(const Interval& score) {
-  return "  95 % from " + score_digits(score.bounds.low) + " to " + score_digits(score.bounds.high) + " (" +
-         std::to_string(score.replicates) + " resamplings of the generated set)\n";
+  return "  95% interval " + score_digits(score.bounds.low) + " to " + score_digits(score.bounds.high) + " (" +
+         std::to_string(score.replicates) + " bootstrap resamples of the generated set)\n";
 }
 
 Json interval_json(const Interval& score) {
@@ -150,7 +150,7 @@ Prdc compute_prdc(const SetPair& sets) {
 std::string prdc_text(const Prdc& score) {
   return "precision " + score_digits(score.scores.precision) + ", recall " + score_digits(score.scores.recall) +
          ", density " + score_digits(score.scores.density) + ", coverage " + score_digits(score.scores.coverage) +
-         " (" + std::to_string(score.neighbors) + " neighbors)\n";
+         " (" + counted(score.neighbors, "neighbor") + ")\n";
 }
 
 Json prdc_json(const Prdc& score) {
@@ -303,13 +303,13 @@ std::vector<std::string> metric_names(SetKind kind) {
 }
 
 std::vector<const Metric*> choose_metrics(SetKind kind, const MetricOptions& options) {
-  if (options.bootstrap == 1) throw Error("--bootstrap wants at least 2 resamplings");
+  if (options.bootstrap == 1) throw Error("--bootstrap wants at least 2 resamples");
   if (options.seed < 0 || options.seed > 0xFFFFFFFFll)
     throw Error("--seed wants a whole number from 0 to 4294967295, got " + std::to_string(options.seed));
   const std::vector<std::string> known = metric_names(kind);
   for (const std::string& name : options.names)
     if (!contains(known, name)) throw Error("--metrics: unknown value \"" + name + "\"" + suggestion(name, known));
-  if (options.names.empty()) throw Error("--metrics wants one or more of " + joined(known) + ", with commas between");
+  if (options.names.empty()) throw Error("--metrics wants one or more of " + joined(known) + ", separated by commas");
   std::vector<const Metric*> chosen;
   for (const Metric& metric : metrics()) {
     if (metric.kind != kind) continue;

@@ -5,6 +5,7 @@
 #include <cmath>
 
 #include "core/error.h"
+#include "core/text.h"
 #include "weights/safetensors.h"
 
 namespace tessera {
@@ -62,8 +63,7 @@ void FeatureStatistics::merge(const FeatureStatistics& other) {
 Gaussian FeatureStatistics::gaussian(CovarianceDivisor divisor) const {
   const bool unbiased = divisor == CovarianceDivisor::kCountMinusOne;
   if (count_ < (unbiased ? 2 : 1)) {
-    throw Error(c10::str("a covariance needs at least ", unbiased ? 2 : 1, unbiased ? " samples" : " sample", ", got ",
-                         count_));
+    throw Error(c10::str("a covariance needs at least ", counted(unbiased ? 2 : 1, "sample"), ", got ", count_));
   }
   return {mean_.clone(), scatter_ / static_cast<double>(unbiased ? count_ - 1 : count_), count_};
 }

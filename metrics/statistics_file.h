@@ -29,7 +29,7 @@ struct StatisticsChoice {
 void write_statistics(const std::filesystem::path& path, const StatisticsFile& statistics);
 
 /// Reads mu and sigma (float64 or float32) of an .npz by this program, pytorch-fid, clean-fid or ADM's evaluator (other
-/// arrays are passed over), or of a pickle (.pkl) by EDM2; raw_mean, raw_cov and num_items of one by StyleGAN, whose
+/// arrays are ignored), or of a pickle (.pkl) by EDM2; raw_mean, raw_cov and num_items of one by StyleGAN, whose
 /// covariance is over N. Throws Error naming the file when they are absent, ill-shaped, no numbers, not finite, not
 /// symmetric, or beyond kMostFeatures, when `choice` fits none or several, and as NpzFile and read_pickle do.
 StatisticsFile read_statistics(const std::filesystem::path& path, const StatisticsChoice& choice = {});

@@ -24,7 +24,7 @@ std::string words_of_short(const std::vector<ShortVideo>& short_videos, const Cl
     return video.path.string() + " (" + std::to_string(video.frames) + ")";
   });
   if (short_videos.size() > kNamed) names += c10::str(" and ", short_videos.size() - kNamed, " more");
-  return c10::str(short_videos.size(), short_videos.size() == 1 ? " video has" : " videos have", " fewer than the ",
+  return c10::str(counted(static_cast<int64_t>(short_videos.size()), "video has", "videos have"), " fewer than the ",
                   rule.span(), " frames of a clip: ", names,
                   "; choose --frames and --stride to fit, or leave them out with --skip-short");
 }

@@ -4,6 +4,7 @@
 
 #include "core/device.h"
 #include "core/error.h"
+#include "core/text.h"
 #include "metrics/color_record.h"
 
 namespace tessera {
@@ -107,7 +108,7 @@ MeasuredVideos measure(const Input& input, const VideoScoreRequest& request, con
   set.video_words = found.tally.words();
   set.tally = std::move(found.tally);
   for (const ShortVideo& video : set.short_videos)
-    listener.note("left out " + video.path.string() + ": " + std::to_string(video.frames) + " frames");
+    listener.note("left out " + video.path.string() + ": " + counted(video.frames, "frame"));
   for (const UnreadableFile& file : set.unreadable) listener.note("left out: " + file.reason);
   for (const std::string& warning : set.tally.warnings()) listener.note(warning);
   if (!dump.empty()) write_features(dump, set.features, found.names, record_of(set, request, extractor.info()));
@@ -118,7 +119,8 @@ void warn_of_small_set(const FeatureSet& set, const ScoreListener& listener) {
   constexpr int64_t kPublished = 2048;
   if (set.count() > 0 && set.count() < kPublished)
     listener.note(set.path + " gives " + std::to_string(set.count()) +
-                  " clips; published FVD takes 2048, and fewer raise it, so compare only with scores of as many");
+                  " clips; published FVD takes 2048. Fewer clips raise the score, so compare it only with scores of "
+                  "equally many");
 }
 
 void save(const VideoScoreRequest& request, const MeasuredVideos& set, const Input& input,

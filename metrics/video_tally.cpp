@@ -1,5 +1,7 @@
 #include "metrics/video_tally.h"
 
+#include "core/text.h"
+
 namespace tessera {
 namespace {
 
@@ -16,8 +18,9 @@ std::string words_of(const VideoTally::Colors& colors) {
   return label_of(colors.matrix) + " " + colors.range + " range (" + why + ")";
 }
 
-std::string counted(int64_t count, const std::filesystem::path& example) {
-  return std::to_string(count) + (count == 1 ? " video (" : " videos (the first is ") + example.string() + ")";
+/// How many videos, and which to look at.
+std::string videos_like(int64_t count, const std::filesystem::path& example) {
+  return counted(count, "video") + (count == 1 ? " (" : " (the first is ") + example.string() + ")";
 }
 
 }  // namespace
@@ -32,9 +35,7 @@ void VideoTally::add(const std::filesystem::path& path, const VideoFacts& facts)
 std::string VideoTally::words() const {
   std::string text;
   for (const auto& [colors, count] : videos_of)
-    text += (text.empty() ? std::to_string(count) + (count == 1 ? " video as " : " videos as ")
-                          : ", " + std::to_string(count) + " as ") +
-            words_of(colors);
+    text += (text.empty() ? counted(count, "video") : ", " + std::to_string(count)) + " as " + words_of(colors);
   if (turned > 0) text += ", " + std::to_string(turned) + " turned upright";
   return text;
 }
@@ -42,11 +43,11 @@ std::string VideoTally::words() const {
 std::vector<std::string> VideoTally::warnings() const {
   std::vector<std::string> lines;
   if (hdr > 0)
-    lines.push_back(counted(hdr, first_hdr) +
+    lines.push_back(videos_like(hdr, first_hdr) +
                     " in HDR or BT.2020 color: cut to 8-bit RGB without tone mapping, so the score compares colors "
                     "that no screen shows; convert to BT.709 first");
   if (other_angle > 0)
-    lines.push_back(counted(other_angle, first_angled) +
+    lines.push_back(videos_like(other_angle, first_angled) +
                     " to be shown at an angle that is no multiple of 90 degrees: read as stored, not turned");
   return lines;
 }

@@ -54,7 +54,7 @@ FoundWeights find_weights(const PublishedWeights& wanted, const std::string& cho
     for (const std::string& name : wanted.names)
       if (fs::is_regular_file(folder / name)) return found(folder / name);
   const std::string places = joined(folders, " or ", [](const fs::path& folder) { return folder.string(); });
-  throw Error(wanted.what + " is not here: get " + wanted.names.front() + " (" + wanted.origin + "; SHA-256 " +
+  throw Error(wanted.what + " was not found: get " + wanted.names.front() + " (" + wanted.origin + "; SHA-256 " +
               wanted.sha256 + ") and put it into " + (places.empty() ? "a folder named by TESSERA_CACHE" : places) +
               ", or name a file with " + wanted.flag);
 }

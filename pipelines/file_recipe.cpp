@@ -26,10 +26,9 @@ std::string read_bytes(const fs::path& path, int64_t most) {
 }
 
 [[noreturn]] void no_recipe(const std::string& where) {
-  throw Error(
-      where +
-      " has no recipe; want a PNG, a JPEG, a video or latents that tessera made, or a picture of a program that "
-      "writes \"parameters\"");
+  throw Error(where +
+              " has no recipe; want a PNG, a JPEG, a video or saved latents written by tessera, or another program's "
+              "picture with \"parameters\"");
 }
 
 /// The recipe that output_recipe (pipelines/recipe.h) wrote.
@@ -55,8 +54,7 @@ FileRecipe picture_recipe(const fs::path& path) {
   const auto parameters = text.find("parameters");
   if (parameters == text.end()) {
     if (text.count("workflow"))
-      throw Error(path.string() +
-                  " carries a ComfyUI workflow, which tessera cannot run; give the settings as options");
+      throw Error(path.string() + " holds a ComfyUI workflow, which tessera cannot run; give the settings as options");
     no_recipe(path.string());
   }
   FileRecipe recipe;
@@ -77,7 +75,7 @@ FileRecipe video_recipe(const fs::path& path) {
     tags = read_video(path, 1).tags;
   } catch (const Error& error) {
     throw Error(std::string(error.what()) +
-                "; a recipe is read from a PNG, a JPEG, a video or kept latents (.safetensors)");
+                "; a recipe is read from a PNG, a JPEG, a video or saved latents (.safetensors)");
   }
   const auto comment = tags.find("comment");
   if (comment == tags.end()) no_recipe(path.string());
@@ -109,7 +107,7 @@ std::vector<std::string> reproduction_notes(const FileRecipe& recipe, const Job&
   if (!recipe.version.empty() && recipe.version != program_version())
     notes.push_back("made by tessera " + recipe.version + ", this is " + program_version() + ": pixels may differ");
   if (!recipe.model_fingerprint.empty() && recipe.model_fingerprint != model_fingerprint(job))
-    notes.emplace_back("made with another model or other weights: pixels will differ");
+    notes.emplace_back("made with another model, or files of the model have changed since: pixels may differ");
   return notes;
 }
 

@@ -16,7 +16,7 @@ struct FileRecipe {
   std::vector<std::string> notes;  ///< for the user
 };
 
-/// Reads the recipe of a picture, a video or kept latents: the `tessera` text of a PNG or a JPEG (or its `parameters`
+/// Reads the recipe of a picture, a video or saved latents: the `tessera` text of a PNG or a JPEG (or its `parameters`
 /// text, also that of other programs), the `comment` of a video, the header of a .safetensors file. A pattern such as
 /// dir/frame_%04d.png stands for its first frame. Pixels are not read where the format allows, so a picture whose
 /// pixels are damaged still gives its recipe. Throws Error: no such file, another format, a damaged one, no recipe, a

@@ -6,7 +6,7 @@
 
 namespace tessera {
 
-/// What no render should be.
+/// Ways in which a render can be unusable.
 enum class FrameProblem {
   kNone,
   kNotFinite,    ///< a NaN or an infinity in any frame

@@ -6,10 +6,12 @@
 #include "core/device.h"
 #include "core/disk_space.h"
 #include "core/error.h"
+#include "core/new_folders.h"
 #include "pipelines/file_recipe.h"
 #include "pipelines/latents.h"
 #include "pipelines/output.h"
 #include "pipelines/recipe.h"
+#include "pipelines/untrained.h"
 
 namespace tessera {
 namespace {
@@ -22,12 +24,17 @@ class Generation {
         renderer_(open_renderer(asked)),
         noise_(asked.latents.empty() ? at::Tensor() : renderer_->read_latents(asked.latents)) {
     const Job job = renderer_->resolve(asked, noise_, notes_);
-    notes_.push_back("seed " + std::to_string(job.seed));
     outputs_ = renderer_->single_outputs(job);
+    if (std::string note = replacement_note(outputs_); !note.empty()) notes_.push_back(std::move(note));
+    Untrained untrained(renderer_->folder());
+    for (const Job& output : outputs_) untrained.add(output);
+    for (const std::string& note : untrained.notes()) notes_.push_back(note);
+    notes_.push_back("seed " + std::to_string(job.seed));
   }
 
   void run() {
     const Job& first = outputs_.front();
+    const NewFolders folders(first.output);
     check_free_space(first.output, largest_output_bytes(first) * static_cast<int64_t>(outputs_.size()));
     auto writer = open_writer(first);
     if (!writer->note().empty()) notes_.push_back(writer->note());
@@ -43,8 +50,8 @@ class Generation {
       const Stopwatch decoding;
       decode(i, result.latents, *writer);
       callbacks_.done({.path = job.output,
-                       .files = output_files(job, 0),
-                       .recipe = output_recipe(job, 0),
+                       .files = output_files(job),
+                       .recipe = output_recipe(job),
                        .text_seconds = text_seconds,
                        .denoise_seconds = denoise_seconds,
                        .decode_seconds = decoding.seconds(),
@@ -55,7 +62,7 @@ class Generation {
 
  private:
   std::unique_ptr<FrameWriter> open_writer(const Job& job) const {
-    auto writer = open_output(job, 0);
+    auto writer = open_output(job);
     return callbacks_.tap ? callbacks_.tap(std::move(writer)) : std::move(writer);
   }
 
@@ -92,7 +99,7 @@ class Generation {
     const FrameProblem problem = renderer_->decode(job, latents, writer, progress);
     if (problem == FrameProblem::kNone) return;
     const std::string kept = job.output + ".latents.safetensors";
-    save_latents(kept, latents, job, 0);
+    save_latents(kept, latents, job);
     throw Error("the frames of " + job.output + " are " + problem_text(problem) + "; the latents are kept in " + kept +
                     "; try --dtype fp32, another seed or a lower --cfg-scale",
                 ExitCode::kBadPixels);
@@ -131,8 +138,10 @@ std::vector<std::string> decode_file(const DecodeRequest& request, ProgressStyle
   const at::Tensor latents = renderer->read_latents(request.latents);
   std::vector<std::string> notes;
   const Job job = renderer->resolve(asked, latents, notes);
+  if (std::string replaced = replacement_note({&job, 1}); !replaced.empty()) notes.push_back(std::move(replaced));
+  const NewFolders folders(job.output);
   check_free_space(job.output, largest_output_bytes(job));
-  const auto writer = open_output(job, 0);
+  const auto writer = open_output(job);
   for (const std::string& text : notes) note(text);
   Progress bar("decoding", *job.frames, progress);
   const FrameProblem problem = renderer->decode(job, latents, *writer, bar);
@@ -140,7 +149,7 @@ std::vector<std::string> decode_file(const DecodeRequest& request, ProgressStyle
     throw Error("the frames of " + job.output + " are " + problem_text(problem) +
                     "; try --dtype fp32, or render it with another seed",
                 ExitCode::kBadPixels);
-  return output_files(job, 0);
+  return output_files(job);
 }
 
 }  // namespace tessera

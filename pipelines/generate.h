@@ -34,8 +34,9 @@ struct GenerateCallbacks {
 /// Renders a job from its model directory to its files, one output after another. Of the model only what is needed is
 /// in memory: the text encoder goes before the denoiser comes, the denoiser before the last output is decoded. Whatever
 /// can be known to fail fails before the first step.
-/// Throws Error: bad input (2), cancellation (130 or 143; no unfinished file stays), frames that are not finite, black
-/// or of a single color (4; the latents are kept beside the output), a failed write (1).
+/// Missing folders of the outputs are created. Throws Error: bad input (2), cancellation (130 or
+/// 143; no unfinished file stays), frames that are not finite, black or of a single color (4; the latents are kept
+/// beside the output), a failed write (1).
 void generate(const Job& job, const GenerateCallbacks& callbacks);
 
 /// What `tessera decode` is asked to do.
@@ -47,9 +48,9 @@ struct DecodeRequest {
   std::string vae_tile;                         ///< as Job::vae_tile; "" is the recipe's
 };
 
-/// Turns kept latents into frames without sampling again. Returns the files written. Throws Error: no recipe in the
-/// file, latents that are not those of the recipe, an output that does not hold the frames (2), bad pixels (4), a
-/// failed write (1), cancellation (130 or 143).
+/// Turns saved latents into frames without sampling again. Returns the files written. Throws Error: no recipe in the
+/// file, latents that are not those of the recipe, an output that does not hold the frames (2), bad pixels
+/// (4), a failed write (1), cancellation (130 or 143).
 std::vector<std::string> decode_file(const DecodeRequest& request, ProgressStyle progress, const Renderer::Note& note);
 
 }  // namespace tessera

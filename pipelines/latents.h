@@ -8,7 +8,7 @@
 
 namespace tessera {
 
-/// Initial noise from a safetensors file, `FILE` or `FILE:TENSOR`: float32 [N, C, ...] (one row an output; the first
+/// Initial noise from a safetensors file, `FILE` or `FILE:TENSOR`: float32 [N, C, ...] (one row per output; the first
 /// axis may be absent) of `channels` channels and `axes` axes. Without TENSOR the file's only tensor, or the one named
 /// "latents". Throws Error naming the file and its tensors when there is no such tensor, or its shape, dtype or numbers
 /// cannot be latents.

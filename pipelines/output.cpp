@@ -1,5 +1,6 @@
 #include "pipelines/output.h"
 
+#include "core/text.h"
 #include "pipelines/recipe.h"
 #include "weights/safetensors.h"
 
@@ -16,29 +17,43 @@ int64_t largest_output_bytes(const Job& job) {
   return job.count * (pixels + *job.frames * kSurroundings);
 }
 
-std::unique_ptr<FrameWriter> open_output(const Job& job, int64_t i, const Tiling& tiling) {
+std::string replacement_note(std::span<const Job> jobs) {
+  constexpr size_t kShown = 3;
+  std::vector<std::string> existing;
+  std::error_code failed;
+  for (const Job& job : jobs)
+    for (const std::string& file : output_files(job))
+      if (std::filesystem::is_regular_file(file, failed)) existing.push_back(file);
+  if (existing.empty()) return "";
+  if (existing.size() == 1) return existing.front() + " exists and will be replaced";
+  const std::vector<std::string> shown(
+      existing.begin(), existing.begin() + static_cast<std::ptrdiff_t>(std::min(existing.size(), kShown)));
+  const size_t more = existing.size() - shown.size();
+  return std::to_string(existing.size()) + " files exist and will be replaced: " + joined(shown) +
+         (more > 0 ? " and " + std::to_string(more) + " more" : "");
+}
+
+std::unique_ptr<FrameWriter> open_output(const Job& job, const Tiling& tiling) {
   OutputOptions options;
   options.width = *job.width * tiling.columns;
   options.height = *job.height * tiling.rows;
   options.fps = {job.fps.value_or(1), 1};
-  nlohmann::ordered_json recipe = output_recipe(job, i);
+  nlohmann::ordered_json recipe = output_recipe(job);
   if (tiling.columns * tiling.rows > 1) recipe["tiling"] = {tiling.columns, tiling.rows};
   options.comment = recipe.dump();
-  options.text = {{"parameters", recipe_text(job, i)}, {"tessera", options.comment}};
-  return open_frame_writer(output_name(job, i), options);
+  options.text = {{"parameters", recipe_text(job)}, {"tessera", options.comment}};
+  return open_frame_writer(job.output, options);
 }
 
-std::vector<std::string> output_files(const Job& job, int64_t i) {
-  const std::string name = output_name(job, i);
-  if (output_kind(name) != OutputKind::kFrames) return {name};
+std::vector<std::string> output_files(const Job& job) {
+  if (output_kind(job.output) != OutputKind::kFrames) return {job.output};
   std::vector<std::string> files;
-  for (int64_t t = 0; t < *job.frames; ++t) files.push_back(frame_path(name, t).string());
+  for (int64_t t = 0; t < *job.frames; ++t) files.push_back(frame_path(job.output, t).string());
   return files;
 }
 
-void save_latents(const std::string& path, const at::Tensor& latents, const Job& job, int64_t i,
-                  const std::string& hash) {
-  std::map<std::string, std::string> metadata = {{"tessera", output_recipe(job, i).dump()}};
+void save_latents(const std::string& path, const at::Tensor& latents, const Job& job, const std::string& hash) {
+  std::map<std::string, std::string> metadata = {{"tessera", output_recipe(job).dump()}};
   if (!hash.empty()) metadata["hash"] = hash;
   write_safetensors(path, {{"latents", latents.cpu()}}, metadata);
 }

@@ -3,6 +3,7 @@
 #include <ATen/core/Tensor.h>
 
 #include <memory>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -11,7 +12,7 @@
 
 namespace tessera {
 
-/// The most that the outputs of a resolved job should take on a disk: raw pixels for pictures, a quarter of that for
+/// The most that a resolved job's outputs should take on a disk: raw pixels for pictures, a quarter of that for
 /// videos, and some more for what surrounds them.
 int64_t largest_output_bytes(const Job& job);
 
@@ -20,15 +21,19 @@ struct Tiling {
   int64_t columns = 1, rows = 1;
 };
 
-/// The writer of a resolved job's output `i` (see output_name), which carries the recipe; its frames have the size of
-/// the whole tiling. Throws what open_frame_writer throws.
-std::unique_ptr<FrameWriter> open_output(const Job& job, int64_t i, const Tiling& tiling = {});
+// The jobs from here on are resolved single outputs.
 
-/// The files of output `i` of a resolved job: one, or one a frame.
-std::vector<std::string> output_files(const Job& job, int64_t i);
+/// The writer of an output, whose frames have the size of the whole tiling; it stores the recipe in the file. Throws
+/// what open_frame_writer throws.
+std::unique_ptr<FrameWriter> open_output(const Job& job, const Tiling& tiling = {});
 
-/// Keeps latents in a safetensors file whose header holds the recipe of output `i` and `hash` (may be empty).
-void save_latents(const std::string& path, const at::Tensor& latents, const Job& job, int64_t i,
-                  const std::string& hash = "");
+/// The files of an output: one, or one per frame.
+std::vector<std::string> output_files(const Job& job);
+
+/// "x.png exists and will be replaced": a note about the files of these outputs that exist, "" when there is none.
+std::string replacement_note(std::span<const Job> jobs);
+
+/// Saves latents in a safetensors file whose header holds the recipe and `hash` (may be empty).
+void save_latents(const std::string& path, const at::Tensor& latents, const Job& job, const std::string& hash = "");
 
 }  // namespace tessera

@@ -40,22 +40,20 @@ std::string output_name(const Job& job, int64_t i) {
   return (path.parent_path() / name).string();
 }
 
-nlohmann::ordered_json output_recipe(const Job& job, int64_t i) {
-  nlohmann::ordered_json options = recipe_json(job);
-  options["seed"] = job.seed + i;
-  nlohmann::ordered_json recipe = {{"program", "tessera"}, {"version", program_version()}, {"job", options}};
+nlohmann::ordered_json output_recipe(const Job& job) {
+  nlohmann::ordered_json recipe = {{"program", "tessera"}, {"version", program_version()}, {"job", recipe_json(job)}};
   if (!job.model_fingerprint.empty()) recipe["model_fingerprint"] = job.model_fingerprint;
   return recipe;
 }
 
-std::string recipe_text(const Job& job, int64_t i) {
+std::string recipe_text(const Job& job) {
   const auto number = [](const auto& value) { return nlohmann::json(value).dump(); };
   const std::string model = job.model.empty() ? "bundled" : std::filesystem::path(job.model).filename().string();
   std::string text = job.class_label ? "class " + *job.class_label : job.prompt;
   const std::string clip = job.class_label ? "" : ", Frames: " + number(*job.frames) + ", FPS: " + number(*job.fps);
   if (!job.negative_prompt.empty()) text += "\nNegative prompt: " + job.negative_prompt;
   return text + "\nSteps: " + number(*job.steps) + ", Sampler: " + *job.sampler +
-         ", CFG scale: " + number(*job.cfg_scale) + ", Seed: " + number(job.seed + i) +
+         ", CFG scale: " + number(*job.cfg_scale) + ", Seed: " + number(job.seed) +
          ", Size: " + size_text(*job.width, *job.height) + ", Model: " + model + clip + sampling_text(job) +
          ", Version: tessera " + program_version();
 }

@@ -9,11 +9,11 @@ namespace tessera {
 /// The output of index `i` of a resolved job: the file's name with _i before its extension when there are several.
 std::string output_name(const Job& job, int64_t i);
 
-/// The recipe of output `i` as JSON: recipe_json with its own seed, the program, its version and the model's
-/// fingerprint (checkpoints/fingerprint.h).
-nlohmann::ordered_json output_recipe(const Job& job, int64_t i);
+/// The recipe of a resolved single output as JSON: recipe_json, the program, its version and the model's fingerprint
+/// (checkpoints/fingerprint.h).
+nlohmann::ordered_json output_recipe(const Job& job);
 
 /// The same for people and their viewers, in the layout of AUTOMATIC1111's `parameters` text.
-std::string recipe_text(const Job& job, int64_t i);
+std::string recipe_text(const Job& job);
 
 }  // namespace tessera

@@ -19,7 +19,7 @@
 
 namespace tessera {
 
-/// How often the normalizer of MHLA was in trouble while one output was denoised; see NormalizerStats.
+/// How often the MHLA normalizer was nearly zero or negative while one output was denoised; see NormalizerStats.
 struct NormalizerReport {
   int64_t values = 0, near_zero = 0, negative = 0;
 };
@@ -93,12 +93,5 @@ std::unique_ptr<Renderer> open_renderer(const Job& like);
 
 /// The latents of one prepared job by itself. Throws its failure.
 DenoiseResult denoise_alone(Renderer& renderer, const DenoiseRequest& request, Progress& progress);
-
-/// Seconds that a prepared job takes, measured.
-struct Timing {
-  double call = 0;    ///< of the network
-  double decode = 0;  ///< all frames decoded and written; from the first frames where there are more than 17
-};
-Timing time_job(Renderer& renderer, const Job& job);
 
 }  // namespace tessera

@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "core/error.h"
+#include "core/text.h"
 #include "samplers/schedule.h"
 
 namespace tessera {
@@ -52,7 +53,7 @@ void take_sigmas(Job& job) {
   if (!job.sigmas) return;
   const auto count = static_cast<int64_t>(sigmas_of(job).size());
   if (job.steps && *job.steps != count)
-    throw Error("--sigmas gives " + std::to_string(count) + " steps, --steps " + std::to_string(*job.steps) +
+    throw Error("--sigmas gives " + counted(count, "step") + ", --steps " + std::to_string(*job.steps) +
                 ": omit --steps");
   job.steps = count;
 }

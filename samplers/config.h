@@ -76,7 +76,7 @@ struct SamplerConfig {
 
 /// A model's scheduler_config.json: its _class_name selects the sampler and its defaults. Throws Error naming the file
 /// and key for a class that is not known (with the nearest), a value of the wrong type or out of range, and settings
-/// that no solver here honors (thresholding, beta sigmas, ...), rather than ignoring them.
+/// that no solver here supports (thresholding, beta sigmas, ...), rather than ignoring them.
 SamplerConfig read_scheduler_config(const JsonConfig& json);
 
 /// The sampler for a diffusers scheduler class, "" when there is none.

@@ -17,7 +17,7 @@ class DpmPlusPlus2M final : public Sampler {
     const NoiseLevel here = level(i), next = level(i + 1);
     const at::Tensor data = predicted_data(config_.prediction, output, sample, here);
     const double h = next.lambda() - here.lambda();
-    // Weights of the sample, the data, the data's change a unit of lambda, and fresh noise.
+    // Weights of the sample, the data, the data's change per unit of lambda, and fresh noise.
     const double decay = stochastic_ ? std::exp(-2 * h) : std::exp(-h);
     const double keep = next.sigma / here.sigma * (stochastic_ ? std::exp(-h) : 1.0);
     const double gain = next.alpha * (1 - decay);

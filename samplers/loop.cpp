@@ -4,11 +4,11 @@
 #include <c10/core/GradMode.h>
 
 #include <algorithm>
-#include <new>
 #include <optional>
 
 #include "core/cancel.h"
 #include "core/error.h"
+#include "core/out_of_memory.h"
 
 namespace tessera {
 namespace {
@@ -143,7 +143,7 @@ void ask_network(const ConditionalModel& network, std::span<Trajectory* const> a
       if (!is_out_of_memory(failure)) continue;
       limit.tasks = most;
       if (limit.note)
-        limit.note("out of memory with " + std::to_string(some.size()) + " jobs in a batch; going on with " +
+        limit.note("out of memory with " + std::to_string(some.size()) + " jobs in a batch; continuing with " +
                    std::to_string(most));
       continue;
     }
@@ -190,15 +190,10 @@ at::Tensor sample_one(SampleTask task, const ConditionalModel& network, const Sa
 bool is_out_of_memory(const std::exception_ptr& failure) {
   try {
     std::rethrow_exception(failure);
-  } catch (const std::bad_alloc&) {
-    return true;
   } catch (const c10::OutOfMemoryError&) {
     return true;
   } catch (const std::exception& other) {
-    const std::string text = other.what();
-    for (const char* words : {"out of memory", "can't allocate memory", "not enough memory"})
-      if (text.find(words) != std::string::npos) return true;
-    return false;
+    return out_of_memory_text(other, "").has_value();
   }
 }
 

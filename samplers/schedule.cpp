@@ -8,6 +8,7 @@
 #include <string_view>
 
 #include "core/error.h"
+#include "core/text.h"
 
 namespace tessera {
 namespace {
@@ -89,8 +90,8 @@ std::vector<double> strided(int64_t train, int64_t count) {
     for (int64_t i = 0; i < count; ++i) out.push_back(static_cast<double>(i * stride));
     return out;
   }
-  throw Error("no whole stride divides " + std::to_string(train) + " timesteps into " + std::to_string(count) +
-              " steps: ask for another number of steps");
+  throw Error("no whole stride divides " + std::to_string(train) + " timesteps into " + counted(count, "step") +
+              ": ask for another number of steps");
 }
 
 /// shift_flow_times in one precision.
@@ -175,8 +176,9 @@ std::vector<double> spaced_timesteps(const SamplerConfig& config, int64_t steps,
   }
   out.resize(static_cast<size_t>(steps));
   if (out.front() > static_cast<double>(train - 1))
-    throw Error("steps_offset " + std::to_string(config.steps_offset) + " moves the first of " + std::to_string(steps) +
-                " steps beyond the last timestep, " + std::to_string(train - 1) + ": ask for fewer steps");
+    throw Error("steps_offset " + std::to_string(config.steps_offset) + " moves the first of " +
+                counted(steps, "step") + " beyond the last timestep, " + std::to_string(train - 1) +
+                ": ask for fewer steps");
   return out;
 }
 

@@ -19,7 +19,7 @@ struct SamplingPlan {
 /// The numbers of a trajectory, computed once. They match diffusers down to its float32 rounding, because integer
 /// timesteps and the size of the first steps depend on it.
 struct Schedule {
-  std::vector<double> timesteps;  ///< the network's time input, one a call
+  std::vector<double> timesteps;  ///< the network's time input, one per call
   std::vector<double> sigmas;     ///< noise levels, float32 values; call i goes from sigmas[i] to sigmas[i + 1]
   double init_noise_sigma = 1.0;  ///< standard deviation of the first sample
 };

@@ -6,7 +6,7 @@
 
 namespace tessera {
 
-// One function a file of the same name; see samplers/registry.h for names and families. All throw Error when the plan
+// One function per file of the same name; see samplers/registry.h for names and families. All throw Error when the plan
 // does not suit the configuration.
 
 /// Euler's method, first order: x + (s' - s) slope. For flows the slope is the network's output; for diffusion models
@@ -21,17 +21,17 @@ std::unique_ptr<Sampler> make_euler_ancestral(const SamplerConfig& config, const
 /// is Euler's. Both families. Source: arXiv:2206.00364, algorithm 1 without churn.
 std::unique_ptr<Sampler> make_heun(const SamplerConfig& config, const SamplingPlan& plan);
 
-/// DPM-Solver++ (2M), second order, one call a step. Both families. Source: arXiv:2211.01095.
+/// DPM-Solver++ (2M), second order, one call per step. Both families. Source: arXiv:2211.01095.
 std::unique_ptr<Sampler> make_dpmpp_2m(const SamplerConfig& config, const SamplingPlan& plan);
 
 /// Its SDE form: part of the noise is drawn afresh at every step. Both families. Source: arXiv:2211.01095, appendix.
 std::unique_ptr<Sampler> make_dpmpp_2m_sde(const SamplerConfig& config, const SamplingPlan& plan);
 
-/// UniPC of order solver_order + 1, one call a step, predicting data. Both families. Source: arXiv:2302.04867.
+/// UniPC of order solver_order + 1, one call per step, predicting data. Both families. Source: arXiv:2302.04867.
 std::unique_ptr<Sampler> make_unipc(const SamplerConfig& config, const SamplingPlan& plan);
 
 /// SA-Solver predicting data: Adams predictor and corrector in half the log signal-to-noise ratio, with fresh noise
-/// (drawn at every step, config.tau of it added in the middle of the trajectory). One call a step. Both families.
+/// (drawn at every step, config.tau of it added in the middle of the trajectory). One call per step. Both families.
 /// Source: arXiv:2309.05019, equations 14 and 17, with the few-step correction of diffusers for order 2.
 std::unique_ptr<Sampler> make_sa_solver(const SamplerConfig& config, const SamplingPlan& plan);
 

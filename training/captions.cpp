@@ -3,6 +3,7 @@
 #include <array>
 
 #include "core/error.h"
+#include "weights/trained_on.h"
 
 namespace tessera {
 namespace {
@@ -62,6 +63,13 @@ std::string caption(const Scene& scene, int64_t wording) {
 
 std::string caption(const Scene& scene) {
   return caption(scene, 0);
+}
+
+std::set<std::string> caption_words() {
+  std::set<std::string> words;
+  for (const std::string& text : all_captions())
+    for (std::string& word : words_of(text)) words.insert(std::move(word));
+  return words;
 }
 
 std::vector<std::string> all_captions() {

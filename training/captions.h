@@ -1,5 +1,6 @@
 #pragma once
 
+#include <set>
 #include <string>
 #include <vector>
 
@@ -19,6 +20,9 @@ std::string caption(const Scene& scene, int64_t wording);
 
 /// The plain wording used by the evaluator and the sample sheets: wording 0.
 std::string caption(const Scene& scene);
+
+/// Every word that occurs in a caption.
+std::set<std::string> caption_words();
 
 /// Every caption of every scene content in every wording, the training text of the tokenizer.
 std::vector<std::string> all_captions();

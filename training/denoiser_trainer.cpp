@@ -15,6 +15,7 @@
 #include "training/export.h"
 #include "training/sheet.h"
 #include "weights/bind.h"
+#include "weights/trained_on.h"
 
 namespace tessera {
 namespace {
@@ -245,6 +246,9 @@ void DenoiserTrainer::write_output() {
   nlohmann::json index = read_json_object(config_.output / "model_index.json");
   index["generation_defaults"] = config_.generation_defaults;
   index["generation_defaults"]["max_sequence_length"] = config_.text_length;
+  const std::string side = std::to_string(config_.side);
+  index["trained_on"] =
+      TrainedOn{.sizes = {side + "x" + side}, .frames = {1, config_.frames}, .words = caption_words()}.to_json();
   write_json(config_.output / "model_index.json", index);
   std::fprintf(stderr, "wrote %s\n", config_.output.c_str());
 }

@@ -183,7 +183,7 @@ std::string Score::text() const {
   };
   char line[200];
   std::snprintf(line, sizeof line,
-                "%lld of %lld (%.1f%%) all right: background %.1f%%, color %.1f%%, shape %.1f%%, motion %.1f%%",
+                "%lld of %lld (%.1f%%) all correct: background %.1f%%, color %.1f%%, shape %.1f%%, motion %.1f%%",
                 static_cast<long long>(all), static_cast<long long>(total), percent(all), percent(background),
                 percent(color), percent(shape), percent(motion));
   return line;

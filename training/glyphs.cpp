@@ -54,7 +54,7 @@ const std::vector<Glyph>& glyph_table() {
 
 struct FreeTypeLibrary {
   FreeTypeLibrary() {
-    if (FT_Init_FreeType(&handle)) throw Error("FreeType does not start", ExitCode::kFailed);
+    if (FT_Init_FreeType(&handle)) throw Error("cannot initialize FreeType", ExitCode::kFailed);
   }
   ~FreeTypeLibrary() { FT_Done_FreeType(handle); }
   FT_Library handle = nullptr;

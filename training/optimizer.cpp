@@ -128,7 +128,7 @@ void Optimizer::load(const std::map<std::string, at::Tensor>& state, int64_t ste
   for (auto& [name, slot] : this->state()) {
     const auto found = state.find(name);
     if (found == state.end())
-      throw Error(where + ": lacks " + name + "; was it written by another model or optimizer?");
+      throw Error(where + ": tensor " + name + " is missing; was it written by another model or optimizer?");
     if (found->second.sizes() != slot.sizes())
       throw Error(c10::str(where, ": ", name, " is ", found->second.sizes(), ", want ", slot.sizes()));
     slot.copy_(found->second);

@@ -14,11 +14,6 @@
 #include "weights/safetensors.h"
 
 namespace tessera {
-namespace {
-
-constexpr const char* kCheckpoint = "checkpoint.safetensors";
-
-}  // namespace
 
 int64_t at_least(const JsonConfig& json, const std::string& key, int64_t fallback, int64_t least) {
   const int64_t value = json.integer(key, fallback);
@@ -75,14 +70,14 @@ double TrainingRun::rate_factor() const {
 }
 
 bool TrainingRun::resume(Optimizer& optimizer) {
-  const auto path = file(kCheckpoint);
+  const auto path = checkpoint();
   since_start_ = since_save_ = since_log_ = Stopwatch();
   if (!std::filesystem::exists(path)) return false;
-  const TensorFile checkpoint = read_safetensors(path);
-  step_ = checkpoint.at("run/steps").item<int64_t>();
-  seconds_before_ = checkpoint.at("run/seconds").item<double>();
-  optimizer.load(checkpoint.tensors(), step_, path.string());
-  std::fprintf(stderr, "resuming from %s at step %lld, %.1f active minutes\n", path.c_str(),
+  const TensorFile saved = read_safetensors(path);
+  step_ = saved.at("run/steps").item<int64_t>();
+  seconds_before_ = saved.at("run/seconds").item<double>();
+  optimizer.load(saved.tensors(), step_, path.string());
+  std::fprintf(stderr, "continuing from %s at step %lld, after %.1f active minutes\n", path.c_str(),
                static_cast<long long>(step_), seconds_before_ / 60);
   return true;
 }
@@ -91,7 +86,7 @@ void TrainingRun::save(const Optimizer& optimizer) {
   auto tensors = optimizer.state();
   tensors["run/steps"] = at::scalar_tensor(step_, at::kLong);
   tensors["run/seconds"] = at::scalar_tensor(active_seconds(), at::kDouble);
-  write_safetensors(file(kCheckpoint), tensors);
+  write_safetensors(checkpoint(), tensors);
   since_save_ = Stopwatch();
 }
 

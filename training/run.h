@@ -40,7 +40,7 @@ class TrainingRun {
   /// Makes the folder. Throws Error when it cannot be written.
   explicit TrainingRun(const RunConfig& config);
 
-  /// Loads FOLDER/checkpoint.safetensors if there is one, and says so on stderr. The active time starts here.
+  /// Loads the checkpoint if there is one, and says so on stderr. The active time starts here.
   bool resume(Optimizer& optimizer);
   /// Writes the checkpoint, atomically.
   void save(const Optimizer& optimizer);
@@ -59,6 +59,8 @@ class TrainingRun {
   bool checkpoint_due() const;
   /// The same for sample sheets, the first of which is due at once; counts the sheet as drawn.
   bool sheet_due();
+  /// Where save() writes.
+  std::filesystem::path checkpoint() const { return file("checkpoint.safetensors"); }
   /// FOLDER/NAME.
   std::filesystem::path file(const std::string& name) const { return config_.folder / name; }
 

@@ -35,7 +35,7 @@ struct SceneModel {
   at::Tensor context(const std::vector<std::string>& prompts) const;
   /// (mean of the latent - latents_mean) / latents_std of frames [B, 3, T, H, W] in [-1, 1]; float32.
   at::Tensor encode(const at::Tensor& frames) const;
-  /// Frames [3, T, H, W] in [-1, 1], float32, one tensor a prompt: Euler steps with classifier-free guidance.
+  /// Frames [3, T, H, W] in [-1, 1], float32, one tensor per prompt: Euler steps with classifier-free guidance.
   std::vector<at::Tensor> sample(const std::vector<std::string>& prompts, const std::vector<uint64_t>& seeds,
                                  const SceneSampling& sampling) const;
 };

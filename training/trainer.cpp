@@ -1,6 +1,7 @@
 #include "training/trainer.h"
 
 #include "core/cancel.h"
+#include "core/text.h"
 
 namespace tessera {
 
@@ -13,13 +14,20 @@ void Trainer::train() {
   install_signal_handlers();
   while (!run_.done()) {
     step();
-    if (canceled() != 0 || run_.checkpoint_due()) save();
-    throw_if_canceled();
+    if (canceled() != 0) stop();
+    if (run_.checkpoint_due()) save();
     if (run_.sheet_due()) draw_sheet();
   }
   save();
   draw_sheet();
   write_output();
+}
+
+void Trainer::stop() {
+  save();
+  throw Error("stopped after " + counted(steps_done(), "step") + ", all of them kept in " + run_.checkpoint().string() +
+                  "; the same command continues from there",
+              static_cast<ExitCode>(128 + canceled()));
 }
 
 }  // namespace tessera

@@ -14,7 +14,7 @@ class Trainer {
   virtual ~Trainer() = default;
 
   /// Steps until the run is done, with checkpoints and sample sheets on the way, then writes the output directory.
-  /// On a signal: writes a checkpoint and throws the Error of throw_if_canceled().
+  /// On a signal: writes a checkpoint and throws an Error that says so, with the signal's exit code.
   void train();
   /// One optimizer step; returns the loss before it.
   virtual double step() = 0;
@@ -32,6 +32,9 @@ class Trainer {
 
   TrainingRun run_;
   std::unique_ptr<Optimizer> optimizer_;
+
+ private:
+  [[noreturn]] void stop();
 };
 
 }  // namespace tessera

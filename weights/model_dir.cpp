@@ -170,7 +170,7 @@ TensorFile read_shards(const fs::path& index_path) {
     const fs::path path = index_path.parent_path() / shard;
     if (!is_file(path))
       throw Error("missing shard " + path.string() + ": " + index_path.string() + " expects " +
-                  std::to_string(listed.size()) + " tensors in it, such as " + plain(listed.front()) +
+                  counted(static_cast<int64_t>(listed.size()), "tensor") + " in it, such as " + plain(listed.front()) +
                   "; download the model again");
     const TensorFile file = read_tensors(path);
     for (const auto& name : listed)
@@ -323,8 +323,8 @@ std::vector<std::string> missing_files(const Component& component) {
     if (!files.sharded) return missing;
     for (const auto& [shard, listed] : listed_tensors(JsonConfig::read(files.path)))
       if (!is_file(folder / shard))
-        missing.push_back("missing shard " + (folder / shard).string() + " (" + std::to_string(listed.size()) +
-                          " tensors)");
+        missing.push_back("missing shard " + (folder / shard).string() + " (" +
+                          counted(static_cast<int64_t>(listed.size()), "tensor") + ")");
   } catch (const Error& e) {
     missing.emplace_back(e.what());
   }

@@ -80,15 +80,16 @@ uint64_t header_length(const FileMap& map, const std::string& where) {
   if (length == 0 || length > limits::kHeaderBytes || length > map.size() - kLengthBytes)
     refuse_other_format(map, where);
   if (map.size() < kLengthBytes)
-    throw Error(where + " is truncated: " + std::to_string(map.size()) +
-                " bytes, but a safetensors file has at least 8; download or copy it again");
+    throw Error(where + " is truncated: " + counted(static_cast<int64_t>(map.size()), "byte") +
+                ", but a safetensors file has at least 8; download or copy it again");
   if (length > limits::kHeaderBytes)
     throw Error(where + " is not a safetensors file: its first 8 bytes claim a header of " + std::to_string(length) +
                 " bytes, but at most " + std::to_string(limits::kHeaderBytes) + " are allowed");
   if (length > map.size() - kLengthBytes)
     throw Error(where + " is truncated or not a safetensors file: its header should have " + std::to_string(length) +
-                " bytes, but only " + std::to_string(map.size() - kLengthBytes) +
-                " follow the length; download or copy it again");
+                " bytes, but only " +
+                counted(static_cast<int64_t>(map.size() - kLengthBytes), "byte follows", "bytes follow") +
+                " the length; download or copy it again");
   return length;
 }
 

@@ -4,6 +4,7 @@
 
 #include "checkpoints/dit/checkpoint.h"
 #include "core/error.h"
+#include "core/text.h"
 
 namespace tessera {
 namespace {
@@ -20,7 +21,7 @@ void check_class(const ModelDir& folder, const std::string& name, const std::vec
 void check_fit(const DitModel& model) {
   const std::string vae = model.folder.component("vae").config().where();
   if (model.vae.latent_channels != model.transformer.in_channels)
-    throw Error(vae + ": latents have " + std::to_string(model.vae.latent_channels) + " channels, but " +
+    throw Error(vae + ": latents have " + counted(model.vae.latent_channels, "channel") + ", but " +
                 model.folder.path.string() + " makes latents of " + std::to_string(model.transformer.in_channels) +
                 "; pass the autoencoder that belongs to the model with --vae PATH");
   if (model.vae.out_channels != 3)

@@ -7,6 +7,7 @@
 
 #include "core/error.h"
 #include "core/size_limits.h"
+#include "core/text.h"
 #include "models/umt5/spiece_check.h"
 
 namespace tessera {
@@ -33,8 +34,9 @@ Tokenizer::Tokenizer(const std::filesystem::path& path) : Tokenizer(from_bytes(r
 
 Tokenizer Tokenizer::from_bytes(std::string_view bytes, const std::string& where) {
   const auto refuse = [&](const std::string& problem) {
-    throw Error(where + " is not a SentencePiece model, or is cut off (" + std::to_string(bytes.size()) + " bytes" +
-                (problem.empty() ? "" : "; it " + problem) + "): want the spiece.model of the text encoder");
+    throw Error(where + " is not a SentencePiece model, or is cut off (" +
+                counted(static_cast<int64_t>(bytes.size()), "byte") + (problem.empty() ? "" : "; it " + problem) +
+                "): want the spiece.model of the text encoder");
   };
   if (const std::string problem = spiece_problem(bytes); !problem.empty()) refuse(problem);
   const auto model = std::make_shared<sentencepiece::SentencePieceProcessor>();

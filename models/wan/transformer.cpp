@@ -25,7 +25,7 @@ at::Tensor silu_of_rows(const at::Tensor& x) {
 
 WanTransformerConfig WanTransformerConfig::from_json(const JsonConfig& json) {
   for (const char* key : {"image_dim", "added_kv_proj_dim", "pos_embed_seq_len"})
-    if (json.has(key)) json.fail(key, "belongs to an image-to-video model; only text-to-video models run");
+    if (json.has(key)) json.fail(key, "belongs to an image-to-video model; only text-to-video models are supported");
   if (json.has("qk_norm") && json.text("qk_norm") != "rms_norm_across_heads")
     json.fail("qk_norm", "must be rms_norm_across_heads");
   WanTransformerConfig config;

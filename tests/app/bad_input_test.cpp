@@ -170,8 +170,7 @@ TEST_F(BadInput, OptionsOfClassConditionalModels) {
 
 TEST_F(BadInput, UnwritableOutputs) {
   std::ofstream(model() / "file") << "x";
-  expect_refused({"a star", "-o", out() / "no" / "such" / "x.png"}, {"does not exist"});
-  expect_refused({"a star", "-o", out() / "no" / "such" / "f_%03d.png"}, {"cannot write"});
+  expect_refused({"a star", "-o", "/proc/no/such/x.png"}, {"cannot write /proc/no", "/proc"});
   expect_refused({"a star", "-o", model() / "file" / "x.png"}, {"is not a folder"});
   expect_refused({"a star", "-o", out()}, {"cannot tell the format"});
   expect_refused({"a star", "-o", "/proc/x.png"}, {"/proc/x.png"});

@@ -62,6 +62,39 @@ TEST(Bundled, RunsAtSizesAndLengthsItWasNotTrainedAt) {
   }
 }
 
+TEST(Bundled, SaysWhatItWasNotTrainedOn) {
+  const TemporaryFolder folder;
+  const auto told = [&](std::vector<std::string> arguments) {
+    arguments.insert(arguments.begin(), {"generate", "--seed", "7", "--steps", "1", "-o", (folder / "x.png").string()});
+    const ProcessResult result = test::tessera(arguments);
+    EXPECT_EQ(result.exit_code, 0) << result.err;
+    return result.err;
+  };
+  EXPECT_EQ(told({"A red heart, on a white background."}).find("trained"), std::string::npos);
+  EXPECT_NE(told({"a cat on a red sofa"}).find("not trained on: \"cat\", \"sofa\""), std::string::npos);
+  EXPECT_NE(told({"a red heart", "--size", "160x160"}).find("trained at 128x128 only; at 160x160"), std::string::npos);
+  const ProcessResult info = test::tessera({"info"});
+  EXPECT_NE(info.out.find("trained on 128x128; 1 or 17 frames\n"), std::string::npos) << info.out;
+  EXPECT_NE(info.out.find("words      a, airplane, an,"), std::string::npos) << info.out;
+}
+
+TEST(Bundled, SaysItOnceForAFileOfPrompts) {
+  const TemporaryFolder folder;
+  std::ofstream(folder / "prompts.txt") << "a cat\na dog\na red heart\n";
+  const ProcessResult result =
+      test::tessera({"batch", (folder / "prompts.txt").string(), "-o", (folder / "out").string(), "--size", "96x96",
+                     "--frames", "1", "--steps", "1", "--no-gallery"});
+  EXPECT_EQ(result.exit_code, 0) << result.err;
+  const auto count = [&](const std::string& text) {
+    int64_t found = 0;
+    for (size_t at = result.err.find(text); at != std::string::npos; at = result.err.find(text, at + 1)) ++found;
+    return found;
+  };
+  EXPECT_EQ(count("2 of 3 prompts have words that this model was not trained on: \"cat\", \"dog\";"), 1) << result.err;
+  EXPECT_EQ(count("trained at 128x128 only; at 96x96 "), 1) << result.err;
+  EXPECT_EQ(count("trained"), 2) << result.err;
+}
+
 TEST(Bundled, SameCommandGivesTheSameBytes) {
   const TemporaryFolder folder;
   for (const char* name : {"a.mp4", "b.mp4"}) {

@@ -20,12 +20,6 @@ TEST(OptionNames, BothSpellingsAndShortNames) {
   EXPECT_EQ(option_names("", {"json"}), "--json");
 }
 
-TEST(WrapText, BreaksAtSpacesAndIndents) {
-  EXPECT_EQ(wrap_text("aa bb cc dd", 5, 2), "aa bb\n  cc dd");
-  EXPECT_EQ(wrap_text("abcdefgh ij", 5, 1), "abcdefgh\n ij");
-  EXPECT_EQ(wrap_text("", 5, 1), "");
-}
-
 TEST(Help, ListsCommandsAndExamplesInHalfASecond) {
   double fastest = 1e9;
   for (int attempt = 0; attempt < 5 && fastest >= 0.5; ++attempt) {
@@ -60,12 +54,24 @@ TEST(Help, NamesTheSamplers) {
   for (const auto& name : sampler_names(/*flow=*/true)) EXPECT_NE(text.find(name), std::string::npos) << name;
 }
 
+TEST(Help, HelpIsACommandToo) {
+  EXPECT_EQ(run({"help"}).out, run({"--help"}).out);
+  EXPECT_EQ(run({"help", "generate"}).out, run({"generate", "--help"}).out);
+  EXPECT_EQ(run({"help", "train", "vae"}).out, run({"train", "vae", "--help"}).out);
+  EXPECT_EQ(run({"help", "generate"}).exit_code, 0);
+  const ProcessResult unknown = run({"help", "generat"});
+  EXPECT_EQ(unknown.exit_code, 2);
+  EXPECT_EQ(unknown.err, "tessera: unknown command \"generat\" (did you mean generate?)\n");
+}
+
 TEST(Version, OneLineOnStdout) {
-  const ProcessResult version = run({"--version"});
-  EXPECT_EQ(version.exit_code, 0);
-  EXPECT_EQ(version.out.rfind("tessera ", 0), 0u) << version.out;
-  EXPECT_EQ(std::count(version.out.begin(), version.out.end(), '\n'), 1);
-  EXPECT_EQ(version.err, "");
+  for (const char* flag : {"--version", "-v", "-V"}) {
+    const ProcessResult version = run({flag});
+    EXPECT_EQ(version.exit_code, 0);
+    EXPECT_EQ(version.out.rfind("tessera ", 0), 0u) << version.out;
+    EXPECT_EQ(std::count(version.out.begin(), version.out.end(), '\n'), 1);
+    EXPECT_EQ(version.err, "");
+  }
 }
 
 void expect_refusal(const std::vector<std::string>& arguments, const std::string& message) {
@@ -86,7 +92,26 @@ TEST(WrongUse, OneLineWithTheNearestNameAndExitCode2) {
   expect_refusal({"generate", "x", "-p", "y"},
                  "the prompt is given twice, as an argument and with --prompt; give it once");
   expect_refusal({"generate", "x", "--dtype", "fp33"}, "--dtype: unknown value \"fp33\" (did you mean fp32?)");
-  expect_refusal({"generate", "x", "--device", "gpu"}, "--device: unknown device \"gpu\" (did you mean cpu?)");
+  expect_refusal({"generate", "x", "--device", "cuba"}, "--device: unknown device \"cuba\" (did you mean cuda?)");
+}
+
+TEST(WrongUse, ALongOptionWithOneDashIsNotAShortOneWithItsValue) {
+  expect_refusal({"generate", "x", "-steps", "1"}, "unknown option -steps (did you mean --steps?)");
+  expect_refusal({"generate", "x", "-seed=3"}, "unknown option -seed (did you mean --seed?)");
+  expect_refusal({"generate", "x", "-negative_prompt", "y"},
+                 "unknown option -negative_prompt (did you mean --negative-prompt?)");
+  expect_refusal({"generate", "x", "-stpes", "1"}, "unknown option -stpes (did you mean --steps?)");
+  expect_refusal({"generate", "x", "-frames", "1"}, "unknown option -frames (did you mean --frames?)");
+  expect_refusal({"batch", "x.json", "-output", "out"}, "unknown option -output (did you mean --output?)");
+  expect_refusal({"train", "vae", "-config", "x.json"}, "unknown option -config (did you mean --config?)");
+  // Short options with their values attached stay what they are.
+  expect_refusal({"generate", "x", "-sx"}, "--seed wants a whole number from -1 to 9007199254740991, got \"x\"");
+  expect_refusal({"generate", "x", "-W0"}, "--width wants a whole number from 1 to 16384, got \"0\"");
+}
+
+TEST(WrongUse, SwappedLettersFindTheirOption) {
+  expect_refusal({"generate", "x", "--stpes", "1"}, "unknown option --stpes (did you mean --steps?)");
+  expect_refusal({"genreate", "x"}, "unknown command \"genreate\" (did you mean generate?)");
 }
 
 TEST(WrongUse, NoCommandPrintsTheHelpOnStderr) {

@@ -3,6 +3,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "core/out_of_memory.h"
 #include "media/frame_writer.h"
 #include "media/picture.h"
 #include "media/png_text.h"
@@ -190,12 +191,58 @@ TEST(Generate, OneFrameWithoutANameMakesAPicture) {
   EXPECT_EQ(result.out, "tessera_3.png\n");
 }
 
-TEST(Generate, AnEarlierFileIsReplacedWhole) {
+TEST(Generate, AnEarlierFileIsReplacedWholeAndThisIsSaid) {
   const TemporaryFolder folder;
   std::ofstream(folder / "x.png") << "old";
-  ASSERT_EQ(generate({"a red star", "-o", folder / "x.png"}).exit_code, 0);
+  const ProcessResult result = generate({"a red star", "-o", folder / "x.png"});
+  ASSERT_EQ(result.exit_code, 0) << result.err;
+  EXPECT_NE(result.err.find((folder / "x.png").string() + " exists and will be replaced\n"), std::string::npos);
   EXPECT_TRUE(read_picture(folder / "x.png").defined());
   EXPECT_EQ(test::listing(folder.path()).size(), 1u);
+  for (const char* name : {"x_0.png", "x_2.png"}) std::ofstream(folder / name) << "old";
+  const ProcessResult several = generate({"a red star", "--count", "3", "-o", folder / "x.png"});
+  EXPECT_NE(several.err.find("2 files exist and will be replaced: " + (folder / "x_0.png").string() + ", " +
+                             (folder / "x_2.png").string() + "\n"),
+            std::string::npos)
+      << several.err;
+}
+
+TEST(Generate, MissingFoldersAreMadeAndDoNotOutliveAFailure) {
+  const TemporaryFolder folder;
+  ASSERT_EQ(generate({"a red star", "-o", folder / "new/sub/x.png"}).exit_code, 0);
+  EXPECT_EQ(test::listing(folder / "new/sub"), std::vector<std::string>{"x.png"});
+  ASSERT_EQ(generate({"a red star", "--frames", "5", "-o", folder / "moon/f_%02d.png"}).exit_code, 0);
+  EXPECT_EQ(test::listing(folder / "moon").size(), 5u);
+  const ProcessResult failed =
+      test::tessera({"generate", "a red star", "--model", kModel, "--size", "128x128", "--steps", "1",
+                     "--max-sequence-length", "64", "-o", folder / "a/b/x.png"},
+                    {}, /*limit_file_bytes=*/8192);
+  EXPECT_EQ(failed.exit_code, 1) << failed.err;
+  EXPECT_FALSE(std::filesystem::exists(folder / "a"));
+}
+
+TEST(Generate, QuietPrintsNothingButErrors) {
+  const TemporaryFolder folder;
+  const ProcessResult result = generate({"a red star", "-q", "--frames", "8", "-o", folder / "f_%02d.png"});
+  EXPECT_EQ(result.exit_code, 0);
+  EXPECT_EQ(result.err, "");
+  EXPECT_EQ(std::count(result.out.begin(), result.out.end(), '\n'), 5);
+  const ProcessResult refused = generate({"a red star", "-q", "--size", "33x48", "-o", folder / "x.png"});
+  EXPECT_EQ(refused.exit_code, 2);
+  EXPECT_NE(refused.err.find("does not fit this model"), std::string::npos);
+}
+
+TEST(Generate, OutOfMemorySaysHowMuchAndWhatToTry) {
+  const TemporaryFolder folder;
+  test::Process process({"/bin/sh", "-c", "ulimit -v 1500000; exec \"$0\" \"$@\"", TESSERA_BINARY, "generate",
+                         "a red star", "--model", kModel, "--size", "8192x8192", "--frames", "1", "--steps", "1",
+                         "--max-sequence-length", "64", "-o", folder / "x.png"},
+                        {"OMP_NUM_THREADS=1", "MALLOC_ARENA_MAX=1"});
+  const ProcessResult result = process.wait();
+  EXPECT_EQ(result.exit_code, 1) << result.err;
+  EXPECT_NE(result.err.find("tessera: out of memory: "), std::string::npos) << result.err;
+  EXPECT_NE(result.err.find(kSmallerRender), std::string::npos) << result.err;
+  EXPECT_EQ(test::listing(folder.path()), std::vector<std::string>{});
 }
 
 TEST(Generate, LongPromptsAreCutAndSaidSo) {

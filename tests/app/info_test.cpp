@@ -102,6 +102,36 @@ TEST(Info, AFileThatIsNearlyAModelIsShownWithWhatItLacks) {
   expect_text(fixture_folder() / "fvd/i3d_tiny.pt", {"PyTorch archive", "conv1", "not a model by itself", "TinyI3D"});
 }
 
+TEST(Info, OutputsShowTheirRecipe) {
+  const TemporaryFolder folder;
+  const auto rendered = [&](const std::string& name, const std::string& frames) {
+    const ProcessResult made =
+        test::tessera({"generate", "a red star", "--model",
+                       (test::fixture_folder() / "wan_pipeline" / "pipeline").string(), "--size", "32x32", "--steps",
+                       "1", "--max-sequence-length", "16", "--seed", "7", "--frames", frames, "-o", folder / name});
+    ASSERT_EQ(made.exit_code, 0) << made.err;
+  };
+  rendered("x.png", "1");
+  rendered("x.mp4", "5");
+  rendered("x.gif", "5");
+  for (const char* name : {"x.png", "x.mp4"}) {
+    const ProcessResult text = test::tessera({"info", folder / name});
+    EXPECT_EQ(text.exit_code, 0) << text.err;
+    for (const std::string& part :
+         {std::string("made by tessera "), std::string("prompt               \"a red star\"\n"),
+          std::string("seed                 7\n"), std::string("steps                1\n"),
+          "tessera generate --from-file " + (folder / name).string()})
+      EXPECT_NE(text.out.find(part), std::string::npos) << part << "\n" << text.out;
+    const ProcessResult printed = test::tessera({"info", folder / name, "--json"});
+    const auto recipe = nlohmann::json::parse(printed.out);
+    EXPECT_EQ(recipe.at("job").at("seed"), 7);
+    EXPECT_EQ(recipe.at("model_fingerprint").get<std::string>().size(), 64u);
+  }
+  const ProcessResult none = test::tessera({"info", folder / "x.gif"});
+  EXPECT_EQ(none.exit_code, 2);
+  EXPECT_NE(none.err.find("x.gif has no recipe"), std::string::npos) << none.err;
+}
+
 TEST(Info, FilesThatAreNoModel) {
   const json checkpoint = info_json(archive("checkpoint.pt"));
   EXPECT_EQ(checkpoint.at("kind"), "PyTorch archive");

@@ -134,7 +134,7 @@ TEST_F(Gallery, ARecordThatPointsOutsideIsNotFollowed) {
   }
   EXPECT_EQ(write_gallery(folder.path()).failed, 5);
   for (const json& job : data()["jobs"]) EXPECT_FALSE(job.contains("file")) << job;
-  // Values of the wrong type are passed over, not trusted.
+  // Values of the wrong type are ignored, not trusted.
   record({{"id", "t"}, {"status", "done"}, {"output", 5}});
   record({{"id", "t"},
           {"status", "failed"},

@@ -22,6 +22,16 @@ using test::ProcessResult;
 
 class Batch : public test::BatchTest {};
 
+TEST_F(Batch, QuietPrintsNothingButErrors) {
+  const ProcessResult result = run(R"(["a red star"])", {"--steps", "1", "--frames", "1", "-q"});
+  EXPECT_EQ(result.exit_code, 0);
+  EXPECT_EQ(result.err, "");
+  EXPECT_EQ(result.out, (folder / "out" / "000000.png").string() + "\n");
+  const ProcessResult refused = run(R"(["a red star"])", {"--steps", "1", "--frames", "1", "-q"});
+  EXPECT_EQ(refused.exit_code, 2);
+  EXPECT_NE(refused.err.find("holds an earlier batch"), std::string::npos) << refused.err;
+}
+
 TEST_F(Batch, RendersWhatGenerateRenders) {
   const ProcessResult result = run(R"(["a red star", {"id": "sub/clip", "prompt": "a cat", "frames": 5, "seed": 3}])",
                                    {"--steps", "2", "--seed", "7", "--frames", "1"});
@@ -237,7 +247,7 @@ TEST_F(Batch, OutputsOfOneNameAreRefused) {
 TEST_F(Batch, ADryRunPrintsThePlanAndMakesNothing) {
   const ProcessResult result = run(thirty_jobs(), {"--dry-run"});
   EXPECT_EQ(result.exit_code, 0) << result.err;
-  EXPECT_NE(result.out.find("job0.mp4  32x32, 5 frames, 1 steps, seed 0  a star, number 0\n"), std::string::npos);
+  EXPECT_NE(result.out.find("job0.mp4  32x32, 5 frames, 1 step, seed 0  a star, number 0\n"), std::string::npos);
   EXPECT_NE(result.out.find("30 outputs, 0 done already; at most "), std::string::npos) << result.out;
   EXPECT_FALSE(fs::exists(folder / "out"));
   const ProcessResult machine = run(thirty_jobs(), {"--dry-run", "--json"});

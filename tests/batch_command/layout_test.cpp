@@ -238,7 +238,7 @@ TEST_F(Layouts, APlaceWithoutASampleIsBlack) {
 TEST_F(Layouts, TheDryRunShowsTheNamesAndWritesNothing) {
   const ProcessResult result = run_layout("dpg", dpg_prompts(), {"--dry-run"});
   EXPECT_EQ(result.exit_code, 0) << result.err;
-  EXPECT_NE(result.out.find("images/p1.png  32x32, 1 frames, 1 steps, seeds 10, 11, 12, 13"), std::string::npos)
+  EXPECT_NE(result.out.find("images/p1.png  32x32, 1 frame, 1 step, seeds 10, 11, 12, 13"), std::string::npos)
       << result.out;
   EXPECT_FALSE(fs::exists(folder / "out"));
 }
@@ -259,8 +259,8 @@ TEST_F(Layouts, WhatAnEvaluatorCannotReadIsRefusedBeforeAnythingIsRendered) {
 
 TEST_F(Layouts, ATileSaysThatItsRecipeIsThatOfItsFirstPicture) {
   ASSERT_EQ(run_layout("dpg", dpg_prompts()).exit_code, 0);
-  const ProcessResult again = test::tessera(
-      {"generate", "--from-file", folder / "out" / "images" / "p2.png", "-o", folder / "again.png", "--quiet"});
+  const ProcessResult again =
+      test::tessera({"generate", "--from-file", folder / "out" / "images" / "p2.png", "-o", folder / "again.png"});
   EXPECT_EQ(again.exit_code, 0) << again.err;
   EXPECT_NE(again.err.find("holds several pictures side by side"), std::string::npos) << again.err;
   const auto found = as_dpg_bench_reads(folder / "out" / "images", 32);

@@ -121,7 +121,7 @@ TEST_F(BatchTogether, WhenMemoryRunsOutTheBatchIsHalvedAndNothingChanges) {
   const MeasuredRun limited =
       measure(arguments("limited", "128"), one.peak_kilobytes + (all.peak_kilobytes - one.peak_kilobytes) * 3 / 4);
   EXPECT_EQ(limited.result.exit_code, 0) << limited.result.err;
-  EXPECT_NE(limited.result.err.find("out of memory with 128 jobs in a batch; going on with 64"), std::string::npos)
+  EXPECT_NE(limited.result.err.find("out of memory with 128 jobs in a batch; continuing with 64"), std::string::npos)
       << limited.result.err;
   EXPECT_TRUE(outputs("limited") == outputs("one"));
 }

@@ -24,6 +24,13 @@ TEST(Device, CpuIsThereAndNonsenseIsNot) {
   EXPECT_EQ(device_error("cuda:-1"), "--device cuda:-1: want cpu, cuda, cuda:N with N from 0 to 127, or auto");
 }
 
+TEST(Device, GpuMeansCuda) {
+  const std::string cuda = device_error("cuda"), gpu = device_error("gpu");
+  EXPECT_EQ(gpu, cuda == "no error" ? cuda : "--device gpu" + cuda.substr(std::string("--device cuda").size()));
+  EXPECT_EQ(device_error("gpu:x"), "--device cuda:x: want cpu, cuda, cuda:N with N from 0 to 127, or auto");
+  EXPECT_EQ(device_error("gpus"), "--device: unknown device \"gpus\" (did you mean cpu?)");
+}
+
 TEST(Device, AutoAgreesWithWhatCudaSays) {
   const bool has_cuda = device_error("cuda") == "no error";
   EXPECT_EQ(open_device("auto").is_cuda(), has_cuda) << device_error("cuda");

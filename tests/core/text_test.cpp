@@ -21,5 +21,19 @@ TEST(Joined, TakesAWayToWriteAnItem) {
             "a=1; b=2");
 }
 
+TEST(Counted, OneHasNoPlural) {
+  EXPECT_EQ(counted(0, "frame"), "0 frames");
+  EXPECT_EQ(counted(1, "frame"), "1 frame");
+  EXPECT_EQ(counted(2, "frame"), "2 frames");
+  EXPECT_EQ(counted(1, "class is", "classes are"), "1 class is");
+  EXPECT_EQ(counted(21, "class is", "classes are"), "21 classes are");
+}
+
+TEST(WrapText, BreaksAtSpacesAndIndents) {
+  EXPECT_EQ(wrap_text("aa bb cc dd", 5, 2), "aa bb\n  cc dd");
+  EXPECT_EQ(wrap_text("abcdefgh ij", 5, 1), "abcdefgh\n ij");
+  EXPECT_EQ(wrap_text("", 5, 1), "");
+}
+
 }  // namespace
 }  // namespace tessera

@@ -108,11 +108,11 @@ TEST(Metrics, WrongChoicesAreRefused) {
     return refusal_of([&] { choose_metrics(SetKind::kImages, options); });
   };
   EXPECT_EQ(refusal({.names = {"kid", "kdi"}}), "--metrics: unknown value \"kdi\" (one of: fid, kid, is, prdc)");
-  EXPECT_EQ(refusal({.names = {}}), "--metrics wants one or more of fid, kid, is, prdc, with commas between");
+  EXPECT_EQ(refusal({.names = {}}), "--metrics wants one or more of fid, kid, is, prdc, separated by commas");
   EXPECT_NE(refusal({.names = {"fvd"}}).find("unknown value"), std::string::npos) << "a metric of videos";
   EXPECT_EQ(refusal({.names = {"kid"}, .bootstrap = 10, .infinity = true}),
             "--bootstrap and --fid-infinity are about fid, which --metrics leaves out");
-  EXPECT_EQ(refusal({.bootstrap = 1}), "--bootstrap wants at least 2 resamplings");
+  EXPECT_EQ(refusal({.bootstrap = 1}), "--bootstrap wants at least 2 resamples");
   EXPECT_NE(refusal({.seed = -1}).find("--seed"), std::string::npos);
 }
 

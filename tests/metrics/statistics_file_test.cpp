@@ -67,7 +67,7 @@ TEST(StatisticsFile, OtherToolsArraysAndTypes) {
                                  {"count", at::tensor(int64_t{1})}});
   const StatisticsFile adm = read_statistics(folder / "adm.npz");
   EXPECT_EQ(adm.gaussian.covariance.scalar_type(), at::kDouble);
-  EXPECT_FALSE(adm.gaussian.count.has_value()) << "a stranger's count must not cut the rank";
+  EXPECT_FALSE(adm.gaussian.count.has_value()) << "a count in an ADM file must not limit the rank";
   EXPECT_EQ(adm.gaussian.mean.numel(), 3) << "not the spatial ones";
   EXPECT_EQ(adm.keys, "mu, sigma");
 }

@@ -67,7 +67,7 @@ TEST_F(FileRecipes, OurOwnTextGivesTheJobAgain) {
   Job job = full_job();
   job.model_fingerprint = model_fingerprint(job);
   const FileRecipe recipe =
-      read_file_recipe(picture({{"tessera", output_recipe(job, 0).dump()}, {"parameters", "not looked at"}}));
+      read_file_recipe(picture({{"tessera", output_recipe(job).dump()}, {"parameters", "not looked at"}}));
   EXPECT_EQ(recipe_json(recipe.job), recipe_json(job));
   EXPECT_EQ(recipe.version, program_version());
   EXPECT_EQ(recipe.model_fingerprint.size(), 64u);
@@ -76,13 +76,13 @@ TEST_F(FileRecipes, OurOwnTextGivesTheJobAgain) {
 
 TEST_F(FileRecipes, TheTextForPeopleGivesTheSameSettings) {
   const Job job = full_job();
-  const FileRecipe recipe = read_file_recipe(picture({{"parameters", recipe_text(job, 0)}}));
+  const FileRecipe recipe = read_file_recipe(picture({{"parameters", recipe_text(job)}}));
   EXPECT_EQ(recipe_json(recipe.job), recipe_json(job));
   EXPECT_TRUE(recipe.notes.empty()) << recipe.notes[0];
 }
 
 TEST_F(FileRecipes, PixelsMayBeDamagedTheRecipeMayNot) {
-  const fs::path path = picture({{"tessera", output_recipe(full_job(), 0).dump()}});
+  const fs::path path = picture({{"tessera", output_recipe(full_job()).dump()}});
   std::string bytes = test::read_text(path);
   std::string pixels = bytes;
   pixels[pixels.find("IDAT") + 10] ^= 1;
@@ -97,12 +97,12 @@ TEST_F(FileRecipes, PixelsMayBeDamagedTheRecipeMayNot) {
 
 TEST_F(FileRecipes, LatentsAndSequencesHaveTheirsToo) {
   write_safetensors(folder / "l.safetensors", {{"latents", at::zeros({1, 2})}},
-                    {{"tessera", output_recipe(full_job(), 2).dump()}});
-  EXPECT_EQ(read_file_recipe(folder / "l.safetensors").job.seed, 79);
-  write_png(folder / "f_0000.png", at::zeros({8, 8, 3}, at::kByte), {{"tessera", output_recipe(full_job(), 0).dump()}});
+                    {{"tessera", output_recipe(full_job()).dump()}});
+  EXPECT_EQ(read_file_recipe(folder / "l.safetensors").job.seed, 77);
+  write_png(folder / "f_0000.png", at::zeros({8, 8, 3}, at::kByte), {{"tessera", output_recipe(full_job()).dump()}});
   EXPECT_EQ(read_file_recipe(folder / "f_%04d.png").job.frames, 5);
-  write_picture(folder / "x.jpg", at::zeros({8, 8, 3}, at::kByte), {{"tessera", output_recipe(full_job(), 1).dump()}});
-  EXPECT_EQ(read_file_recipe(folder / "x.jpg").job.seed, 78);
+  write_picture(folder / "x.jpg", at::zeros({8, 8, 3}, at::kByte), {{"tessera", output_recipe(full_job()).dump()}});
+  EXPECT_EQ(read_file_recipe(folder / "x.jpg").job.seed, 77);
   write_picture(folder / "y.jpg", at::zeros({8, 8, 3}, at::kByte), {{"parameters", "a cat\nSteps: 20, Seed: 9"}});
   EXPECT_EQ(read_file_recipe(folder / "y.jpg").job.seed, 9);
 }
@@ -184,7 +184,7 @@ TEST_F(FileRecipes, OtherVersionsAndModelsAreTold) {
   Job job = full_job();
   job.model = model;
   job.model_fingerprint = model_fingerprint(job);
-  nlohmann::ordered_json made = output_recipe(job, 0);
+  nlohmann::ordered_json made = output_recipe(job);
   made["version"] = "9.9";
   const FileRecipe recipe = read_file_recipe(picture({{"tessera", made.dump()}}));
   job.model = folder / "m";

@@ -125,7 +125,7 @@ TEST(Renderer, FingerprintsItsModelOnce) {
   const Job asked = class_job(model, "1", 1);
   const auto renderer = open_renderer(asked);
   const auto fingerprint = [](const Renderer& opened, const Job& job) {
-    return output_recipe(resolved(opened, job).front(), 0).at("model_fingerprint");
+    return output_recipe(resolved(opened, job).front()).at("model_fingerprint");
   };
   const auto before = fingerprint(*renderer, asked);
   test::write_bytes(model / "more.txt", "another file");

@@ -68,7 +68,7 @@ TEST_F(Sampling, SchedulersAreCanonicalAndHonored) {
   EXPECT_NE(refusal().find("sampler unipc has no karras noise levels"), std::string::npos);
   job.sampler = "heun";
   EXPECT_EQ(complete().scheduler, "karras");
-  EXPECT_NE(recipe_text(complete(), 0).find(", Schedule type: karras,"), std::string::npos);
+  EXPECT_NE(recipe_text(complete()).find(", Schedule type: karras,"), std::string::npos);
   job.sigmas = "1,0.5";
   EXPECT_NE(refusal().find("exclude each other"), std::string::npos);
 }
@@ -122,7 +122,7 @@ TEST_F(Sampling, TheRecipeMakesTheSameJobAgain) {
   job.step_cache = 0.1;
   const Job done = complete();
   Job again;
-  apply_json(again, nlohmann::json(output_recipe(done, 0)).at("job"), "recipe");
+  apply_json(again, nlohmann::json(output_recipe(done)).at("job"), "recipe");
   EXPECT_EQ(recipe_json(again), recipe_json(done));
 }
 

@@ -14,6 +14,7 @@ namespace {
 
 namespace fs = std::filesystem;
 using nlohmann::json;
+using test::notes_of;
 using test::Process;
 using test::ProcessResult;
 
@@ -109,7 +110,7 @@ TEST_F(ManyProcesses, ThreeRanksRenderWhatOneDoes) {
     EXPECT_EQ(result.exit_code, 0) << result.err;
     printed += static_cast<int>(std::count(result.out.begin(), result.out.end(), '\n'));
     const bool speaks = &rank == &ranks.front();
-    EXPECT_EQ(result.err, speaks ? "tessera: rank 0: 14 rendered, 0 done already, 0 failed\n" : "");
+    EXPECT_EQ(notes_of(result.err), speaks ? "tessera: rank 0: 14 rendered, 0 done already, 0 failed\n" : "");
   }
   EXPECT_EQ(printed, kJobs);
   expect_whole("out");
@@ -189,7 +190,7 @@ TEST_F(ManyProcesses, WorkersShareAMachineAndADeadOnesJobsAreDone) {
   expect_whole("out");
   const ProcessResult again = Process(arguments("out", {"--workers", "2", "--resume"})).wait();
   EXPECT_EQ(again.exit_code, 0);
-  EXPECT_EQ(again.err, "tessera: 14 jobs are done already\ntessera: 0 rendered, 14 done already, 0 failed\n");
+  EXPECT_EQ(notes_of(again.err), "tessera: 14 jobs are done already\ntessera: 0 rendered, 14 done already, 0 failed\n");
 }
 
 /// Bytes that a process has read by calls, so without mapped files.
@@ -257,8 +258,8 @@ TEST_F(ManyProcesses, SignalsReachTheWorkers) {
 TEST_F(ManyProcesses, ARankWithAnotherPlanIsRefused) {
   std::ofstream(folder / "other.json") << prompts(" and a moon");
   Process host(arguments("out", {"--lease", "2"}), environment(0, 2));
-  Process stranger(arguments("out", {"--lease", "2"}, "other.json"), environment(1, 2));
-  const ProcessResult refused = stranger.wait();
+  Process outsider(arguments("out", {"--lease", "2"}, "other.json"), environment(1, 2));
+  const ProcessResult refused = outsider.wait();
   EXPECT_EQ(refused.exit_code, 2);
   EXPECT_NE(refused.err.find("rank 1 does not belong to the run"), std::string::npos) << refused.err;
   EXPECT_EQ(host.wait().exit_code, 0);

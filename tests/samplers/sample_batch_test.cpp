@@ -59,7 +59,7 @@ TEST(SampleBatch, EachTaskGetsWhatItGetsAlone) {
     const auto results = sample_batch(tasks, network, limit, {.on_round = [&] { ++rounds; }});
     EXPECT_EQ(rounds, 5);
     EXPECT_EQ(rows.front(), most == 1 ? 1 : most == 2 ? 3 : 4);
-    EXPECT_EQ(rows.back(), 2);  // of the task with more steps, which goes on alone
+    EXPECT_EQ(rows.back(), 2);  // of the task with more steps, which continues alone
     for (size_t i = 0; i < 3; ++i) EXPECT_TRUE(at::equal(results[i].sample, want[i])) << i << " of " << most;
   }
 }
@@ -94,8 +94,8 @@ TEST(SampleBatch, OutOfMemoryHalvesTheBatchAndNothingIsSampledTwice) {
   };
   const auto results = sample_batch(tasks, network, limit);
   EXPECT_EQ(limit.tasks, 1u);
-  EXPECT_EQ(notes, (std::vector<std::string>{"out of memory with 4 jobs in a batch; going on with 2",
-                                             "out of memory with 2 jobs in a batch; going on with 1"}));
+  EXPECT_EQ(notes, (std::vector<std::string>{"out of memory with 4 jobs in a batch; continuing with 2",
+                                             "out of memory with 2 jobs in a batch; continuing with 1"}));
   EXPECT_EQ(rows, std::vector<int64_t>(12, 1));  // 4 tasks of 3 steps
   for (int i = 0; i < 4; ++i)
     EXPECT_TRUE(at::equal(results[static_cast<size_t>(i)].sample, alone(task(i + 1, 0.5)))) << i;

@@ -28,7 +28,7 @@ struct FidCommand : testing::Test {
   static std::vector<std::string> command(const std::vector<std::string>& rest) {
     std::vector<std::string> all{"fid"};
     all.insert(all.end(), rest.begin(), rest.end());
-    all.insert(all.end(), {"--weights", (*folder / "fid_inception.safetensors").string(), "--quiet"});
+    all.insert(all.end(), {"--weights", (*folder / "fid_inception.safetensors").string()});
     return all;
   }
 

@@ -47,7 +47,7 @@ class FvdCommand : public testing::Test {
 
 TEST_F(FvdCommand, ScoreOfTheReferenceThroughFilesAndStatistics) {
   const std::string generated = write_set("gen"), real = write_set("real"), statistics = (folder / "real.npz").string();
-  const ProcessResult direct = fvd({generated, real, "--json", "--kvd", "-q"});
+  const ProcessResult direct = fvd({generated, real, "--json", "--kvd"});
   ASSERT_EQ(direct.exit_code, 0) << direct.err;
   const auto said = nlohmann::json::parse(direct.out);
   EXPECT_NEAR(said.at("score").get<double>(), expected, 1e-4 * expected);

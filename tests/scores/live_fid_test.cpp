@@ -33,13 +33,14 @@ class LiveFidCommand : public testing::Test {
     ASSERT_EQ(made.exit_code, 0) << made.err;
     std::ofstream(folder / "prompts.txt") << "a cat\na dog\na bird\na fish\na cow\n";
   }
-  ProcessResult batch(const std::string& out, std::vector<std::string> more, bool scored = true) {
+  ProcessResult batch(const std::string& out, std::vector<std::string> more, bool quiet = true) {
     more.insert(more.begin(), {"batch", (folder / "prompts.txt").string(), "-o", (folder / out).string()});
-    return run(std::move(more), scored);
+    return run(std::move(more), /*scored=*/true, quiet);
   }
-  ProcessResult run(std::vector<std::string> arguments, bool scored = true) {
+  ProcessResult run(std::vector<std::string> arguments, bool scored = true, bool quiet = true) {
     arguments.insert(arguments.end(), {"--model", kModel, "--size", "32x32", "--steps", "2", "--max-sequence-length",
-                                       "16", "--dtype", "fp32", "--seed", "5", "--json", "-q"});
+                                       "16", "--dtype", "fp32", "--seed", "5", "--json"});
+    if (quiet) arguments.emplace_back("-q");
     if (scored) arguments.insert(arguments.end(), {"--fid-reference", reference, "--fid-extractor", kNetwork});
     return test::tessera(arguments);
   }
@@ -75,9 +76,9 @@ TEST_F(LiveFidCommand, BatchOfPicturesEqualsTheScoreOfItsFilesHoweverItWasRun) {
   fs::remove(one);
   EXPECT_EQ(fid_of(batch("out", {"--frames", "1", "--resume"})).at("score"), score) << "one is rendered again";
   fs::remove(folder / "out/features" / (one.filename().string() + ".safetensors"));
-  const ProcessResult reread = batch("out", {"--frames", "1", "--resume"});
+  const ProcessResult reread = batch("out", {"--frames", "1", "--resume"}, /*quiet=*/false);
   EXPECT_NEAR(fid_of(reread).at("score").get<double>(), score, 1e-6 * score);
-  EXPECT_NE(reread.err.find("1 outputs were rendered without --fid-reference"), std::string::npos) << reread.err;
+  EXPECT_NE(reread.err.find("1 output was rendered without --fid-reference"), std::string::npos) << reread.err;
   EXPECT_EQ(fid_of(batch("many", {"--frames", "1", "--workers", "2"})).at("score"), score);
 }
 

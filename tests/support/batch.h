@@ -18,11 +18,20 @@ namespace tessera::test {
 inline std::vector<std::string> batch_arguments(const std::filesystem::path& prompts, const std::filesystem::path& out,
                                                 const std::vector<std::string>& more = {}) {
   const std::string model = fixture_folder() / "wan_pipeline" / "pipeline";
-  std::vector<std::string> all = {
-      TESSERA_BINARY,          "batch", "--no-gallery", prompts, "-o",      out,  "--quiet", "--size", "32x32",
-      "--max-sequence-length", "16",    "--dtype",      "fp32",  "--model", model};
+  std::vector<std::string> all = {TESSERA_BINARY, "batch", "--no-gallery",          prompts, "-o",      out,
+                                  "--size",       "32x32", "--max-sequence-length", "16",    "--dtype", "fp32",
+                                  "--model",      model};
   all.insert(all.end(), more.begin(), more.end());
   return all;
+}
+
+/// The lines of stderr that are notes and errors, not progress.
+inline std::string notes_of(const std::string& err) {
+  std::istringstream lines(err);
+  std::string notes;
+  for (std::string line; std::getline(lines, line);)
+    if (line.starts_with("tessera: ")) notes += line + "\n";
+  return notes;
 }
 
 /// What a batch is made of: everything is small, so that a job takes milliseconds.

@@ -7,6 +7,7 @@
 #include "core/error.h"
 #include "models/umt5/tokenizer.h"
 #include "training/caption_tokenizer.h"
+#include "weights/trained_on.h"
 
 namespace tessera {
 namespace {
@@ -32,6 +33,15 @@ TEST(Captions, StillsSayNothingAboutMotion) {
   EXPECT_EQ(caption(star(false, Motion::kStill)), "a yellow star on a blue background");
   EXPECT_EQ(caption(star(true, Motion::kStill), 0), "a yellow star standing still on a blue background");
   EXPECT_EQ(caption(star(true, Motion::kStill), 1), "yellow star, blue background");
+}
+
+TEST(Captions, TheBundledModelNamesTheirWords) {
+  const auto index = JsonConfig::read(std::string(TESSERA_SOURCE_DIR) + "/weights/bundled/model_index.json");
+  const TrainedOn known = TrainedOn::read(index).value();
+  EXPECT_EQ(known.words, caption_words());
+  EXPECT_EQ(known.words.count("lightning") + known.words.count("shrinking") + known.words.count("front"), 3u);
+  EXPECT_EQ(known.sizes, std::vector<std::string>{"128x128"});
+  EXPECT_EQ(known.frames, (std::vector<int64_t>{1, 17}));
 }
 
 TEST(Captions, ArticleFollowsTheSound) {

@@ -1,11 +1,15 @@
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
 
+#include <csignal>
+
+#include "core/cancel.h"
 #include "core/json_config.h"
 #include "tests/media/folder_test.h"
 #include "training/denoiser_trainer.h"
 #include "training/vae_trainer.h"
 #include "weights/safetensors.h"
+#include "weights/trained_on.h"
 
 namespace tessera {
 namespace {
@@ -85,7 +89,7 @@ class Trainer : public test::FolderTest {
   }
 };
 
-/// Ten losses of one run, and of another that stops after six steps and goes on from its checkpoint.
+/// Ten losses of one run, and of another that stops after six steps and continues from its checkpoint.
 template <typename TrainerType, typename Config>
 void expect_same_after_resume(const Config& whole, const Config& halved, std::vector<double>& losses) {
   TrainerType uninterrupted(whole);
@@ -121,6 +125,11 @@ TEST_F(Trainer, DenoiserResumesExactlyAndExportsAModel) {
   DenoiserTrainer(denoiser("b")).train();
   EXPECT_TRUE(std::filesystem::exists(folder / "b/sheet.png"));
 
+  const TrainedOn known = TrainedOn::read(JsonConfig::read(folder / "model/model_index.json")).value();
+  EXPECT_EQ(known.sizes, std::vector<std::string>{"32x32"});
+  EXPECT_EQ(known.frames, (std::vector<int64_t>{1, 5}));
+  EXPECT_EQ(known.words.count("star"), 1u);
+
   const auto model = open_scene_model(folder / "model", at::kFloat);
   EXPECT_EQ(model->text_length, 24);
   SceneSampling sampling;
@@ -129,6 +138,17 @@ TEST_F(Trainer, DenoiserResumesExactlyAndExportsAModel) {
   ASSERT_EQ(clips.size(), 2u);
   EXPECT_EQ(clips[0].sizes(), (std::vector<int64_t>{3, 5, 32, 32}));
   EXPECT_TRUE(clips[1].isfinite().all().item<bool>());
+}
+
+TEST_F(Trainer, AStopSaysWhatWasKeptAndHowToContinue) {
+  VaeTrainer trainer(vae("stopped"));
+  install_signal_handlers();
+  std::raise(SIGINT);
+  const std::string told = test::coded_error_of([&] { trainer.train(); });
+  reset_canceled();
+  EXPECT_EQ(told, "130: stopped after 1 step, all of them kept in " +
+                      (folder / "stopped/checkpoint.safetensors").string() + "; the same command continues from there");
+  EXPECT_EQ(VaeTrainer(vae("stopped")).steps_done(), 1);
 }
 
 TEST_F(Trainer, DecoderAloneKeepsTheLatents) {

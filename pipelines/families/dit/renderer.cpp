@@ -55,8 +55,8 @@ void check_latents(const at::Tensor& latents, const Job& job, const DitModel& mo
   const int64_t size = model.transformer.sample_size;
   const std::vector<int64_t> want = {outputs, model.transformer.in_channels, size, size};
   if (latents.sizes() != at::IntArrayRef(want))
-    throw Error(c10::str("--latents ", job.latents, ": ", outputs, " output(s) want ", at::IntArrayRef(want), ", got ",
-                         latents.sizes()));
+    throw Error(c10::str("--latents ", job.latents, ": ", counted(outputs, "output"), " need ", at::IntArrayRef(want),
+                         ", got ", latents.sizes()));
 }
 
 void choose_output(Job& job) {

@@ -17,7 +17,7 @@ namespace tessera {
 Job model_defaults(const DitModel& model);
 
 /// Sampler and guidance of a job: names become canonical, guidance that has no effect is told in `notes`. Throws Error
-/// for what diffusion models, this one or the sampler do not honor.
+/// for what diffusion models, this one or the sampler do not support.
 void check_sampling(Job& job, const DitModel& model, std::vector<std::string>& notes);
 /// The solver of a resolved job, ready for the first call.
 std::unique_ptr<Sampler> sampler_of(const Job& job, const DitModel& model);

@@ -4,6 +4,7 @@
 #include "checkpoints/model_info.h"
 #include "checkpoints/wan/layouts.h"
 #include "checkpoints/wan/model.h"
+#include "core/text.h"
 #include "pipelines/families/wan/renderer.h"
 #include "pipelines/families/wan/resolve.h"
 
@@ -36,7 +37,7 @@ void describe(const fs::path& path, const ModelOptions&, ModelInfo& info) {
   const Job& job = *info.defaults;
   const Extent3 grid{(1 + (*job.frames - 1) / model.vae.temporal_stride()) / model.transformer.patch_size[0],
                      *job.height / model.height_multiple(), *job.width / model.width_multiple()};
-  info.tokens = tokens_text(grid, c10::str(*job.width, "x", *job.height, ", ", *job.frames, " frames"),
+  info.tokens = tokens_text(grid, c10::str(*job.width, "x", *job.height, ", ", counted(*job.frames, "frame")),
                             model.transformer.attention, info);
 }
 

@@ -4,6 +4,7 @@
 
 #include "checkpoints/fingerprint.h"
 #include "core/cancel.h"
+#include "core/text.h"
 #include "core/utf8.h"
 #include "pipelines/denoise_tasks.h"
 #include "pipelines/families/wan/resolve.h"
@@ -67,8 +68,8 @@ void WanRenderer::prepare(std::span<const Job* const> jobs, const Note& note) {
     const auto& [length, prompt] = key;
     const PromptTokens tokens = tokenize_prompt(tokenizer_, prompt, length);
     if (tokens.dropped > 0)
-      note("a prompt is longer than " + std::to_string(length) + " tokens: its last " + std::to_string(tokens.dropped) +
-           " are not seen: " + shortened(prompt, 60));
+      note("a prompt is longer than " + std::to_string(length) + " tokens: its last " +
+           counted(tokens.dropped, "token is", "tokens are") + " ignored: " + shortened(prompt, 60));
     texts_[key] = encode_prompt(encoder.part, tokens.ids, static_cast<int64_t>(tokens.ids.size()), device_);
   }
 }

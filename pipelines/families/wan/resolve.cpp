@@ -4,6 +4,7 @@
 #include <random>
 
 #include "core/error.h"
+#include "core/text.h"
 #include "media/frame_writer.h"
 #include "models/umt5/prompt_clean.h"
 #include "pipelines/families/wan/sampling.h"
@@ -65,8 +66,8 @@ void check_latents(const at::Tensor& latents, const Job& job, const WanModel& mo
   std::vector<int64_t> want = latent_shape(job, model);
   want[0] = job.count;
   if (latents.sizes() != at::IntArrayRef(want))
-    throw Error(c10::str("--latents ", job.latents, ": ", job.count, " output(s) of ",
-                         size_text(*job.width, *job.height), " and ", *job.frames, " frame(s) want ",
+    throw Error(c10::str("--latents ", job.latents, ": ", counted(job.count, "output"), " of ",
+                         size_text(*job.width, *job.height), " and ", counted(*job.frames, "frame"), " need ",
                          at::IntArrayRef(want), ", got ", latents.sizes()));
 }
 

@@ -16,7 +16,7 @@ std::vector<int64_t> latent_shape(const Job& job, const WanModel& model);
 
 /// Sampler, scheduler, noise levels and guidance of a job whose size is known: names become canonical, guidance that
 /// has no effect is told in `notes`. Throws Error for names that are not known (with the nearest), and for what the
-/// model or the sampler does not honor.
+/// model or the sampler does not support.
 void check_sampling(Job& job, const WanModel& model, std::vector<std::string>& notes);
 
 /// The solver of a resolved job with its noise levels, ready for the first call. Without a flow shift of its own the
