@@ -28,7 +28,7 @@ TEST(Device, GpuMeansCuda) {
   const std::string cuda = device_error("cuda"), gpu = device_error("gpu");
   EXPECT_EQ(gpu, cuda == "no error" ? cuda : "--device gpu" + cuda.substr(std::string("--device cuda").size()));
   EXPECT_EQ(device_error("gpu:x"), "--device cuda:x: want cpu, cuda, cuda:N with N from 0 to 127, or auto");
-  EXPECT_EQ(device_error("gpus"), "--device: unknown device \"gpus\" (did you mean cpu?)");
+  EXPECT_EQ(device_error("gpus"), "--device: unknown device \"gpus\" (did you mean gpu?)");
 }
 
 TEST(Device, AutoAgreesWithWhatCudaSays) {
