@@ -89,7 +89,8 @@ at::Device open_device(const std::string& given) {
   if (name == "cpu") return at::kCPU;
   if (name == "auto") return load_cuda().empty() ? at::Device(at::kCUDA, 0) : at::Device(at::kCPU);
   if (name != "cuda" && name.rfind("cuda:", 0) != 0)
-    throw Error("--device: unknown device \"" + given + "\"" + suggestion(name, {"cpu", "cuda", "cuda:0", "gpu", "auto"}));
+    throw Error("--device: unknown device \"" + given + "\"" +
+                suggestion(name, {"cpu", "cuda", "cuda:0", "gpu", "auto"}));
   const int64_t index = cuda_index(name);
   const std::string missing = load_cuda();
   if (!missing.empty()) throw Error("--device " + given + ": " + missing);
