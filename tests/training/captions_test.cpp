@@ -36,7 +36,8 @@ TEST(Captions, StillsSayNothingAboutMotion) {
 }
 
 TEST(Captions, TheBundledModelNamesTheirWords) {
-  const auto index = JsonConfig::read(std::string(TESSERA_SOURCE_DIR) + "/weights/bundled/model_index.json");
+  const std::filesystem::path source = TESSERA_SOURCE_DIR;
+  const auto index = JsonConfig::read(source / "weights/bundled/model_index.json");
   const TrainedOn known = TrainedOn::read(index).value();
   EXPECT_EQ(known.words, caption_words());
   EXPECT_EQ(known.words.count("lightning") + known.words.count("shrinking") + known.words.count("front"), 3u);
