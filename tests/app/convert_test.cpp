@@ -134,7 +134,9 @@ TEST(Convert, AFailureLeavesNothingBehind) {
   const ProcessResult exists = convert({folder / "in", folder / "out"});
   EXPECT_EQ(exists.exit_code, 2);
   EXPECT_NE(exists.err.find("already exists"), std::string::npos) << exists.err;
-  EXPECT_EQ(convert({folder / "in", folder / "nowhere/out"}).exit_code, 2);
+  EXPECT_EQ(convert({folder / "in", folder / "new/sub/out", "--dtype", "fp16"}).exit_code, 2);
+  EXPECT_FALSE(fs::exists(folder / "new")) << "made for nothing";
+  EXPECT_EQ(convert({folder / "in", folder / "new/sub/out"}).exit_code, 0);
   EXPECT_EQ(convert({folder / "in", folder / "o", "--dtype", "bf61"}).exit_code, 2);
   EXPECT_EQ(convert({folder / "in", folder / "o", "--vae", small_vae()}).exit_code, 2);
 }

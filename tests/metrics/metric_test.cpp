@@ -107,7 +107,7 @@ TEST(Metrics, WrongChoicesAreRefused) {
   const auto refusal = [](const MetricOptions& options) {
     return refusal_of([&] { choose_metrics(SetKind::kImages, options); });
   };
-  EXPECT_EQ(refusal({.names = {"kid", "kdi"}}), "--metrics: unknown value \"kdi\" (one of: fid, kid, is, prdc)");
+  EXPECT_EQ(refusal({.names = {"kid", "kdi"}}), "--metrics: unknown value \"kdi\" (did you mean kid?)");
   EXPECT_EQ(refusal({.names = {}}), "--metrics wants one or more of fid, kid, is, prdc, separated by commas");
   EXPECT_NE(refusal({.names = {"fvd"}}).find("unknown value"), std::string::npos) << "a metric of videos";
   EXPECT_EQ(refusal({.names = {"kid"}, .bootstrap = 10, .infinity = true}),

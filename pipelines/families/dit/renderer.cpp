@@ -55,7 +55,7 @@ void check_latents(const at::Tensor& latents, const Job& job, const DitModel& mo
   const int64_t size = model.transformer.sample_size;
   const std::vector<int64_t> want = {outputs, model.transformer.in_channels, size, size};
   if (latents.sizes() != at::IntArrayRef(want))
-    throw Error(c10::str("--latents ", job.latents, ": ", counted(outputs, "output"), " need ", at::IntArrayRef(want),
+    throw Error(c10::str("--latents ", job.latents, ": ", counted(outputs, "output"), " want ", at::IntArrayRef(want),
                          ", got ", latents.sizes()));
 }
 

@@ -67,7 +67,7 @@ void check_latents(const at::Tensor& latents, const Job& job, const WanModel& mo
   want[0] = job.count;
   if (latents.sizes() != at::IntArrayRef(want))
     throw Error(c10::str("--latents ", job.latents, ": ", counted(job.count, "output"), " of ",
-                         size_text(*job.width, *job.height), " and ", counted(*job.frames, "frame"), " need ",
+                         size_text(*job.width, *job.height), " and ", counted(*job.frames, "frame"), " want ",
                          at::IntArrayRef(want), ", got ", latents.sizes()));
 }
 
