@@ -60,6 +60,7 @@ TEST_F(FvdCommand, ScoreOfTheReferenceThroughFilesAndStatistics) {
 
   const ProcessResult saved = fvd({real, "--save-stats", statistics, "-q"});
   ASSERT_EQ(saved.exit_code, 0) << saved.err;
+  EXPECT_EQ(saved.err, "") << "-q leaves nothing but errors";
   EXPECT_EQ(saved.out, statistics + "\n");
   const NpzFile file(statistics);
   EXPECT_LT((file.read("sigma") - fixture["real_cov"]).abs().max().item<double>(), 1e-6);
@@ -125,7 +126,7 @@ TEST_F(FvdCommand, VideoFilesSeedsAndShortOnes) {
   for (int64_t i = 0; i < 4; ++i) write_video("videos/" + std::to_string(i) + ".mp4", 14 + i);
   const std::string videos = (folder / "videos").string();
   const auto score = [&](std::vector<std::string> arguments) {
-    arguments.insert(arguments.begin(), {videos, videos, "--json", "-q"});
+    arguments.insert(arguments.begin(), {videos, videos, "--json"});
     const ProcessResult result = fvd(arguments);
     EXPECT_EQ(result.exit_code, 0) << result.err;
     return nlohmann::json::parse(result.out).at("score").get<double>();
