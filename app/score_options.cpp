@@ -12,7 +12,7 @@ void add_reading_options(CLI::App& command, ScoreRequest& request) {
   const std::string group = "What to compare";
   command
       .add_flag(option_names("", {"skip-unreadable"}), request.skip_unreadable,
-                "Leave out files that cannot be read to their end, and list them, instead of failing")
+                "Skip and list files that cannot be read to their end instead of failing")
       ->group(group);
   command
       .add_option("--matrix", request.matrix,
