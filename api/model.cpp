@@ -23,7 +23,8 @@ Job job_of(Job job, const Settings& settings) {
 class FrameTaker : public FrameWriter {
  public:
   FrameTaker(const Job& job, const std::function<void(const Frame&)>& take)
-      : take_(take), next_{nullptr, *job.width, *job.height, 0, *job.frames, job.fps.value_or(1)} {}
+      : take_(take), next_{nullptr, *job.width,  *job.height,
+                           0,       *job.frames, job.fps.value_or(FrameRate{1, 1}).value()} {}
 
   void write(const at::Tensor& frame) override {
     const at::Tensor bytes = to_bytes(frame);
@@ -66,7 +67,7 @@ class Model::Opened {
     Untrained untrained(renderer_->folder());
     untrained.add(outputs.front());
     for (const std::string& note : untrained.notes()) notes.push_back(note);
-    notes.push_back("seed " + std::to_string(outputs.front().seed));
+    notes.push_back("seed " + outputs.front().seed.text());
     for (const std::string& note : notes) tell(callbacks, note);
     return outputs.front();
   }

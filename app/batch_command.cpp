@@ -18,6 +18,7 @@
 #include "core/cancel.h"
 #include "core/device.h"
 #include "core/error.h"
+#include "core/printable.h"
 #include "core/ranks.h"
 #include "core/text.h"
 #include "core/utf8.h"
@@ -57,6 +58,7 @@ std::string megabytes(int64_t bytes) {
 nlohmann::ordered_json plan_json(const BatchJob& job) {
   nlohmann::ordered_json line = {{"id", job.id}, {"output", job.name}, {"job", recipe_json(job.job)}};
   if (!job.tiles.empty()) line["samples"] = job.samples().size();
+  if (!job.metadata.empty()) line["metadata"] = job.metadata;
   return line;
 }
 
@@ -64,7 +66,7 @@ nlohmann::ordered_json plan_json(const BatchJob& job) {
 std::string seeds_of(const BatchJob& job) {
   const std::vector<const Job*> samples = job.samples();
   return (samples.size() > 1 ? "seeds " : "seed ") +
-         joined(samples, ", ", [](const Job* sample) { return sample->seed; });
+         joined(samples, ", ", [](const Job* sample) { return sample->seed.text(); });
 }
 
 void print_plan(const BatchPlan& plan, const BatchEstimate& estimate, bool json) {
@@ -77,13 +79,13 @@ void print_plan(const BatchPlan& plan, const BatchEstimate& estimate, bool json)
                                           {"denoise_seconds", estimate.denoise_seconds},
                                           {"decode_seconds", estimate.decode_seconds},
                                           {"jobs", jobs}};
-    std::cout << whole.dump() << std::endl;
+    std::cout << json_text(whole) << std::endl;
     return;
   }
   for (const BatchJob& job : plan.jobs)
     std::cout << job.name << "  " << *job.job.width << "x" << *job.job.height << ", "
               << counted(*job.job.frames, "frame") << ", " << counted(*job.job.steps, "step") << ", " << seeds_of(job)
-              << "  " << shortened(job.job.prompt, 60) << "\n";
+              << "  " << printable_line(shortened(job.job.prompt, 60)) << "\n";
   std::cout << counted(estimate.total, "output") << ", " << estimate.skipped << " done already; at most "
             << megabytes(estimate.bytes) << "; one after another they take about "
             << clock_text(estimate.denoise_seconds + estimate.decode_seconds) << ", of which "
@@ -100,7 +102,7 @@ std::string speaker(const Ranks& ranks) {
 void report(const std::string& text, const CommandOptions& options) {
   const std::string who = speaker(options.request.shared.ranks);
   const bool over_a_bar = (!who.empty() || options.request.workers > 1) && isatty(STDERR_FILENO);
-  std::cerr << (over_a_bar ? "\r\033[K" : "") + ("tessera: " + who + text + "\n") << std::flush;
+  std::cerr << (over_a_bar ? "\r\033[K" : "") + ("tessera: " + who + printable_text(text) + "\n") << std::flush;
 }
 
 /// The same for what is no error.
@@ -114,19 +116,18 @@ void print_finished(const ManifestEntry& entry, const CommandOptions& options) {
     return;
   }
   const std::string path = (options.request.options.folder / entry.output).string();
-  if (options.job.json)
-    std::cout << nlohmann::ordered_json{{"id", entry.id},
-                                        {"output", path},
-                                        {"sha256", entry.sha256},
-                                        {"seconds",
-                                         {{"text", entry.text_seconds},
-                                          {"denoise", entry.denoise_seconds},
-                                          {"decode", entry.decode_seconds}}},
-                                        {"job", entry.recipe}}
-                     .dump()
-              << std::endl;
-  else
+  if (!options.job.json) {
     std::cout << path << std::endl;
+    return;
+  }
+  nlohmann::ordered_json line = {
+      {"id", entry.id},
+      {"output", path},
+      {"sha256", entry.sha256},
+      {"seconds", {{"text", entry.text_seconds}, {"denoise", entry.denoise_seconds}, {"decode", entry.decode_seconds}}},
+      {"job", entry.recipe}};
+  if (!entry.metadata.empty()) line["metadata"] = entry.metadata;
+  std::cout << json_text(line) << std::endl;
 }
 
 /// Writes the page of the folder. A page that cannot be written is reported and fails nothing: the outputs are there.
@@ -207,6 +208,8 @@ void read_request(CommandOptions& options, const CLI::App& command) {
   if (request.workers > 1 && ranks.size > 1 && ranks.launcher != "tessera")
     throw Error("--workers starts its own processes, but " + ranks.launcher + " has started " +
                 std::to_string(ranks.size) + "; choose one of the two");
+  if (options.prompts == "-" && (request.workers > 1 || ranks.size > 1))
+    throw Error("several processes cannot share standard input; write the prompts to a file and name it");
   if (!options.shard.empty()) {
     request.options.shard = parse_shard(options.shard, variables);
     if (request.workers > 1 || ranks.several())
@@ -239,8 +242,15 @@ void run(CommandOptions& options, const CLI::App& command) {
 
 void add_batch_options(CLI::App& command, CommandOptions& options) {
   command
-      .add_option("PROMPTS", options.prompts,
-                  "Prompt file: JSON, JSONL, YAML or text; docs/batch.md describes the formats")
+      .add_option(
+          "PROMPTS", options.prompts,
+          "Prompt file: JSON, JSONL, YAML, CSV, TSV or text; a folder of .txt files with a prompt each; or - for "
+          "standard input. docs/batch.md describes the formats")
+      ->group("What to render");
+  command
+      .add_option(option_names("", {"prompt-key"}), options.request.prompt_key,
+                  "Key or column that holds the prompt, if it is not named prompt")
+      ->type_name("NAME")
       ->group("What to render");
   add_job_options(command, options.job, left_out());
   add_live_fid_options(command, options.fid);
@@ -339,6 +349,7 @@ void add_batch_command(CLI::App& root) {
       "Examples\n"
       "  tessera batch prompts.json -o out\n"
       "  tessera batch prompts.txt -o out --size 832x480 --steps 30 --dry-run\n"
+      "  tessera batch benchmark.csv -o out --prompt-key caption\n"
       "  tessera batch prompts.json -o out --resume\n"
       "  tessera batch evaluation_metadata.jsonl -o out --layout geneval");
   command->callback([options, command] {

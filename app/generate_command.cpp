@@ -26,8 +26,7 @@ struct GenerateOptions {
 void refuse_to_replace(const std::string& source, const Job& job) {
   std::error_code failed;
   std::vector<std::string> names = {job.output};
-  if (job.output.empty())
-    names = {"tessera_" + std::to_string(job.seed) + ".mp4", "tessera_" + std::to_string(job.seed) + ".png"};
+  if (job.output.empty()) names = {"tessera_" + job.seed.text() + ".mp4", "tessera_" + job.seed.text() + ".png"};
   for (const std::string& name : names)
     if (std::filesystem::equivalent(name, source, failed))
       throw Error(name + " would overwrite the file it is made from; choose another name with -o");
@@ -72,7 +71,7 @@ nlohmann::ordered_json result_json(const GeneratedOutput& output) {
 
 void print_result(const GeneratedOutput& output, bool json) {
   if (json) {
-    std::cout << result_json(output).dump() << std::endl;
+    std::cout << json_text(result_json(output)) << std::endl;
     return;
   }
   for (const auto& file : output.files) std::cout << file << "\n";

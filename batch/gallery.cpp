@@ -123,17 +123,18 @@ std::optional<std::string> safe_output(const json& entry) {
   return name;
 }
 
-std::string kind_of(const std::string& name) {
-  if (const FileType* type = find_file_type(name); type && type->plays_in_img) return "animation";
-  switch (output_kind(name)) {
-    case OutputKind::kImage:
-      return "image";
-    case OutputKind::kFrames:
-      return "frames";
-    case OutputKind::kVideo:
-      break;
+/// What the output is whose name the record has: a file, in which any % is itself, or a pattern of frames.
+std::string kind_of(const fs::path& path) {
+  const FileType* type = find_file_type(path);
+  if (type && type->plays_in_img) return "animation";
+  if (!type || type->written_as != Medium::kPicture) return "video";
+  std::error_code failed;
+  if (fs::exists(path, failed)) return "image";
+  try {
+    return output_kind(path) == OutputKind::kFrames ? "frames" : "image";
+  } catch (const Error&) {  // a name that is no pattern
+    return "image";
   }
-  return "video";
 }
 
 /// [H, W, 3] uint8 of the output's first frame.
@@ -181,8 +182,10 @@ class Gallery {
     job["prompt"] = recipe.is_object() ? shown_prompt(recipe) : "";
     if (recipe.is_object()) {
       take(recipe, "negative_prompt", "negative");
-      for (const char* key : {"seed", "width", "height", "frames", "fps", "steps"})
+      for (const char* key : {"width", "height", "frames", "steps"})
         if (recipe.contains(key) && recipe[key].is_number()) job[key] = recipe[key];
+      if (recipe.contains("seed") && recipe["seed"].is_number()) job["seed"] = shown_seed(recipe["seed"]);
+      if (const auto rate = rate_of(recipe)) job["fps"] = *rate;
     }
     take(entry, "error", "error");
     take(entry, "latents", "latents");
@@ -197,6 +200,21 @@ class Gallery {
     const json prompt = recipe.value("prompt", json()), label = recipe.value("class", json());
     if (label.is_string() && !(prompt.is_string() && prompt != "")) return "class " + label.get<std::string>();
     return prompt.is_string() ? prompt.get<std::string>() : "";
+  }
+
+  /// A page's scripts hold whole numbers up to 2^53; a larger one is text to them.
+  static json shown_seed(const json& seed) {
+    constexpr uint64_t kExact = uint64_t{1} << 53;
+    const bool exact = !seed.is_number_unsigned() || seed.get<uint64_t>() <= kExact;
+    return exact ? seed : json(seed.dump());
+  }
+
+  /// Frames per second as the page's scripts reckon with them.
+  static std::optional<double> rate_of(const json& recipe) {
+    const json rate = recipe.value("fps", json());
+    if (rate.is_number()) return rate.get<double>();
+    const auto fraction = rate.is_string() ? parse_frame_rate(rate.get<std::string>()) : std::nullopt;
+    return fraction ? std::optional(fraction->value()) : std::nullopt;
   }
 
   static double seconds_of(const json& entry) {
@@ -215,11 +233,13 @@ class Gallery {
       job["error"] = "the record names an output outside of this folder";
       return;
     }
-    if (recipe.is_object() && !recipe.empty()) job["command"] = command_of(entry, recipe, own_name(*name));
+    const fs::path path = folder_ / *name;
+    const std::string kind = kind_of(path);
+    if (recipe.is_object() && !recipe.empty())
+      job["command"] = command_of(entry, recipe, own_name(*name, kind == "frames"));
     if (job["status"] != "done") return;
     job["file"] = *name;
-    job["kind"] = kind_of(*name);
-    const fs::path path = folder_ / *name;
+    job["kind"] = kind;
     std::error_code failed;
     if (!fs::exists(job["kind"] == "frames" ? frame_path(path, 0) : path, failed)) {
       job["status"] = "missing";
@@ -236,10 +256,9 @@ class Gallery {
   }
 
   /// Where the copied command writes: the last part of the name; of frames their folder too.
-  static std::string own_name(const std::string& output) {
+  static std::string own_name(const std::string& output, bool frames) {
     const fs::path path = output;
-    const bool frames = path.extension() == ".png" && path.filename().string().find('%') != std::string::npos;
-    return (frames ? path.parent_path().filename() / path.filename() : path.filename()).string();
+    return frames ? (path.parent_path().filename() / path.filename()).string() : literal_name(path.filename().string());
   }
 
   void add_thumbnail(ordered_json& job, const fs::path& path, const std::string& sha256) {

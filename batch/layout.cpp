@@ -152,14 +152,12 @@ class Arrangement {
       throw Error("a grid of prompts is several prompts to " + layout_.benchmark + "; give each an entry of its own");
     const auto sample = static_cast<int64_t>(i);
     const Layout::Place at = {.row = job.row, .sample = sample, .number = number_ + sample, .extension = extension_};
-    job.job.output = layout_.output(job, at);
+    const fs::path file = layout_.output(job, at);
+    const std::string name = file.filename().string();
+    job.job.output = (file.parent_path() / literal_name(name)).string();
     if (layout_.side_file) job.side_file = layout_.side_file(job, at);
-    if (output_kind(job.job.output) == OutputKind::kFrames)
-      throw Error("the file's name would stand for a sequence of frames: " + in_quotes(job.job.output) +
-                  "; write it without %0Nd");
-    const size_t bytes = fs::path(job.job.output).filename().string().size();
-    if (bytes > kLongestFileName)
-      throw Error("the file's name would have " + std::to_string(bytes) + " bytes, and a name has " +
+    if (name.size() > kLongestFileName)
+      throw Error("the file's name would have " + std::to_string(name.size()) + " bytes, and a name has " +
                   std::to_string(kLongestFileName) + " at most; shorten the prompt " + in_quotes(job.job.prompt));
   }
 
@@ -230,25 +228,25 @@ std::string layout_names() {
   return joined(layouts(), ", ", [](const Layout& layout) { return layout.name; });
 }
 
-void arrange_outputs(const Layout& layout, PromptFile& file, const std::string& format, const fs::path& path) {
+void arrange_outputs(const Layout& layout, PromptFile& file, const std::string& format) {
   if (!layout.output) return;
   const auto& formats = layout.formats;
   if (!format.empty() && std::find(formats.begin(), formats.end(), format) == formats.end())
     throw Error("--layout " + layout.name + " writes " + joined(formats, " or ") + ", not --format " + format);
   Arrangement arrangement(layout, "." + (format.empty() ? formats.front() : format), file.notes);
-  Mistakes mistakes;
   for (size_t start = 0; start < file.jobs.size();) {
     size_t end = start;
     while (end < file.jobs.size() && file.jobs[end].row == file.jobs[start].row) ++end;
-    const int64_t line = file.jobs[start].line;
+    const Samples samples = Samples(file.jobs).subspan(start, end - start);
+    const int64_t line = samples[0].line;
+    const bool faulty = samples[0].faulty;
     try {
-      arrangement.add(Samples(file.jobs).subspan(start, end - start));
+      arrangement.add(samples);
     } catch (const Error& error) {
-      mistakes.add(line, error.what());
+      if (!faulty) file.mistakes.add(line, error.what());  // else it may follow from what is known already
     }
     start = end;
   }
-  mistakes.throw_if_any(path);
   file.jobs = arrangement.take();
 }
 

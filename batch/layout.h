@@ -24,7 +24,8 @@ struct Layout {
   int64_t count = 1;      ///< samples of a prompt, unless the file or a flag says otherwise: what published scores use
   std::vector<std::string> formats = {};  ///< what the evaluator opens, the default first; empty: any
   std::string read = {};  ///< regular expression of the files, relative to the output folder, that the evaluator scores
-  /// The output of a sample relative to the output folder. Throws Error when the evaluator could not read it.
+  /// The output of a sample relative to the output folder, any % itself. Throws Error when the evaluator could not read
+  /// it.
   std::string (*output)(const PromptJob& job, const Place& place) = nullptr;
   /// The file that describes a prompt to the evaluator; unset: none. Throws Error when the prompt lacks what it needs.
   SideFile (*side_file)(const PromptJob& job, const Place& place) = nullptr;
@@ -39,9 +40,9 @@ const Layout& find_layout(const std::string& name);
 std::string layout_names();
 
 /// Names the outputs of a prompt file as `layout` has it, puts the samples of a tile together, and leaves out the
-/// repeated prompts of a layout where they share their outputs. `format` is what --format says, "" for nothing. Throws
-/// one Error with every prompt that the evaluator could not read, each with its line in `path`.
-void arrange_outputs(const Layout& layout, PromptFile& file, const std::string& format,
-                     const std::filesystem::path& path);
+/// repeated prompts of a layout where they share their outputs. `format` is what --format says, "" for nothing. Every
+/// prompt that the evaluator could not read is left out and added to the file's mistakes. Throws Error for a format
+/// that it does not open.
+void arrange_outputs(const Layout& layout, PromptFile& file, const std::string& format);
 
 }  // namespace tessera

@@ -26,6 +26,7 @@ nlohmann::ordered_json line_of(const ManifestEntry& entry) {
       {"seconds", {{"text", entry.text_seconds}, {"denoise", entry.denoise_seconds}, {"decode", entry.decode_seconds}}},
       {"recipe", entry.recipe}};
   if (entry.samples > 1) line["samples"] = entry.samples;
+  if (!entry.metadata.empty()) line["metadata"] = entry.metadata;
   if (entry.step_cache.reused > 0) line["step_cache"] = to_json(entry.step_cache);
   if (entry.normalizers.near_zero > 0) line["normalizers"] = to_json(entry.normalizers);
   if (!entry.latents.empty()) line["latents"] = entry.latents;
@@ -134,6 +135,7 @@ void Manifest::append(const ManifestEntry& entry) {
   write(line_of(entry).dump(-1, ' ', false, nlohmann::json::error_handler_t::replace) + "\n");
   ManifestEntry kept = entry;
   kept.recipe = nullptr;
+  kept.metadata = nullptr;
   entries_.insert_or_assign(kept.id, std::move(kept));
 }
 

@@ -28,6 +28,8 @@ struct ManifestEntry {
   StepCacheReport step_cache;    ///< in the line when calls were skipped
   NormalizerReport normalizers;  ///< in the line when the guard acted
   int64_t samples = 1;           ///< pictures of a tiled output, with seeds from that of the recipe on
+  nlohmann::ordered_json metadata =
+      nlohmann::ordered_json::object();  ///< of the prompt's row; in the line when there is any
 
   /// Counts what happened while one of the samples was denoised.
   void add(const DenoiseResult& result);

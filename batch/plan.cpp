@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <map>
 
+#include "batch/output_names.h"
+#include "batch/refusals.h"
 #include "core/error.h"
 #include "core/sha256.h"
 #include "core/text.h"
@@ -15,21 +17,40 @@ namespace {
 
 namespace fs = std::filesystem;
 
+/// As many mistakes as are shown; of further jobs only the first one is looked for.
+constexpr size_t kMostExplained = 100;
+
+/// The output path that names a file after an id.
+std::string named_after(const std::string& id, const std::string& extension) {
+  const fs::path path = id;
+  return (path.parent_path() / (literal_name(path.filename().string()) + extension)).string();
+}
+
 /// The name that the output has before the model has decided the number of frames; "" leaves it to that.
 std::string asked_name(const PromptJob& prompt, const std::string& format) {
   if (!prompt.job.output.empty()) return prompt.job.output;
   if (format == "frames") return prompt.id + "/%04d.png";
-  return format.empty() ? "" : prompt.id + "." + format;
+  return format.empty() ? "" : named_after(prompt.id, "." + format);
 }
 
-/// Completes a job for the model.
-Job resolved(Job job, const Renderer& renderer, std::vector<std::string>& notes) {
+/// Throws Error for what the model refuses.
+Job resolved(const Job& job, const Renderer& renderer, std::vector<std::string>& notes) {
   const at::Tensor latents = job.latents.empty() ? at::Tensor() : renderer.read_latents(job.latents);
-  job = renderer.resolve(job, latents, notes);
-  if (renderer.single_outputs(job).size() != 1)
+  Job made = renderer.resolve(job, latents, notes);
+  if (renderer.single_outputs(made).size() != 1)
     throw Error("class " + *job.class_label + ": an entry makes one picture; write one for each class, or use " +
                 "\"grid\": {\"class\": [...]}");
-  return job;
+  return made;
+}
+
+/// All that the model refuses in a job.
+std::vector<std::string> refusals_of(const PromptJob& prompt, const Renderer& renderer, const std::string& format) {
+  Job asked = prompt.job;
+  asked.output = asked_name(prompt, format);
+  return all_refusals(asked, [&](const Job& job) {
+    std::vector<std::string> ignored;
+    resolved(job, renderer, ignored);
+  });
 }
 
 /// Throws Error when the samples of a tiled output are no squares of one size, made together.
@@ -44,23 +65,24 @@ void check_tiles(const BatchJob& made, const Renderer& renderer, const Layout& l
 }
 
 BatchJob complete(const PromptJob& prompt, const Renderer& renderer, const fs::path& folder, const std::string& format,
-                  const Layout& layout, const std::string& model_hash, std::vector<std::string>& notes) {
+                  const Layout& layout, std::vector<std::string>& notes) {
+  Job asked = prompt.job;
+  asked.output = asked_name(prompt, format);
   BatchJob made{.id = prompt.id,
-                .job = prompt.job,
-                .name = asked_name(prompt, format),
+                .job = resolved(asked, renderer, notes),
+                .name = "",
                 .hash = "",
+                .metadata = prompt.metadata,
                 .tiles = prompt.tiles,
                 .side_file = prompt.side_file};
-  made.job.output = made.name;
-  made.job = resolved(made.job, renderer, notes);
-  if (made.name.empty()) made.name = prompt.id + (*made.job.frames == 1 ? ".png" : ".mp4");
+  if (asked.output.empty()) asked.output = named_after(prompt.id, *made.job.frames == 1 ? ".png" : ".mp4");
+  made.name = single_file(asked.output).string();
+  made.job.output = (folder / asked.output).string();
   for (Job& tile : made.tiles) {
-    tile.output = made.name;
+    tile.output = asked.output;
     tile = resolved(tile, renderer, notes);
   }
   if (layout.tiled) check_tiles(made, renderer, layout);
-  made.job.output = (folder / made.name).string();
-  made.hash = job_hash(made, model_hash);
   return made;
 }
 
@@ -97,28 +119,33 @@ std::string job_hash(const BatchJob& job, const std::string& model_hash) {
   return sha256(whole.dump());
 }
 
-BatchPlan plan_batch(const PromptFile& prompts, const Renderer& renderer, const fs::path& path, const fs::path& folder,
-                     const std::string& format, const Layout& layout, const std::string& model_hash) {
+BatchPlan plan_batch(const PromptFile& prompts, const Renderer& renderer, const fs::path& folder,
+                     const std::string& format, const Layout& layout, const std::function<std::string()>& model_hash) {
   if (!format.empty() && format != "frames") output_kind("x." + format);
   BatchPlan plan;
   plan.notes = prompts.notes;
-  Mistakes mistakes;
-  std::map<std::string, std::string> owners;  // output in lower case -> id
+  Mistakes mistakes = prompts.mistakes;
+  OutputNames names;
   Untrained untrained(renderer.folder());
   for (const PromptJob& prompt : prompts.jobs) {
     try {
-      BatchJob job = complete(prompt, renderer, folder, format, layout, model_hash, plan.notes);
-      const auto [owner, fresh] = owners.try_emplace(in_lower_case(job.name), job.id);
-      if (!fresh && !layout.output)  // a layout's own names differ, if in case alone
-        throw Error("the output " + job.name + " is also that of \"" + owner->second + "\"");
+      BatchJob job = complete(prompt, renderer, folder, format, layout, plan.notes);
+      if (prompt.faulty) continue;
+      if (!layout.output)  // a layout's own names differ, if in case alone
+        names.claim(job.name, output_kind(job.job.output) == OutputKind::kFrames, job.id);
       untrained.add(job.job);
       plan.jobs.push_back(std::move(job));
-    } catch (const Error& e) {
-      mistakes.add(prompt.line, e.what());
+    } catch (const Error& error) {
+      std::vector<std::string> refusals;
+      if (mistakes.size() < kMostExplained) refusals = refusals_of(prompt, renderer, format);
+      if (refusals.empty()) refusals = {error.what()};
+      for (const std::string& refusal : refusals) mistakes.add(prompt.line, refusal);
     }
   }
-  mistakes.throw_if_any(path);
+  mistakes.throw_if_any(prompts.name);
   for (const std::string& note : untrained.notes()) plan.notes.push_back(note);
+  const std::string hash = model_hash();
+  for (BatchJob& job : plan.jobs) job.hash = job_hash(job, hash);
   std::sort(plan.notes.begin(), plan.notes.end());
   plan.notes.erase(std::unique(plan.notes.begin(), plan.notes.end()), plan.notes.end());
   return plan;

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <filesystem>
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -14,9 +15,10 @@ namespace tessera {
 /// One render with everything decided.
 struct BatchJob {
   std::string id;
-  Job job;                      ///< completed; `output` lies in the output folder
-  std::string name;             ///< the output relative to that folder
-  std::string hash;             ///< see job_hash
+  Job job;           ///< completed; `output` lies in the output folder
+  std::string name;  ///< the output relative to that folder: a file, or a pattern of frames
+  std::string hash;  ///< see job_hash
+  nlohmann::ordered_json metadata = nlohmann::ordered_json::object();  ///< of the prompt's row, for the manifest
   std::vector<Job> tiles = {};  ///< of a tiled output: the pictures after `job`, of the same shape
   SideFile side_file = {};      ///< lies beside the output, and may be that of others too
 
@@ -39,11 +41,11 @@ std::string job_hash(const BatchJob& job, const std::string& model_hash);
 
 /// Completes every job for the model (see Renderer::complete) and names its output in `folder`. `format` is "" (a
 /// picture or an .mp4 video as the number of frames has it), "frames" (ID/0000.png, ...) or an extension without its
-/// dot. `layout` is that of the file (see arrange_outputs). Throws one Error with all that the model, the format or the
-/// layout refuses, each with its line in `path`.
-BatchPlan plan_batch(const PromptFile& prompts, const Renderer& renderer, const std::filesystem::path& path,
-                     const std::filesystem::path& folder, const std::string& format, const Layout& layout,
-                     const std::string& model_hash);
+/// dot. `layout` is that of the file (see arrange_outputs). `model_hash` is asked for once nothing can be refused any
+/// more. Throws one Error with all mistakes of the file and all that the model, the format or the layout refuses, each
+/// with its line.
+BatchPlan plan_batch(const PromptFile& prompts, const Renderer& renderer, const std::filesystem::path& folder,
+                     const std::string& format, const Layout& layout, const std::function<std::string()>& model_hash);
 
 /// Puts the jobs of one shape (see Renderer::shape) next to each other, shapes and jobs in the order of the file, so
 /// that they can be denoised together.

@@ -1,10 +1,10 @@
 #include "batch/prompt_file.h"
 
 #include <algorithm>
-#include <fstream>
 #include <map>
 
 #include "core/error.h"
+#include "core/printable.h"
 #include "core/sha256.h"
 #include "core/text.h"
 #include "core/utf8.h"
@@ -14,34 +14,21 @@ namespace {
 
 constexpr size_t kLongestName = 200, kLongestPath = 1000;  // bytes
 constexpr int64_t kMostJobs = 1000000;
-constexpr int64_t kLargestSeed = (int64_t{1} << 53) - 1;
 
-std::string read_text(const std::filesystem::path& path, int64_t largest) {
-  std::error_code failed;
-  if (std::filesystem::is_directory(path, failed)) throw Error(path.string() + " is a folder, want a prompt file");
-  std::ifstream in(path, std::ios::binary);
-  if (!in) throw Error("cannot read " + path.string() + ": no such file or no permission");
-  std::string text;
-  std::vector<char> piece(1 << 20);
-  while (in) {
-    in.read(piece.data(), static_cast<std::streamsize>(piece.size()));
-    text.append(piece.data(), static_cast<size_t>(in.gcount()));
-    if (static_cast<int64_t>(text.size()) > largest)
-      throw Error(path.string() + " is larger than " + std::to_string(largest >> 20) +
-                  " MiB, the most that a prompt file may have; split it");
+/// Adds a mistake for every line that is not UTF-8, of a folder for every file.
+void check_utf8(const PromptInput& input, Mistakes& mistakes) {
+  const std::string problem = "not UTF-8 (or a NUL byte); save the file as UTF-8";
+  if (input.is_folder) {
+    for (size_t i = 0; i < input.files.size(); ++i)
+      if (!is_utf8_text(input.files[i].text)) mistakes.add(static_cast<int64_t>(i) + 1, problem);
+    return;
   }
-  if (text.rfind("\xEF\xBB\xBF", 0) == 0) text.erase(0, 3);
-  return text;
-}
-
-/// Adds a mistake for every line that is not UTF-8.
-void check_utf8(const std::string& text, Mistakes& mistakes) {
+  const std::string& text = input.files.front().text;
   if (is_utf8_text(text)) return;
   int64_t number = 1;
   for (size_t start = 0; start < text.size(); ++number) {
     const size_t end = std::min(text.find('\n', start), text.size());
-    if (!is_utf8_text(std::string_view(text).substr(start, end - start)))
-      mistakes.add(number, "not UTF-8 (or a NUL byte); save the file as UTF-8");
+    if (!is_utf8_text(std::string_view(text).substr(start, end - start))) mistakes.add(number, problem);
     start = end + 1;
   }
 }
@@ -61,7 +48,7 @@ std::string with_suffix(const std::string& path, const std::string& suffix) {
   return (whole.parent_path() / (whole.stem().string() + suffix + whole.extension().string())).string();
 }
 
-int64_t seed_of(const std::string& id) {
+Seed seed_of(const std::string& id) {
   return std::stoll(sha256(id).substr(0, 8), nullptr, 16);
 }
 
@@ -93,8 +80,7 @@ class Expansion {
       const std::string name = safe_name(id, problem);
       if (!problem.empty())
         mistakes_.add(entry.line, "the id " + shortened(nlohmann::json(id).dump(), 80) + " " + problem);
-      else
-        expand(entry, job, name, "", axes, 0);
+      expand(entry, job, problem.empty() ? name : "?" + std::to_string(i), "", axes, 0);  // ? is in no name
     }
     return std::move(jobs_);
   }
@@ -136,13 +122,13 @@ class Expansion {
   }
 
   void count_out(const PromptEntry& entry, const Job& job, const std::string& name, const std::string& suffix) {
-    const bool has_seed = job.seed >= 0;
-    const int64_t first = has_seed ? job.seed : seed_of(name);
+    const bool has_seed = !job.seed.is_random();
+    const Seed first = has_seed ? job.seed : seed_of(name);
     if (job.count > 1 && !job.latents.empty())
       return mistakes_.add(entry.line, "\"latents\" makes one output, not " + std::to_string(job.count));
-    if (first > kLargestSeed - job.count + 1)
+    if (!first.reaches(job.count))
       return mistakes_.add(entry.line,
-                           "\"seed\" plus \"count\" exceeds the largest seed " + std::to_string(kLargestSeed));
+                           "\"seed\" plus \"count\" exceeds the largest seed " + std::to_string(Seed::kLargest));
     for (int64_t i = 0; i < job.count; ++i) {
       const std::string end = suffix + (job.count > 1 ? "_" + std::to_string(i) : "");
       PromptJob made{.line = entry.line,
@@ -152,7 +138,8 @@ class Expansion {
                      .prompt_id = name,
                      .has_id = entry.id.has_value(),
                      .has_seed = has_seed,
-                     .metadata = entry.metadata};
+                     .metadata = entry.metadata,
+                     .faulty = entry.faulty};
       made.job.count = 1;
       made.job.seed = first + i;
       made.job.output = with_suffix(job.output, end);
@@ -161,6 +148,13 @@ class Expansion {
   }
 
   void keep(PromptJob made) {
+    const size_t before = mistakes_.size();
+    check_name(made);
+    made.faulty = made.faulty || mistakes_.size() != before;
+    jobs_.push_back(std::move(made));
+  }
+
+  void check_name(const PromptJob& made) {
     std::string problem;
     safe_name(made.id, problem);
     if (problem.empty() && !made.job.output.empty() && safe_name(made.job.output, problem) != made.job.output)
@@ -178,7 +172,6 @@ class Expansion {
                                                          : "differs from \"" + id + "\" in case alone, which is") +
                                           " on line " + std::to_string(line));
     }
-    jobs_.push_back(std::move(made));
   }
 
   const PromptSource& source_;
@@ -193,10 +186,14 @@ class Expansion {
 
 std::string safe_name(const std::string& id, std::string& problem) {
   problem.clear();
-  std::string name = id;
-  for (char& c : name)
-    if (static_cast<unsigned char>(c) < 32 || c == 127 || std::string_view("<>:\"\\|?*").find(c) != std::string::npos)
-      c = '_';
+  std::string name;
+  for (size_t at = 0; at < id.size();) {
+    const size_t start = at;
+    const std::optional<uint32_t> code = next_code_point(id, at);
+    const bool refused = !code || is_control_character(*code) ||
+                         (*code < 128 && std::string_view("<>:\"\\|?*").find(id[start]) != std::string::npos);
+    name += refused ? "_" : id.substr(start, at - start);
+  }
   if (id.size() > kLongestPath)
     problem = "has " + std::to_string(id.size()) + " bytes; at most " + std::to_string(kLongestPath) + " are taken";
   else if (!id.empty() && id[0] == '/')
@@ -220,15 +217,21 @@ std::string safe_name(const std::string& id, std::string& problem) {
 
 PromptFile read_prompt_file(const std::filesystem::path& path,
                             const std::vector<std::pair<const JobOption*, std::string>>& flags, int64_t largest,
-                            int64_t count) {
-  const std::string text = read_text(path, largest);
-  Mistakes mistakes;
-  check_utf8(text, mistakes);
-  mistakes.throw_if_any(path);
-  const PromptSource source = read_prompt_source(text, in_lower_case(path.extension().string()), mistakes);
+                            const std::string& prompt_key, int64_t count) {
+  const PromptInput input = read_prompt_input(path, largest);
+  PromptFile file{.name = input.name, .jobs = {}, .notes = {}, .mistakes = {}};
+  Mistakes& mistakes = file.mistakes;
+  if (input.is_folder) {
+    std::vector<std::string> names;
+    for (const PromptInput::File& one : input.files) names.push_back(one.name);
+    mistakes.name_lines(std::move(names));
+  }
+  check_utf8(input, mistakes);
+  if (mistakes.size() > 0) return file;
+  const PromptSource source = read_prompt_source(input, prompt_key, mistakes);
   if (mistakes.size() == 0 && source.entries.empty()) mistakes.add(1, "no prompt in the whole file");
-  PromptFile file{Expansion(source, flags, count, mistakes).run(), source.notes};
-  mistakes.throw_if_any(path);
+  file.jobs = Expansion(source, flags, count, mistakes).run();
+  file.notes = source.notes;
   return file;
 }
 

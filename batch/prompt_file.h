@@ -27,26 +27,32 @@ struct PromptJob {
   bool has_id = false;         ///< the file says it
   bool has_seed = false;       ///< the file or a flag says it
   nlohmann::ordered_json metadata = nlohmann::ordered_json::object();  ///< keys of its row that are no options
+  bool faulty = false;          ///< mistakes were found in it; the model may still find more of them
   std::vector<Job> tiles = {};  ///< of a tiled output: the pictures after `job`; see Layout::tiled
   SideFile side_file = {};      ///< see Layout::side_file
 };
 
 struct PromptFile {
+  std::string name;  ///< for messages: its path, or "standard input"
   std::vector<PromptJob> jobs;
   std::vector<std::string> notes;
+  Mistakes mistakes;  ///< with any, the jobs are for finding more of them
 };
 
 /// The largest prompt file that is read, in bytes.
 constexpr int64_t kLargestPromptFile = 64 << 20;
 
-/// Reads and checks a whole prompt file; `flags` (option, value: as given to the program) win over the file's defaults
-/// and give way to what a prompt says itself. A seed that is missing, or -1, comes from the SHA-256 of the id, so
-/// that a file means the same pixels every time. Throws one Error with every mistake and its line: syntax, unknown keys
-/// (with the nearest), values out of range, ids that are used twice, differ in case alone, climb out of the output
-/// folder or are too long. `largest` is replaced in tests. `count`: outputs of a prompt when nothing says a number.
+/// Reads and checks a whole prompt file, a folder of .txt files, or with "-" standard input; `flags` (option, value: as
+/// given to the program) win over the file's defaults and give way to what a prompt says itself. A seed that is
+/// missing, or -1, comes from the SHA-256 of the id, so that a file means the same pixels every time. Collects every
+/// mistake with its line: syntax, unknown keys (with the nearest), values out of range, ids that are used twice, differ
+/// in case alone, climb out of the output folder or are too long. Throws Error when there is nothing to read.
+/// `prompt_key`: see read_prompt_source. `largest` is replaced in tests. `count`: outputs of a prompt when
+/// nothing says a number.
 PromptFile read_prompt_file(const std::filesystem::path& path,
                             const std::vector<std::pair<const JobOption*, std::string>>& flags = {},
-                            int64_t largest = kLargestPromptFile, int64_t count = 1);
+                            int64_t largest = kLargestPromptFile, const std::string& prompt_key = "",
+                            int64_t count = 1);
 
 /// The id as a name: characters that some file systems refuse become '_'. `problem` is "" or says why the id cannot
 /// name an output.

@@ -26,6 +26,12 @@ ordered_json value_schema(const JobOption& option) {
             limits("integer");
           else if constexpr (std::is_same_v<Slot, std::optional<double>>)
             limits("number");
+          else if constexpr (std::is_same_v<Slot, Seed>)
+            schema.update({{"type", "integer"}, {"minimum", -1}, {"maximum", Seed::kLargest}});
+          else if constexpr (std::is_same_v<Slot, std::optional<FrameRate>>)
+            schema.update({{"anyOf",
+                            {{{"type", "number"}, {"minimum", option.low}, {"maximum", option.high}},
+                             {{"type", "string"}, {"pattern", "^[0-9]+([.][0-9]+|/[0-9]+)?$"}}}}});
           else
             schema["type"] = "string";
         }

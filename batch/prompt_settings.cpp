@@ -4,6 +4,7 @@
 #include <map>
 #include <set>
 
+#include "batch/prompt_keys.h"
 #include "core/error.h"
 #include "core/text.h"
 #include "samplers/registry.h"
@@ -14,7 +15,8 @@ namespace {
 /// Names that only prompt files of other programs use -> ours.
 const std::map<std::string, std::string>& foreign_names() {
   static const std::map<std::string, std::string> names = {
-      {"prompt_en", "prompt"},       // VBench
+      {"prompt_en", "prompt"},  // VBench
+      {"neg_prompt", "negative_prompt"},
       {"sampler_name", "sampler"},   // A1111
       {"n_iter", "count"},           // A1111
       {"sample_method", "sampler"},  // sd.cpp server
@@ -47,6 +49,12 @@ const std::set<std::string>& meaningless_keys() {
   return keys;
 }
 
+/// Keys that member() takes besides the options: those of ours, and those of other programs that need more than a name.
+bool is_special_key(const std::string& key, bool is_table) {
+  static const std::set<std::string> keys = {"id", "seeds", "grid", "sample_params", "cfgs", "lora", "loras"};
+  return keys.count(key) || (!is_table && (key == "image" || key == "init_image"));
+}
+
 std::string underscored(std::string key) {
   std::replace(key.begin(), key.end(), '-', '_');
   return key;
@@ -69,21 +77,24 @@ std::vector<std::string> known_keys(bool in_defaults) {
   return keys;
 }
 
-/// What GenEval's evaluator reads beside a prompt.
-bool is_metadata(const std::string& key) {
-  return key == "tag" || key == "include" || key == "exclude";
-}
-
-/// The value without lines.
-nlohmann::ordered_json plain(const LocatedJson& value) {
-  if (value.kind == LocatedJson::Kind::kScalar) return value.scalar;
-  nlohmann::ordered_json out = value.is_array() ? nlohmann::ordered_json::array() : nlohmann::ordered_json::object();
-  for (size_t i = 0; i < value.values.size(); ++i)
-    if (value.is_array())
-      out.push_back(plain(value.values[i]));
-    else
-      out[value.keys[i]] = plain(value.values[i]);
-  return out;
+/// The key that `key` is probably meant as: it has as many words, and each resembles the other's. "" when none is.
+std::string misspelled(const std::string& key, const std::vector<std::string>& known) {
+  const auto words = [](const std::string& text) {
+    std::vector<std::string> parts(1);
+    for (const char c : text) {
+      if (c == '_')
+        parts.emplace_back();
+      else
+        parts.back() += c;
+    }
+    return parts;
+  };
+  const std::string near = nearest_match(key, known);
+  const std::vector<std::string> mine = words(key), theirs = words(near);
+  if (near.empty() || mine.size() != theirs.size()) return "";
+  for (size_t i = 0; i < mine.size(); ++i)
+    if (nearest_match(mine[i], {theirs[i]}).empty()) return "";
+  return near;
 }
 
 const JobOption* find_option(const std::string& key) {
@@ -280,16 +291,63 @@ void SettingReader::set_all(PromptSettings& out, const LocatedJson& object, Prom
     const JobOption* option = find_option(key);
     if (!seen.insert(option ? option->name : underscored(key)).second) {
       mistakes_.add(value.line, "\"" + key + "\" is given twice (perhaps under another name)");
-    } else if (entry && is_metadata(key)) {
-      entry->metadata[key] = plain(value);
     } else if (key != "id") {
       member(out, key, value, in_defaults);
     } else if (!entry) {
       mistakes_.add(value.line, "\"id\" belongs to one prompt, not to \"defaults\"");
-    } else if (value.is_text() || value.scalar.is_number_integer()) {
-      entry->id = value.text();
-    } else if (!value.is_null()) {
-      mistakes_.add(value.line, "\"id\" wants text, got " + value.shown());
+    } else {
+      take_id(*entry, value);
+    }
+  }
+}
+
+void SettingReader::take_id(PromptEntry& entry, const LocatedJson& value) {
+  if (value.is_text() || value.scalar.is_number_integer())
+    entry.id = value.text();
+  else if (!value.is_null())
+    mistakes_.add(value.line, "\"id\" wants text, got " + value.shown());
+}
+
+SettingReader::KeyMeaning& SettingReader::meaning_of(const std::string& key, bool is_table, bool has_prompt) {
+  const auto [found, fresh] = meanings_.try_emplace({key, is_table, has_prompt});
+  KeyMeaning& meaning = found->second;
+  if (!fresh) return meaning;
+  const std::string name = underscored(is_table ? in_lower_case(key) : key);
+  if (is_prompt_name(name) || meaningless_keys().count(name)) return meaning;
+  const JobOption* option = find_option(name);
+  const bool is_category = option && option->name == "class" && is_table && has_prompt;
+  if (is_special_key(name, is_table) || (option && allowed_in_prompt_file(*option, false) && !is_category))
+    meaning.own = name;
+  else if (!option)
+    meaning.near = misspelled(name, known_keys(false));
+  return meaning;
+}
+
+void SettingReader::set_row(PromptEntry& entry, const LocatedJson& row, const RowForm& form) {
+  const std::optional<size_t> prompt = find_prompt_key(row.keys, form.prompt_key);
+  std::set<std::string> seen;
+  for (size_t i = 0; i < row.keys.size(); ++i) {
+    const std::string& key = row.keys[i];
+    const LocatedJson& value = row.values[i];
+    KeyMeaning prompts{"prompt", "", false};
+    KeyMeaning& meaning = i == prompt ? prompts : meaning_of(key, form.is_table, prompt.has_value());
+    const JobOption* option = meaning.own.empty() ? nullptr : find_option(meaning.own);
+    if (!seen.insert(option ? option->name : meaning.own.empty() ? " " + key : meaning.own).second) {
+      mistakes_.add(value.line, "\"" + key + "\" is given twice (perhaps under another name)");
+    } else if (!meaning.near.empty()) {
+      if (!form.is_table || !meaning.told)
+        mistakes_.add(value.line, "unknown key \"" + key + "\" (did you mean \"" + meaning.near + "\"?)");
+      meaning.told = true;
+    } else if (meaning.own.empty()) {
+      if (!meaning.told) source_.metadata_keys.push_back(key);
+      meaning.told = true;
+      entry.metadata[key] = value.plain();
+    } else if (form.is_table && value.text().empty()) {
+      continue;
+    } else if (meaning.own == "id") {
+      take_id(entry, value);
+    } else {
+      member(entry.own, meaning.own, value, false);
     }
   }
 }

@@ -1,11 +1,20 @@
 #pragma once
 
+#include <map>
 #include <string>
+#include <tuple>
 
 #include "batch/prompt_formats.h"
 #include "core/located_json.h"
 
 namespace tessera {
+
+/// What the rows of a file are.
+struct RowForm {
+  std::string prompt_key = {};  ///< see find_prompt_key (batch/prompt_keys.h)
+  bool is_table = false;        ///< letters' case means nothing, an empty field is no setting, and no row makes a video
+                                ///< from an image
+};
 
 /// Reads settings one by one into `out`, whatever spelling a program uses for them; what is wrong goes to `mistakes`.
 class SettingReader {
@@ -17,6 +26,9 @@ class SettingReader {
            bool in_defaults = false);
   /// A JSON object with the keys of an entry ("id" too, when `entry` is given).
   void set_all(PromptSettings& out, const LocatedJson& object, PromptEntry* entry, bool in_defaults = false);
+  /// A row of a table, or an object of a list that may be another program's: what is neither an option nor resembles
+  /// one goes into the entry's metadata.
+  void set_row(PromptEntry& entry, const LocatedJson& row, const RowForm& form);
   /// A note that a key of another program changes nothing here.
   void ignore(const std::string& key);
 
@@ -30,10 +42,19 @@ class SettingReader {
   bool foreign(PromptSettings& out, const std::string& key, const LocatedJson& value, bool in_defaults);
   void scheduler(PromptSettings& out, const LocatedJson& value);
   void custom_sigmas(PromptSettings& out, const LocatedJson& levels);
+  void take_id(PromptEntry& entry, const LocatedJson& value);
+  /// What a key of a row means.
+  struct KeyMeaning {
+    std::string own;    ///< the option or the key of ours; "" for metadata
+    std::string near;   ///< of metadata: the option that it resembles so much that it is probably misspelled
+    bool told = false;  ///< the user has heard of it
+  };
+  KeyMeaning& meaning_of(const std::string& key, bool is_table, bool has_prompt);
   bool check(const JobOption& option, const std::string& key, const std::string& value, int64_t line);
 
   PromptSource& source_;
   Mistakes& mistakes_;
+  std::map<std::tuple<std::string, bool, bool>, KeyMeaning> meanings_;
 };
 
 }  // namespace tessera

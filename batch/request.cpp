@@ -20,21 +20,36 @@ std::string own_device(const std::string& wanted, const Ranks& ranks) {
   return "cuda:" + std::to_string(ranks.local_rank % std::max(1, count));
 }
 
+/// The model, or one error with all that is known to be wrong.
+std::unique_ptr<Renderer> open_model(const Job& like, PromptFile& prompts) {
+  try {
+    return open_renderer(like);
+  } catch (const Error& error) {
+    if (prompts.mistakes.size() == 0) throw;
+    prompts.mistakes.add(0, error.what());
+    prompts.mistakes.throw_if_any(prompts.name);
+    throw;
+  }
+}
+
 }  // namespace
 
 OpenedBatch open_batch(const BatchRequest& request) {
   const BatchOptions& options = request.options;
   const Layout& layout = find_layout(request.layout);
-  PromptFile prompts = read_prompt_file(request.prompts, request.flags, kLargestPromptFile, layout.count);
-  arrange_outputs(layout, prompts, request.format, request.prompts);
+  PromptFile prompts =
+      read_prompt_file(request.prompts, request.flags, kLargestPromptFile, request.prompt_key, layout.count);
+  arrange_outputs(layout, prompts, request.format);
+  if (prompts.jobs.empty()) prompts.mistakes.throw_if_any(prompts.name);
   OpenedBatch opened;
   Job like = prompts.jobs.front().job;
   like.device = opened.device = own_device(like.device, request.shared.ranks);
-  opened.renderer = open_renderer(like);
-  opened.renderer->check_weights();
-  opened.model = hash_model(opened.renderer->folder(), environment_variables());
-  opened.plan =
-      plan_batch(prompts, *opened.renderer, request.prompts, options.folder, request.format, layout, opened.model.hash);
+  opened.renderer = open_model(like, prompts);
+  opened.plan = plan_batch(prompts, *opened.renderer, options.folder, request.format, layout, [&opened] {
+    opened.renderer->check_weights();
+    opened.model = hash_model(opened.renderer->folder(), environment_variables());
+    return opened.model.hash;
+  });
   if (request.shared.ranks.leads()) refuse_strangers(layout, opened.plan, options.folder);
   if (options.shard) opened.plan = shard_of(opened.plan, *options.shard);
   if (options.batch_size > 1) group_by_shape(opened.plan, *opened.renderer);

@@ -19,6 +19,7 @@ namespace tessera {
 struct BatchRequest {
   std::filesystem::path prompts;                                ///< see read_prompt_file
   std::vector<std::pair<const JobOption*, std::string>> flags;  ///< see read_prompt_file
+  std::string prompt_key;                                       ///< see read_prompt_source; "" for the usual names
   std::string format;                                           ///< see plan_batch
   std::string layout = "flat";                                  ///< see find_layout
   BatchOptions options;

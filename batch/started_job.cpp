@@ -27,6 +27,7 @@ StartedJob::StartedJob(const std::filesystem::path& folder, const BatchJob& batc
   entry.output = job.name;
   entry.recipe = recipe_json(job.job);
   entry.samples = static_cast<int64_t>(job.samples().size());
+  entry.metadata = job.metadata;
 }
 
 void QueuedWriter::write(const at::Tensor& frame) {

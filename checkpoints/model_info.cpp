@@ -122,7 +122,7 @@ std::string layer_runs(const std::vector<std::string>& kinds) {
 std::string defaults_text(const Job& job) {
   std::string text = c10::str(*job.width, "x", *job.height);
   if (*job.frames > 1) text += c10::str(", ", *job.frames, " frames");
-  if (job.fps) text += c10::str(", ", *job.fps, " fps");
+  if (job.fps) text += ", " + frame_rate_text(*job.fps) + " fps";
   text += c10::str(", ", counted(*job.steps, "step"), ", sampler ", *job.sampler, ", guidance ", *job.cfg_scale);
   if (!job.max_sequence_length) return text;  // a class-conditional model
   return text + c10::str(", flow shift ", job.flow_shift ? c10::str(*job.flow_shift) : "dynamic", ", ",

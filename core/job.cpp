@@ -41,12 +41,39 @@ std::string range_text(const JobOption& option, const std::string& kind) {
   return kind + " from " + plain_limit(option.low) + " to " + plain_limit(option.high);
 }
 
+/// A whole number, written as 16, 16.0 or 1e3; in the last two forms only where a double holds it exactly.
+template <class Whole>
+bool parse_whole(const std::string& text, Whole& number) {
+  constexpr double kExact = 9007199254740992.0;  // 2^53
+  if (parse_number(text, number)) return true;
+  double real = 0;
+  if (!parse_number(text, real) || std::trunc(real) != real || std::abs(real) > kExact) return false;
+  if (std::is_unsigned_v<Whole> && real < 0) return false;
+  number = static_cast<Whole>(real);
+  return true;
+}
+
 int64_t whole_number(const JobOption& option, const std::string& value) {
   int64_t number = 0;
-  if (!parse_number(value, number) || static_cast<double>(number) < option.low ||
+  if (!parse_whole(value, number) || static_cast<double>(number) < option.low ||
       static_cast<double>(number) > option.high)
     refuse(option, range_text(option, "a whole number"), value);
   return number;
+}
+
+Seed seed_value(const JobOption& option, const std::string& value) {
+  int64_t number = 0;
+  if (parse_whole(value, number) && number == -1) return {};
+  uint64_t seed = 0;
+  if (!parse_whole(value, seed)) refuse(option, "a whole number from -1 to " + std::to_string(Seed::kLargest), value);
+  return seed;
+}
+
+FrameRate frame_rate(const JobOption& option, const std::string& value) {
+  const auto rate = parse_frame_rate(value);
+  if (!rate || !(rate->value() >= option.low && rate->value() <= option.high))
+    refuse(option, range_text(option, "frames per second") + " such as 24, 23.976 or 30000/1001", value);
+  return *rate;
 }
 
 double real_number(const JobOption& option, const std::string& value) {
@@ -62,6 +89,7 @@ bool truth(const JobOption& option, const std::string& value) {
 }
 
 std::string allowed_text(const JobOption& option, const std::string& value) {
+  if (option.recipe && !is_utf8_text(value)) throw Error("--" + option.name + " is not UTF-8: " + quoted(value));
   if (const auto synonym = option.synonyms.find(value); synonym != option.synonyms.end()) return synonym->second;
   const auto& choices = option.choices;
   if (!choices.empty() && std::find(choices.begin(), choices.end(), value) == choices.end())
@@ -73,7 +101,7 @@ void set_size(Job& job, const JobOption& option, const std::string& value) {
   const size_t cross = value.find_first_of("xX*");
   if (cross == std::string::npos) refuse(option, "WIDTHxHEIGHT such as 832x480", value);
   int64_t width = 0, height = 0;
-  if (!parse_number(value.substr(0, cross), width) || !parse_number(value.substr(cross + 1), height))
+  if (!parse_whole(value.substr(0, cross), width) || !parse_whole(value.substr(cross + 1), height))
     refuse(option, "WIDTHxHEIGHT such as 832x480", value);
   job.width = whole_number(find_job_option("width"), value.substr(0, cross));
   job.height = whole_number(find_job_option("height"), value.substr(cross + 1));
@@ -129,6 +157,10 @@ void set_job_option(Job& job, const JobOption& option, const std::string& value)
             slot = whole_number(option, value);
           } else if constexpr (std::is_same_v<Slot, std::optional<double>>) {
             slot = real_number(option, value);
+          } else if constexpr (std::is_same_v<Slot, std::optional<FrameRate>>) {
+            slot = frame_rate(option, value);
+          } else if constexpr (std::is_same_v<Slot, Seed>) {
+            slot = seed_value(option, value);
           } else {
             slot = allowed_text(option, value);
           }
@@ -143,6 +175,10 @@ std::string default_text(const JobOption& option) {
   visit_value(Job{}, option, [&](const auto& value) {
     if constexpr (requires { std::to_string(value); })
       text = plain_limit(static_cast<double>(value));
+    else if constexpr (std::is_same_v<decltype(value), const Seed&>)
+      text = value.text();
+    else if constexpr (std::is_same_v<decltype(value), const FrameRate&>)
+      text = frame_rate_text(value);
     else
       text = value;
   });

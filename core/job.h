@@ -8,6 +8,9 @@
 #include <variant>
 #include <vector>
 
+#include "core/frame_rate.h"
+#include "core/seed.h"
+
 namespace tessera {
 
 /// One render as the user requested it. An unset option takes the model's default (see pipelines/recipe.h).
@@ -19,7 +22,7 @@ struct Job {
   std::string latents;                   ///< initial noise, FILE[:TENSOR]; empty: drawn from the seed
   std::optional<int64_t> width, height;  ///< pixels
   std::optional<int64_t> frames;
-  std::optional<int64_t> fps;
+  std::optional<FrameRate> fps;
   std::optional<int64_t> steps;
   std::optional<double> cfg_scale;
   std::optional<double> flow_shift;  ///< unset for a model whose shift depends on the size
@@ -40,7 +43,7 @@ struct Job {
   std::optional<std::string> vae;                 ///< autoencoder for a model that comes without one: folder or file
   std::optional<int64_t> vae_tile;                ///< side of the decoder's tiles in pixels; 0: whole frames
   std::optional<int64_t> block_size;              ///< tokens in an MHLA block, when the checkpoint does not say
-  int64_t seed = -1;                              ///< of the first output; output i uses seed + i; -1: random
+  Seed seed;                                      ///< of the first output; output i uses seed + i; -1: random
   int64_t count = 1;
   std::string dtype = "auto";
   std::string device = "auto";
@@ -53,7 +56,8 @@ struct Job {
 struct SizeField {};
 
 using JobField = std::variant<std::string Job::*, std::optional<std::string> Job::*, std::optional<int64_t> Job::*,
-                              std::optional<double> Job::*, int64_t Job::*, bool Job::*, SizeField>;
+                              std::optional<double> Job::*, std::optional<FrameRate> Job::*, Seed Job::*,
+                              int64_t Job::*, bool Job::*, SizeField>;
 
 /// An option in all its forms: flag, aliases, JSON key, metadata, help text.
 struct JobOption {

@@ -4,8 +4,6 @@
 namespace tessera {
 namespace {
 
-constexpr double kLargestSeed = 9007199254740991.0;  // 2^53 - 1: exact in every JSON reader
-
 const std::string kScene = "What to render", kSize = "Size and length", kSampling = "Sampling", kGuidance = "Guidance",
                   kMachine = "Model and device", kOutput = "Output";
 
@@ -68,8 +66,8 @@ std::vector<JobOption> size_options() {
        .aliases = {"frame-rate"},
        .field = &Job::fps,
        .group = kSize,
-       .value = "N",
-       .help = "Frames per second of a video",
+       .value = "RATE",
+       .help = "Frames per second of a video: 16, 23.976 or 30000/1001",
        .low = 1,
        .high = 240},
   };
@@ -136,9 +134,7 @@ std::vector<JobOption> sample_options() {
        .field = &Job::seed,
        .group = kSampling,
        .value = "N",
-       .help = "Seed of the first output (output i uses seed + i); -1 picks a random seed and prints it",
-       .low = -1,
-       .high = kLargestSeed},
+       .help = "Seed of the first output (output i uses seed + i); -1 picks a random seed and prints it"},
       {.name = "max-sequence-length",
        .aliases = {"text-len"},
        .field = &Job::max_sequence_length,

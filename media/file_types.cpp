@@ -30,16 +30,21 @@ const std::vector<FileType> kFileTypes = {
     {.extension = ".mkv", .read_as = Medium::kVideo, .written_as = Medium::kVideo, .muxer = "matroska"},
     {.extension = ".webm", .read_as = Medium::kVideo, .written_as = Medium::kVideo, .muxer = "webm"},
     {.extension = ".avi", .read_as = Medium::kVideo},
+    // A GIF counts hundredths of a second between frames and a WebP milliseconds; browsers take up to one hundredth (of
+    // either) for a mistake and wait ten.
     {.extension = ".gif",
      .read_as = Medium::kVideo,
      .written_as = Medium::kVideo,
      .muxer = "gif",
-     .plays_in_img = true},
+     .plays_in_img = true,
+     .most_fps = 100,
+     .smooth_fps = 50},
     {.extension = ".webp",
      .read_as = Medium::kPicture,
      .written_as = Medium::kVideo,
      .muxer = "webp",
-     .plays_in_img = true},
+     .plays_in_img = true,
+     .smooth_fps = 90},
 };
 
 /// The extensions of the rows whose `column` holds `medium`.

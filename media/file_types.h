@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstdint>
 #include <filesystem>
 #include <string>
 
@@ -14,6 +15,8 @@ struct FileType {
   Medium written_as = Medium::kNone;  ///< kNone where it is only read
   std::string muxer{};                ///< libav's, for videos that are written
   bool plays_in_img = false;          ///< a browser shows the video where it shows pictures
+  int64_t most_fps = 0;               ///< frames per second that the format can hold; 0: any
+  int64_t smooth_fps = 0;             ///< and that players keep to; 0: any
 };
 
 /// The row of the path's extension, in any case, in the one table of extensions; null when it has none.

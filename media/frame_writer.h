@@ -6,7 +6,7 @@
 #include <memory>
 #include <string>
 
-#include "media/frame_rate.h"
+#include "core/frame_rate.h"
 #include "media/png_text.h"
 
 namespace tessera {
@@ -14,9 +14,20 @@ namespace tessera {
 /// What a path asks for: x.png or x.jpg is one image, dir/frame_%04d.png is every frame, x.mp4 and its like is a video.
 enum class OutputKind { kImage, kFrames, kVideo };
 
-/// The kind of an output path. Throws Error for an unknown extension, and for a picture whose % is not exactly one %0Nd
-/// (N from 1 to 9) in the file name.
+/// The kind of an output path. In a file name %% stands for a %, and in that of a picture %0Nd (N from 1 to 9) for a
+/// frame's number; any other % is itself. Throws Error for an unknown extension, and in a picture for several numbers
+/// and for what is probably meant as one (%d, %4d).
 OutputKind output_kind(const std::filesystem::path& path);
+
+/// The file that an output path of one image or a video names, with each %% as %. A pattern stays as it is.
+std::filesystem::path single_file(const std::filesystem::path& path);
+
+/// A file name as part of an output path that names exactly it: each % doubled.
+std::string literal_name(const std::string& name);
+
+/// Throws Error when a video format cannot hold so many frames per second. Returns a line for the user when players
+/// will show them slower than asked, else "".
+std::string check_frame_rate(const std::filesystem::path& path, const FrameRate& rate);
 
 /// What an output is made with, whatever its kind.
 struct OutputOptions {

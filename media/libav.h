@@ -9,7 +9,7 @@ extern "C" {
 #include <memory>
 #include <string>
 
-#include "media/frame_rate.h"
+#include "core/frame_rate.h"
 
 /// Owners and small helpers over libav. Private to media: public headers do not include it.
 namespace tessera::libav {

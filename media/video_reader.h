@@ -8,7 +8,7 @@
 #include <string>
 #include <vector>
 
-#include "media/frame_rate.h"
+#include "core/frame_rate.h"
 
 namespace tessera {
 

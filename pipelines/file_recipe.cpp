@@ -5,6 +5,7 @@
 #include "checkpoints/fingerprint.h"
 #include "core/error.h"
 #include "core/version.h"
+#include "media/file_types.h"
 #include "media/frame_writer.h"
 #include "media/jpeg_text.h"
 #include "media/png_text.h"
@@ -84,7 +85,10 @@ FileRecipe video_recipe(const fs::path& path) {
 
 fs::path existing(const fs::path& path) {
   std::error_code failed;
-  const bool pattern = path.filename().string().find('%') != std::string::npos && !fs::exists(path, failed);
+  const bool escaped = path.filename().string().find('%') != std::string::npos && !fs::exists(path, failed);
+  const FileType* type = find_file_type(path);
+  const bool picture = type && type->written_as == Medium::kPicture;
+  const bool pattern = escaped && picture && output_kind(path) == OutputKind::kFrames;
   const fs::path file = pattern ? frame_path(path, 0) : path;
   if (fs::is_directory(file, failed))
     throw Error(file.string() + " is a folder; for a sequence of frames give one of them, or DIR/frame_%04d.png");

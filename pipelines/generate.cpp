@@ -29,7 +29,7 @@ class Generation {
     Untrained untrained(renderer_->folder());
     for (const Job& output : outputs_) untrained.add(output);
     for (const std::string& note : untrained.notes()) notes_.push_back(note);
-    notes_.push_back("seed " + std::to_string(job.seed));
+    notes_.push_back("seed " + job.seed.text());
   }
 
   void run() {
@@ -49,7 +49,7 @@ class Generation {
       if (i + 1 == outputs_.size()) renderer_->release_denoiser();
       const Stopwatch decoding;
       decode(i, result.latents, *writer);
-      callbacks_.done({.path = job.output,
+      callbacks_.done({.path = single_file(job.output).string(),
                        .files = output_files(job),
                        .recipe = output_recipe(job),
                        .text_seconds = text_seconds,
@@ -98,9 +98,9 @@ class Generation {
     Progress progress(label("decoding", i), *job.frames, callbacks_.progress);
     const FrameProblem problem = renderer_->decode(job, latents, writer, progress);
     if (problem == FrameProblem::kNone) return;
-    const std::string kept = job.output + ".latents.safetensors";
+    const std::string file = single_file(job.output).string(), kept = file + ".latents.safetensors";
     save_latents(kept, latents, job);
-    throw Error("the frames of " + job.output + " are " + problem_text(problem) + "; the latents are kept in " + kept +
+    throw Error("the frames of " + file + " are " + problem_text(problem) + "; the latents are kept in " + kept +
                     "; try --dtype fp32, another seed or a lower --cfg-scale",
                 ExitCode::kBadPixels);
   }

@@ -37,7 +37,7 @@ std::unique_ptr<FrameWriter> open_output(const Job& job, const Tiling& tiling) {
   OutputOptions options;
   options.width = *job.width * tiling.columns;
   options.height = *job.height * tiling.rows;
-  options.fps = {job.fps.value_or(1), 1};
+  options.fps = job.fps.value_or(FrameRate{1, 1});
   nlohmann::ordered_json recipe = output_recipe(job);
   if (tiling.columns * tiling.rows > 1) recipe["tiling"] = {tiling.columns, tiling.rows};
   options.comment = recipe.dump();
@@ -46,7 +46,7 @@ std::unique_ptr<FrameWriter> open_output(const Job& job, const Tiling& tiling) {
 }
 
 std::vector<std::string> output_files(const Job& job) {
-  if (output_kind(job.output) != OutputKind::kFrames) return {job.output};
+  if (output_kind(job.output) != OutputKind::kFrames) return {single_file(job.output).string()};
   std::vector<std::string> files;
   for (int64_t t = 0; t < *job.frames; ++t) files.push_back(frame_path(job.output, t).string());
   return files;

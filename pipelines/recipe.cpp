@@ -2,7 +2,9 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <random>
 
+#include "core/error.h"
 #include "core/version.h"
 
 namespace tessera {
@@ -40,6 +42,13 @@ std::string output_name(const Job& job, int64_t i) {
   return (path.parent_path() / name).string();
 }
 
+void settle_seed(Job& job) {
+  if (job.seed.is_random()) job.seed = std::random_device()();
+  if (!job.seed.reaches(job.count))
+    throw Error("--seed " + job.seed.text() + " and --count " + std::to_string(job.count) +
+                " go beyond the largest seed, " + std::to_string(Seed::kLargest));
+}
+
 nlohmann::ordered_json output_recipe(const Job& job) {
   nlohmann::ordered_json recipe = {{"program", "tessera"}, {"version", program_version()}, {"job", recipe_json(job)}};
   if (!job.model_fingerprint.empty()) recipe["model_fingerprint"] = job.model_fingerprint;
@@ -50,7 +59,8 @@ std::string recipe_text(const Job& job) {
   const auto number = [](const auto& value) { return nlohmann::json(value).dump(); };
   const std::string model = job.model.empty() ? "bundled" : std::filesystem::path(job.model).filename().string();
   std::string text = job.class_label ? "class " + *job.class_label : job.prompt;
-  const std::string clip = job.class_label ? "" : ", Frames: " + number(*job.frames) + ", FPS: " + number(*job.fps);
+  const std::string clip =
+      job.class_label ? "" : ", Frames: " + number(*job.frames) + ", FPS: " + frame_rate_text(*job.fps);
   if (!job.negative_prompt.empty()) text += "\nNegative prompt: " + job.negative_prompt;
   return text + "\nSteps: " + number(*job.steps) + ", Sampler: " + *job.sampler +
          ", CFG scale: " + number(*job.cfg_scale) + ", Seed: " + number(job.seed) +

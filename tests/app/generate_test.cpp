@@ -150,9 +150,45 @@ TEST(Generate, VideosHaveTheirFramesRateAndRecipe) {
   EXPECT_EQ(recipe.at("job").at("steps"), 2);
 }
 
+TEST(Generate, FrameRatesThatAreNotWholeStayExact) {
+  const TemporaryFolder folder;
+  const ProcessResult result =
+      generate({"a red star", "--seed", "3", "--frames", "5", "--fps", "23.976", "--json", "-o", folder / "x.mp4"});
+  ASSERT_EQ(result.exit_code, 0) << result.err;
+  EXPECT_EQ(read_video(folder / "x.mp4").fps, (FrameRate{24000, 1001}));
+  EXPECT_EQ(nlohmann::json::parse(result.out).at("job").at("fps"), "24000/1001");
+  // The recipe makes the same bytes again.
+  ASSERT_EQ(test::tessera({"generate", "--from-file", folder / "x.mp4", "-o", folder / "y.mp4"}).exit_code, 0);
+  EXPECT_EQ(test::read_text(folder / "x.mp4"), test::read_text(folder / "y.mp4"));
+  EXPECT_EQ(generate({"a", "--frames", "5", "--fps", "120", "-o", folder / "x.gif"}).exit_code, 2);
+}
+
+TEST(Generate, SeedsOfSixtyFourBits) {
+  const TemporaryFolder folder;
+  const ProcessResult first =
+      generate({"a star", "--seed", "18446744073709551614", "--count", "2", "--json", "-o", folder / "x.png"});
+  ASSERT_EQ(first.exit_code, 0) << first.err;
+  EXPECT_NE(first.out.find("\"seed\":18446744073709551614,"), std::string::npos) << first.out;
+  EXPECT_NE(first.out.find("\"seed\":18446744073709551615,"), std::string::npos) << first.out;
+  ASSERT_EQ(test::tessera({"generate", "--from-file", folder / "x_1.png", "-o", folder / "y.png"}).exit_code, 0);
+  EXPECT_EQ(test::read_text(folder / "x_1.png"), test::read_text(folder / "y.png"));
+  EXPECT_NE(test::read_text(folder / "x_0.png"), test::read_text(folder / "y.png"));
+  const ProcessResult beyond = generate({"a star", "--seed", "18446744073709551615", "--count", "2"});
+  EXPECT_EQ(beyond.exit_code, 2);
+  EXPECT_NE(beyond.err.find("go beyond the largest seed"), std::string::npos) << beyond.err;
+}
+
+TEST(Generate, NamesWithAPercentSignAndOtherBytes) {
+  const TemporaryFolder folder;
+  const ProcessResult percent = generate({"a star", "--seed", "1", "-o", folder / "100%.png"});
+  EXPECT_EQ(percent.out, (folder / "100%.png").string() + "\n") << percent.err;
+  EXPECT_EQ(generate({"a star", "--seed", "1", "-o", folder / "50%%_%04d.png", "--frames", "1"}).exit_code, 0);
+  EXPECT_EQ(generate({"a star", "--seed", "1", "-o", folder / "\xFF.png"}).exit_code, 0);
+  EXPECT_EQ(test::listing(folder.path()), (std::vector<std::string>{"100%.png", "50%_0000.png", "\xFF.png"}));
+}
+
 TEST(Generate, NamesThatJsonCannotHoldAreRefusedBeforeSampling) {
   const TemporaryFolder folder;
-  EXPECT_EQ(generate({"a star", "--seed", "1", "-o", folder / "\xFF.png"}).exit_code, 0);
   const ProcessResult named = generate({"a star", "--json", "-o", folder / "\xFE.png"});
   EXPECT_EQ(named.exit_code, 2);
   EXPECT_NE(named.err.find("\\xfe.png is not UTF-8, so --json could not name it"), std::string::npos) << named.err;

@@ -10,9 +10,13 @@ class Layouts : public test::PromptFiles {
   /// The jobs of a prompt file as a layout has them.
   std::vector<PromptJob> arranged(const std::string& layout, const std::string& text, int64_t count,
                                   const std::string& format = "") {
-    PromptFile file{read("p.json", text, {{"count", std::to_string(count)}}), {}};
+    PromptFile file{.name = "p.json",
+                    .jobs = read("p.json", text, {{"count", std::to_string(count)}}),
+                    .notes = {},
+                    .mistakes = {}};
     for (PromptJob& job : file.jobs) job.metadata = metadata;
-    arrange_outputs(find_layout(layout), file, format, "p.json");
+    arrange_outputs(find_layout(layout), file, format);
+    file.mistakes.throw_if_any(file.name);
     notes = file.notes;
     return file.jobs;
   }
@@ -44,8 +48,8 @@ TEST_F(Layouts, FlatLeavesNamesAlone) {
 
 TEST_F(Layouts, VBenchNamesVideosAfterTheirPrompt) {
   const auto jobs = arranged("vbench", R"(["a cat: \"50% off\" <here>?", "Tokyo.-3"])", 2);
-  EXPECT_EQ(outputs_of(jobs), (std::vector<std::string>{"videos/a cat: \"50% off\" <here>?-0.mp4",
-                                                        "videos/a cat: \"50% off\" <here>?-1.mp4",
+  EXPECT_EQ(outputs_of(jobs), (std::vector<std::string>{"videos/a cat: \"50%% off\" <here>?-0.mp4",
+                                                        "videos/a cat: \"50%% off\" <here>?-1.mp4",
                                                         "videos/Tokyo.-3-0.mp4", "videos/Tokyo.-3-1.mp4"}));
   EXPECT_TRUE(noted("VBench's own scores take 5 samples of each prompt")) << notes.front();
   EXPECT_EQ(outputs_of(arranged("vbench", R"(["x"])", 1, "gif")), std::vector<std::string>{"videos/x-0.gif"});

@@ -172,9 +172,9 @@ TEST_F(PromptFiles, ANulIsNoPartOfAPrompt) {
 
 TEST_F(PromptFiles, AFileFullOfMistakesIsGivenUp) {
   std::string lines;
-  for (int i = 0; i < 20000; ++i) lines += "{\"promt\": \"a\"}\n";
+  for (int i = 0; i < 20000; ++i) lines += "{\"prompt\": \"a\", \"stepz\": 1}\n";
   const std::string refused = refusal("p.jsonl", lines);
-  EXPECT_EQ(refused.rfind(": 10000 or more mistakes; nothing was rendered\n  line 1: unknown key \"promt\"", 0), 0u)
+  EXPECT_EQ(refused.rfind(": 10000 or more mistakes; nothing was rendered\n  line 1: unknown key \"stepz\"", 0), 0u)
       << refused.substr(0, 200);
   EXPECT_NE(refused.find("and 9900 more"), std::string::npos);
 }

@@ -18,7 +18,8 @@ class PromptFiles : public testing::Test {
     std::ofstream(folder_ / name, std::ios::binary) << text;
     std::vector<std::pair<const JobOption*, std::string>> given;
     for (const auto& [option, value] : flags) given.emplace_back(&find_job_option(option), value);
-    const PromptFile file = read_prompt_file(folder_ / name, given);
+    const PromptFile file = read_prompt_file(folder_ / name, given, kLargestPromptFile, prompt_key);
+    file.mistakes.throw_if_any(file.name);
     notes = file.notes;
     return file.jobs;
   }
@@ -30,6 +31,7 @@ class PromptFiles : public testing::Test {
   }
 
   std::vector<std::string> notes;
+  std::string prompt_key;
 
  private:
   TemporaryFolder folder_;

@@ -62,10 +62,54 @@ TEST(JobOptions, LimitsAndKindsAreChecked) {
   EXPECT_EQ(refusal("steps", ""), "--steps wants a whole number from 1 to 1000, got \"\"");
   EXPECT_EQ(refusal("cfg-scale", "nan"), "--cfg-scale wants a number from 0 to 100, got \"nan\"");
   EXPECT_EQ(refusal("flow-shift", "0"), "--flow-shift wants a number from 0.01 to 100, got \"0\"");
-  EXPECT_EQ(refusal("seed", "-2"), "--seed wants a whole number from -1 to 9007199254740991, got \"-2\"");
+  EXPECT_EQ(refusal("seed", "-2"), "--seed wants a whole number from -1 to 18446744073709551615, got \"-2\"");
   EXPECT_EQ(refusal("dtype", "fp33"), "--dtype: unknown value \"fp33\" (did you mean fp32?)");
   EXPECT_EQ(with("seed", "-1").seed, -1);
   EXPECT_EQ(with("steps", "1000").steps, 1000);
+}
+
+TEST(JobOptions, WholeNumbersMayBeWrittenWithAPoint) {
+  EXPECT_EQ(with("steps", "16.0").steps, 16);
+  EXPECT_EQ(with("steps", "1e2").steps, 100);
+  EXPECT_EQ(with("size", "64.0x32").width, 64);
+  EXPECT_EQ(with("seed", "667592835555840.0").seed, 667592835555840);
+  EXPECT_EQ(with("seed", "-1.0").seed, -1);
+  EXPECT_EQ(refusal("seed", "1.5"), "--seed wants a whole number from -1 to 18446744073709551615, got \"1.5\"");
+  // A double of that size stands for several whole numbers.
+  EXPECT_NE(refusal("seed", "18446744073709551615.0"), "accepted");
+}
+
+TEST(JobOptions, SeedsGoUpToTwoToThe64) {
+  const Seed largest = with("seed", "18446744073709551615").seed;
+  EXPECT_EQ(largest.value(), 18446744073709551615u);
+  EXPECT_EQ(largest.text(), "18446744073709551615");
+  EXPECT_FALSE(largest.is_random());
+  EXPECT_TRUE(largest.reaches(1));
+  EXPECT_FALSE(largest.reaches(2));
+  EXPECT_EQ((with("seed", "9223372036854775807").seed + 1).text(), "9223372036854775808");
+  EXPECT_NE(refusal("seed", "18446744073709551616"), "accepted");
+  Job job, again;
+  job.seed = largest;
+  EXPECT_EQ(recipe_json(job)["seed"].dump(), "18446744073709551615");
+  apply_json(again, nlohmann::json::parse(recipe_json(job).dump()), "recipe");
+  EXPECT_EQ(again.seed, largest);
+}
+
+TEST(JobOptions, FrameRatesAreExact) {
+  EXPECT_EQ(with("fps", "16").fps, (FrameRate{16, 1}));
+  EXPECT_EQ(with("fps", "23.976").fps, (FrameRate{24000, 1001}));
+  EXPECT_EQ(with("frame-rate", "30000/1001").fps, (FrameRate{30000, 1001}));
+  for (const char* text : {"0", "-1", "241", "24/0", "0.5", "1/2", "x", "24fps", "1e400", "nan", "16/", ""})
+    EXPECT_NE(refusal("fps", text), "accepted") << text;
+  EXPECT_EQ(refusal("fps", "0"),
+            "--fps wants frames per second from 1 to 240 such as 24, 23.976 or 30000/1001, got \"0\"");
+  Job job, again;
+  job.fps = FrameRate{24000, 1001};
+  EXPECT_EQ(recipe_json(job)["fps"], "24000/1001");
+  apply_json(again, nlohmann::json(recipe_json(job)), "recipe");
+  EXPECT_EQ(again.fps, job.fps);
+  job.fps = FrameRate{16, 1};
+  EXPECT_EQ(recipe_json(job)["fps"], 16);
 }
 
 TEST(JobOptions, DefaultsAreShown) {

@@ -43,9 +43,49 @@ TEST(OutputKindTest, RefusesUnknownExtensionsAndBadPatterns) {
     EXPECT_TRUE(contains(coded_error_of([&] { output_kind(name); }),
                          "must end in .png, .jpg, .jpeg, .mp4, .mov, .mkv, .webm, .gif, .webp"))
         << name;
-  for (const char* name :
-       {"%d.png", "%4d.png", "%0d.png", "%00d.png", "%04x.png", "%04d_%04d.png", "100%.png", "%%04d.png", "x%04.png"})
+  for (const char* name : {"%d.png", "%4d.png", "%0d.png", "%00d.png", "%010d.png", "x%i.png", "%04d_%04d.png"})
     EXPECT_TRUE(contains(coded_error_of([&] { output_kind(name); }), "2: bad frame pattern")) << name;
+}
+
+TEST(OutputKindTest, APercentSignThatIsNoNumberIsItself) {
+  for (const char* name : {"100%.png", "50% off sign.png", "%%04d.png", "100%dark.png", "%04x.png", "%.png"})
+    EXPECT_EQ(output_kind(name), OutputKind::kImage) << name;
+  for (const char* name : {"%04d.mp4", "100%%.mp4", "%d.gif"}) EXPECT_EQ(output_kind(name), OutputKind::kVideo) << name;
+  EXPECT_EQ(output_kind("100%%_%04d.png"), OutputKind::kFrames);
+  EXPECT_EQ(single_file("a%%b/100%.png"), "a%%b/100%.png");
+  EXPECT_EQ(single_file("100%%.png"), "100%.png");
+  EXPECT_EQ(single_file("%%04d.png"), "%04d.png");
+  EXPECT_EQ(single_file("%%%.mp4"), "%%.mp4");
+  EXPECT_EQ(single_file("f_%04d.png"), "f_%04d.png");
+  EXPECT_EQ(frame_path("100%%_%02d%%.png", 7), "100%_07%.png");
+  for (const std::string name : {"100%", "%04d", "%%", "%d"}) {
+    EXPECT_EQ(single_file(literal_name(name) + ".png"), name + ".png");
+    EXPECT_EQ(output_kind(literal_name(name) + ".png"), OutputKind::kImage);
+  }
+}
+
+TEST(FrameRateCheck, FollowsTheFormat) {
+  EXPECT_EQ(check_frame_rate("x.mp4", {240, 1}), "");
+  EXPECT_EQ(check_frame_rate("x_%04d.png", {240, 1}), "");
+  EXPECT_EQ(check_frame_rate("x.gif", {50, 1}), "");
+  EXPECT_TRUE(contains(check_frame_rate("x.gif", {51, 1}), "much slower"));
+  EXPECT_TRUE(contains(check_frame_rate("x.GIF", {60000, 1001}), "60000/1001 frames per second"));
+  EXPECT_TRUE(contains(check_frame_rate("x.gif", {100, 1}), "much slower"));
+  EXPECT_TRUE(contains(coded_error_of([&] { check_frame_rate("x.gif", {101, 1}); }), "2: a .gif file cannot hold 101"));
+  EXPECT_EQ(check_frame_rate("x.webp", {90, 1}), "");
+  EXPECT_TRUE(contains(check_frame_rate("x.webp", {120, 1}), "much slower"));
+}
+
+TEST_F(FrameWriterTest, NamesWithAPercentSign) {
+  for (const std::string extension : {".png", ".mp4", ".gif"}) {
+    const auto writer = open_frame_writer(folder / ("50%% off" + extension), options(16, 16));
+    writer->write(flat(16, 16, 9));
+    writer->finish();
+    EXPECT_TRUE(std::filesystem::exists(folder / ("50% off" + extension))) << extension;
+  }
+  OutputOptions fast = options(16, 16);
+  fast.fps = {120, 1};
+  EXPECT_TRUE(contains(coded_error_of([&] { open_frame_writer(folder / "x.gif", fast); }), "2: a .gif file cannot"));
 }
 
 TEST(FramePath, PutsTheNumberIn) {

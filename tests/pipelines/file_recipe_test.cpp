@@ -49,7 +49,7 @@ Job full_job() {
   job.width = 64;
   job.height = 32;
   job.frames = 5;
-  job.fps = 8;
+  job.fps = FrameRate{8, 1};
   job.steps = 3;
   job.cfg_scale = 4.5;
   job.flow_shift = 2.5;

@@ -44,7 +44,7 @@ TEST_F(Recipe, TheModelDecidesWhatIsLeftOpen) {
   EXPECT_EQ(job.width, 832);
   EXPECT_EQ(job.height, 480);
   EXPECT_EQ(job.frames, 81);
-  EXPECT_EQ(job.fps, 16);
+  EXPECT_EQ(job.fps, (FrameRate{16, 1}));
   EXPECT_EQ(job.cfg_scale, 5.0);
   EXPECT_EQ(job.flow_shift, 3.0);
   EXPECT_EQ(job.sampler, "unipc");

@@ -80,7 +80,7 @@ TEST_F(WanLayouts, DefaultsAreWansOwn) {
   EXPECT_EQ(defaults.steps, 50);
   EXPECT_EQ(defaults.cfg_scale, 5.0);
   EXPECT_EQ(defaults.frames, 81);
-  EXPECT_EQ(defaults.fps, 16);
+  EXPECT_EQ(defaults.fps, (FrameRate{16, 1}));
   Job job;
   job.prompt = "a red star";
   job.output = "x.mp4";

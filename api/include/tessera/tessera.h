@@ -41,7 +41,7 @@ struct Frame {
   const std::uint8_t* rgb;     ///< height rows of width pixels of red, green and blue, from the top left, no gaps
   std::int64_t width, height;  ///< pixels
   std::int64_t index, count;   ///< from 0, and of how many
-  std::int64_t fps;            ///< frames a second of a video; 1 for a picture
+  double fps;                  ///< frames a second of a video (24000.0 / 1001 for 23.976); 1 for a picture
 };
 
 /// Told and asked on the thread that called render(). An exception thrown here ends the render and reaches the caller.

@@ -3,7 +3,6 @@
 #include <ATen/ATen.h>
 
 #include <limits>
-#include <random>
 
 #include "checkpoints/fingerprint.h"
 #include "core/cancel.h"
@@ -12,6 +11,7 @@
 #include "pipelines/denoise_tasks.h"
 #include "pipelines/frame_check.h"
 #include "pipelines/latents.h"
+#include "pipelines/recipe.h"
 #include "pipelines/sampling.h"
 
 namespace tessera {
@@ -60,7 +60,7 @@ void check_latents(const at::Tensor& latents, const Job& job, const DitModel& mo
 }
 
 void choose_output(Job& job) {
-  if (job.output.empty()) job.output = "tessera_" + std::to_string(job.seed) + ".png";
+  if (job.output.empty()) job.output = "tessera_" + job.seed.text() + ".png";
 }
 
 std::string class_note(const std::vector<int64_t>& classes, const DitModel& model) {
@@ -88,7 +88,7 @@ Job resolve_job(Job job, const DitModel& model, const at::Tensor& latents, std::
   check_tile(job, model);
   check_sampling(job, model, notes);
   if (latents.defined()) check_latents(latents, job, model, job.count * static_cast<int64_t>(classes.size()));
-  if (job.seed < 0) job.seed = static_cast<int64_t>(std::random_device()());
+  settle_seed(job);
   choose_output(job);
   for (const std::string& note : model.notes) notes.push_back(note);
   notes.push_back(class_note(classes, model));
@@ -150,7 +150,7 @@ std::string DitRenderer::shape(const Job& job) const {
 
 SampleTask DitRenderer::task(const DenoiseRequest& request) const {
   const Job& job = *request.job;
-  const auto draw = noise_source(static_cast<uint64_t>(job.seed));
+  const auto draw = noise_source(job.seed.value());
   const int64_t size = model_.transformer.sample_size;
   const auto noise = [&] {
     if (request.noise.defined()) return request.noise;

@@ -82,7 +82,7 @@ at::Tensor WanRenderer::text(const std::string& prompt, int64_t length) const {
 SampleTask WanRenderer::task(const DenoiseRequest& request) const {
   const Job& job = *request.job;
   const int64_t length = *job.max_sequence_length;
-  const auto draw = noise_source(static_cast<uint64_t>(job.seed));
+  const auto draw = noise_source(job.seed.value());
   const auto noise = [&] {
     if (request.noise.defined()) return request.noise;
     return job.latents.empty() ? draw(latent_shape(job, model_)) : read_latents(job.latents);

@@ -1,13 +1,14 @@
 #include "pipelines/families/wan/resolve.h"
 
 #include <algorithm>
-#include <random>
 
 #include "core/error.h"
 #include "core/text.h"
 #include "media/frame_writer.h"
 #include "models/umt5/prompt_clean.h"
 #include "pipelines/families/wan/sampling.h"
+#include "pipelines/prompt_syntax.h"
+#include "pipelines/recipe.h"
 #include "samplers/registry.h"
 
 namespace tessera {
@@ -71,11 +72,12 @@ void check_latents(const at::Tensor& latents, const Job& job, const WanModel& mo
                          at::IntArrayRef(want), ", got ", latents.sizes()));
 }
 
-void choose_output(Job& job) {
-  if (job.output.empty()) job.output = "tessera_" + std::to_string(job.seed) + (*job.frames == 1 ? ".png" : ".mp4");
+void choose_output(Job& job, std::vector<std::string>& notes) {
+  if (job.output.empty()) job.output = "tessera_" + job.seed.text() + (*job.frames == 1 ? ".png" : ".mp4");
   if (output_kind(job.output) == OutputKind::kImage && *job.frames != 1)
-    throw Error(job.output + " holds one image, not " + std::to_string(*job.frames) +
+    throw Error(single_file(job.output).string() + " holds one image, not " + std::to_string(*job.frames) +
                 " frames; use frame_%04d.png for all of them, x.mp4 for a video, or --frames 1");
+  if (const std::string note = check_frame_rate(job.output, *job.fps); !note.empty()) notes.push_back(note);
 }
 
 /// Decides on tiles where the user did not: whole frames, unless they would take more memory than most have.
@@ -133,7 +135,7 @@ Job model_defaults(const WanModel& model) {
   wan.width = 832;
   wan.height = 480;
   wan.frames = 81;
-  wan.fps = 16;
+  wan.fps = FrameRate{16, 1};
   wan.steps = 50;
   wan.cfg_scale = 5.0;
   wan.max_sequence_length = 512;
@@ -148,6 +150,7 @@ Job model_defaults(const WanModel& model) {
 Job resolve_job(Job job, const WanModel& model, const at::Tensor& latents, std::vector<std::string>& notes) {
   check_no_class_options(job);
   check_prompts(job);
+  for (const std::string& note : literal_syntax_notes(job.prompt + "\n" + job.negative_prompt)) notes.push_back(note);
   if (!job.frames && !job.output.empty() && output_kind(job.output) == OutputKind::kImage) job.frames = 1;
   if (latents.defined()) take_size_of(latents, model, job);
   take_sigmas(job);
@@ -160,8 +163,8 @@ Job resolve_job(Job job, const WanModel& model, const at::Tensor& latents, std::
   choose_vae_tile(job, model, notes);
   check_sampling(job, model, notes);
   if (latents.defined()) check_latents(latents, job, model);
-  if (job.seed < 0) job.seed = static_cast<int64_t>(std::random_device()());
-  choose_output(job);
+  settle_seed(job);
+  choose_output(job, notes);
   if (*job.cfg_scale <= 1 && !job.negative_prompt.empty())
     notes.push_back("the negative prompt has no effect without guidance (--cfg-scale 1 or less)");
   return job;
