@@ -104,8 +104,8 @@ Json set_json(const MeasuredVideos& set) {
 }
 
 std::string set_text(const MeasuredImages& set) {
-  return set.path + ", " + count_text(set, "image") + left_out_text(set.unreadable.size(), "file") +
-         sources_text(set) + colors_text(set.video_words);
+  return set.path + ", " + count_text(set, "image") + left_out_text(set.unreadable.size(), "file") + sources_text(set) +
+         colors_text(set.video_words);
 }
 
 std::string set_text(const MeasuredVideos& set) {
