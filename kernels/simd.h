@@ -10,7 +10,6 @@
 // Sixteen lanes through the vector extension that GCC and clang share, for kernels that are compiled once for each
 // instruction set and chosen at run time, because the program itself is built for any x86-64. Include in kernel .cpp
 // files only.
-#pragma GCC diagnostic ignored "-Wpsabi"  // functions that pass vectors are always inlined
 #define TESSERA_INLINE [[gnu::always_inline]] inline
 
 // Before a loop: unroll it completely, or by two.

@@ -30,6 +30,16 @@ const std::vector<FileType> kFileTypes = {
     {.extension = ".mkv", .read_as = Medium::kVideo, .written_as = Medium::kVideo, .muxer = "matroska"},
     {.extension = ".webm", .read_as = Medium::kVideo, .written_as = Medium::kVideo, .muxer = "webm"},
     {.extension = ".avi", .read_as = Medium::kVideo},
+    {.extension = ".mpg", .read_as = Medium::kVideo},
+    {.extension = ".mpeg", .read_as = Medium::kVideo},
+    {.extension = ".ts", .read_as = Medium::kVideo},
+    {.extension = ".mts", .read_as = Medium::kVideo},
+    {.extension = ".m2ts", .read_as = Medium::kVideo},
+    {.extension = ".wmv", .read_as = Medium::kVideo},
+    {.extension = ".flv", .read_as = Medium::kVideo},
+    {.extension = ".ogv", .read_as = Medium::kVideo},
+    {.extension = ".3gp", .read_as = Medium::kVideo},
+    {.extension = ".y4m", .read_as = Medium::kVideo},
     // A GIF counts hundredths of a second between frames and a WebP milliseconds; browsers take up to one hundredth (of
     // either) for a mistake and wait ten.
     {.extension = ".gif",
@@ -58,10 +68,7 @@ std::string listed(Medium FileType::*column, Medium medium) {
 }  // namespace
 
 std::string lower_extension(const std::filesystem::path& path) {
-  std::string extension = path.extension().string();
-  for (char& c : extension)
-    if (c >= 'A' && c <= 'Z') c = static_cast<char>(c - 'A' + 'a');
-  return extension;
+  return in_lower_case(path.extension().string());
 }
 
 const FileType* find_file_type(const std::filesystem::path& path) {

@@ -21,6 +21,7 @@ constexpr const char* kTokenizerFolder = "google/umt5-xxl";
 constexpr const char* kWeightKinds[] = {".safetensors", ".pth", ".pt", ".bin", ".ckpt"};
 constexpr const char* kReleases[] = {"Wan2.1-T2V-1.3B", "Wan2.1-T2V-14B", "Wan2.1-T2V-1.3B-Diffusers",
                                      "Wan2.1-T2V-14B-Diffusers"};
+constexpr const char* kTransformerClass = "WanTransformer3DModel";
 constexpr int kFoldersAbove = 3;
 
 template <size_t N>
@@ -83,7 +84,15 @@ bool is_wan_transformer(const TensorFile& file) {
 }
 
 Component transformer_part(const fs::path& folder) {
-  return {.name = "transformer", .library = "diffusers", .class_name = "WanTransformer3DModel", .folder = folder};
+  return {.name = "transformer", .library = "diffusers", .class_name = kTransformerClass, .folder = folder};
+}
+
+/// A pipeline directory may hold the transformer as Wan's own release has it, whose config.json has other keys.
+void take_release_config(Component& transformer) {
+  const fs::path path = transformer.folder / "config.json";
+  if (!is_file(path)) return;
+  const JsonConfig config = JsonConfig::read(path);
+  if (config.has("dim") && config.has("num_heads")) transformer.settings = diffusers_transformer_config(config);
 }
 
 /// Builds a layout part by part.
@@ -256,7 +265,7 @@ bool is_release_folder(const fs::path& folder) {
 
 std::optional<ModelLayout> recognize_file(const fs::path& path) {
   if (!is_weights(path)) return std::nullopt;
-  const TensorFile tensors = canonical_tensors(read_tensors(path), "WanTransformer3DModel");
+  const TensorFile tensors = canonical_tensors(read_tensors(path), kTransformerClass);
   if (!is_wan_transformer(tensors)) return std::nullopt;
   Component transformer = transformer_part(path.has_parent_path() ? path.parent_path() : fs::path("."));
   transformer.files = {path};
@@ -314,7 +323,10 @@ std::optional<ModelLayout> recognize_wan_model(const fs::path& path) {
   if (!is_file(path / "model_index.json")) return recognize_wan_layout(path);
   const JsonConfig index = JsonConfig::read(path / "model_index.json");
   if (!index.has("_class_name") || index.text("_class_name") != "WanPipeline") return std::nullopt;
-  return ModelLayout{"diffusers", open_model_dir(path), {}};
+  ModelLayout layout{"diffusers", open_model_dir(path), {}};
+  for (Component& part : layout.model.components)
+    if (part.class_name == kTransformerClass) take_release_config(part);
+  return layout;
 }
 
 }  // namespace tessera
