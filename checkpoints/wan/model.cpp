@@ -71,7 +71,7 @@ int64_t WanModel::latent_frames_in(int64_t frames) const {
 }
 
 WanModel open_wan_model(const std::filesystem::path& path) {
-  std::optional<ModelLayout> found = recognize_wan_layout(path);
+  std::optional<ModelLayout> found = recognize_wan_model(path);
   const ModelLayout layout = found ? *std::move(found) : ModelLayout{"diffusers", open_model_dir(path), {}};
   layout.require_complete();
   ModelDir folder = layout.model;

@@ -186,6 +186,27 @@ TEST_F(ReleaseCases, WhatIsNoTransformerIsNamed) {
   expect_named(release_folder(), {file().string() + " is an unfinished download"});
 }
 
+/// Wan's own transformer folder in the place of diffusers': names and config of the release, the same pixels.
+TEST_F(CheckpointCases, TheReleasesTransformerInAPipelineDirectory) {
+  ASSERT_EQ(generate(model()).exit_code, 0);
+  const at::Tensor as_diffusers = read_picture(out() / "x.png");
+  fs::remove(out() / "x.png");
+  const test::WanRelease release(model());
+  const Tensors tensors = release.transformer();
+  const std::string config = release.config().dump();
+  fs::remove_all(model() / "transformer");
+  fs::create_directory(model() / "transformer");
+  test::write_bytes(model() / "transformer/config.json", config);
+  write_safetensors(model() / "transformer/model.safetensors", tensors);
+  const ProcessResult rendered = generate(model());
+  ASSERT_EQ(rendered.exit_code, 0) << rendered.err;
+  EXPECT_TRUE(at::equal(read_picture(out() / "x.png"), as_diffusers));
+  fs::remove(out() / "x.png");
+  fs::remove(model() / "transformer/model.safetensors");
+  test::write_bytes(model() / "transformer/model.gguf", "GGUF");
+  expect_named({"model.gguf is a GGUF file"});
+}
+
 TEST_F(CheckpointCases, ADenoiserWrappedByTrainingCodeRuns) {
   const ProcessResult plain = generate(model());
   ASSERT_EQ(plain.exit_code, 0) << plain.err;
