@@ -19,6 +19,8 @@
 
 namespace tessera {
 
+class AttentionProbe;  // models/attention/probe.h
+
 /// How often the MHLA normalizer was nearly zero or negative while one output was denoised; see NormalizerStats.
 struct NormalizerReport {
   int64_t values = 0, near_zero = 0, negative = 0;
@@ -80,11 +82,16 @@ class Renderer {
   /// See sample_batch for the limit, for failures and for cancellation.
   virtual std::vector<DenoiseResult> denoise(std::span<const DenoiseRequest> requests, BatchLimit& limit,
                                              Progress& progress) = 0;
+  /// `probe` sees the self-attention of every network call from here on; it must outlive them. Null: none does.
+  void watch(AttentionProbe* probe) { probe_ = probe; }
   /// Drops the denoiser from memory; denoise reads it again. For callers that only decode from here on.
   virtual void release_denoiser() = 0;
   /// Decodes latents into the writer; `progress` is advanced by the frames. Completes the output unless something is
   /// wrong with the frames, which it returns.
   virtual FrameProblem decode(const Job& job, const at::Tensor& latents, FrameWriter& writer, Progress& progress) = 0;
+
+ protected:
+  AttentionProbe* probe_ = nullptr;
 };
 
 /// The renderer for the model that `like` names (the bundled one when it names none), on its device and in its dtype.

@@ -137,7 +137,7 @@ void Dit::params(ParamList& out, const std::string& prefix) {
 }
 
 at::Tensor Dit::operator()(const at::Tensor& latents, const at::Tensor& timesteps, const at::Tensor& classes,
-                           NormalizerStats* stats) const {
+                           NormalizerStats* stats, AttentionProbe* probe) const {
   const int64_t size = config_.sample_size, grid = config_.grid();
   TORCH_CHECK(latents.dim() == 4 && latents.size(1) == config_.in_channels && latents.size(2) == size &&
                   latents.size(3) == size,
@@ -147,7 +147,7 @@ at::Tensor Dit::operator()(const at::Tensor& latents, const at::Tensor& timestep
   TORCH_CHECK(classes.dim() == 1 && classes.size(0) == B && classes.scalar_type() == at::kLong,
               "Dit: want classes int64 [", B, "], got ", classes.scalar_type(), " ", classes.sizes());
   const at::Tensor sinusoid = dit_timestep_sinusoid(timesteps, kSinusoid, config_.downscale_freq_shift);
-  const AttentionInput input{{1, grid, grid}, {}, stats};
+  const AttentionInput input{{1, grid, grid}, {}, stats, probe};
   at::Tensor x = embed_patches(latents);
   for (const DitBlock& block : blocks_) x = block(x, block.condition(sinusoid, classes), input);
   const at::Tensor last = at::silu(blocks_.front().condition(sinusoid, classes)).to(x.scalar_type());

@@ -118,7 +118,7 @@ void WanTransformer::params(ParamList& out, const std::string& prefix) {
 }
 
 at::Tensor WanTransformer::operator()(const at::Tensor& latents, const at::Tensor& timesteps, const at::Tensor& context,
-                                      NormalizerStats* stats) const {
+                                      NormalizerStats* stats, AttentionProbe* probe) const {
   const auto& patch = config_.patch_size;
   TORCH_CHECK(latents.dim() == 5 && latents.size(1) == config_.in_channels, "WanTransformer: want latents [B, ",
               config_.in_channels, ", T, H, W], got ", latents.sizes());
@@ -136,7 +136,7 @@ at::Tensor WanTransformer::operator()(const at::Tensor& latents, const at::Tenso
   const at::Tensor modulation =
       time_proj_(silu_of_rows(time).to(time_proj_.weight.scalar_type())).to(at::kFloat).unflatten(1, {6, -1});
   const at::Tensor text = text_out_(gelu_tanh(text_in_(context.to(dtype))));
-  const AttentionInput input{grid, make_rope(grid, config_.attention_head_dim, latents.device()), stats};
+  const AttentionInput input{grid, make_rope(grid, config_.attention_head_dim, latents.device()), stats, probe};
 
   at::Tensor x = embed_patches(latents, grid);
   for (const WanBlock& block : blocks_) x = block(x, text, modulation, input);

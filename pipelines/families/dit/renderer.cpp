@@ -8,6 +8,7 @@
 #include "core/cancel.h"
 #include "core/error.h"
 #include "core/text.h"
+#include "models/attention/probe.h"
 #include "pipelines/denoise_tasks.h"
 #include "pipelines/frame_check.h"
 #include "pipelines/latents.h"
@@ -102,10 +103,13 @@ at::Tensor decode_latents(const DitModel& model, const Loaded<AutoencoderKl>& va
   return pixels.to(at::kFloat).div(2).add(0.5).clamp(0, 1);
 }
 
-ConditionalModel network_of(const Loaded<Dit>& transformer, bool variance, NormalizerStats* stats) {
-  return [&transformer, variance, stats](const at::Tensor& x, const at::Tensor& timesteps, const at::Tensor& classes) {
+ConditionalModel network_of(const Loaded<Dit>& transformer, bool variance, NormalizerStats* stats,
+                            AttentionProbe* probe) {
+  return [&transformer, variance, stats, probe](const at::Tensor& x, const at::Tensor& timesteps,
+                                                const at::Tensor& classes) {
     if (stats) *stats = {};
-    const at::Tensor out = transformer.part(x.to(transformer.dtype), timesteps, classes, stats);
+    if (probe) probe->begin_call(timesteps);
+    const at::Tensor out = transformer.part(x.to(transformer.dtype), timesteps, classes, stats, probe);
     return variance ? out : out.narrow(1, 0, x.size(1));
   };
 }
@@ -176,7 +180,7 @@ std::vector<DenoiseResult> DitRenderer::denoise(std::span<const DenoiseRequest> 
   std::vector<SampleTask> tasks;
   for (const DenoiseRequest& request : requests) tasks.push_back(task(request));
   NormalizerStats stats;
-  const auto network = network_of(*transformer_, takes_variance(*requests.front().job, model_), &stats);
+  const auto network = network_of(*transformer_, takes_variance(*requests.front().job, model_), &stats, probe_);
   return denoise_tasks(tasks, network, stats, limit, progress);
 }
 

@@ -108,7 +108,7 @@ std::vector<DenoiseResult> WanRenderer::denoise(std::span<const DenoiseRequest> 
   std::vector<SampleTask> tasks;
   for (const DenoiseRequest& request : requests) tasks.push_back(task(request));
   NormalizerStats stats;
-  const auto network = network_of(transformer(), &stats);
+  const auto network = network_of(transformer(), &stats, probe_);
   return denoise_tasks(tasks, network, stats, limit, progress);
 }
 
