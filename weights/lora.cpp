@@ -70,7 +70,7 @@ void set_with_loras(const Param& param, const at::Tensor& base, std::span<const 
                     at::Device device) {
   const at::ScalarType wanted = param.keep_float ? at::kFloat : dtype;
   const bool packed = param.slot->defined() && !is_plain_dtype(param.slot->scalar_type());
-  if (packed || !is_plain_dtype(base.scalar_type()) || !is_plain_dtype(wanted))
+  if (packed || !base.is_floating_point() || !is_plain_dtype(wanted))
     throw Error(c10::str(terms.empty() ? "a LoRA" : files_of(terms), ": ", param.name, " is quantized (",
                          packed ? param.slot->scalar_type() : base.scalar_type(),
                          "), and a LoRA cannot be added to quantized weights: use the bf16, fp16 or fp32 weights"));
