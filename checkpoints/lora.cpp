@@ -79,7 +79,11 @@ class Matching {
            bool to_bias) {
     const LoraTerm term{.file = &lora_.file, .layer = &layer, .layer_name = name, .to_bias = to_bias};
     check_lora_shape(term, param);
-    lora_.changes[network][param.name].push_back(term);
+    std::vector<LoraTerm>& terms = lora_.changes[network][param.name];
+    if (!terms.empty())
+      throw Error(lora_.file.where + ": " + plain(name) + " and " + plain(terms.front().layer_name) +
+                  " are one layer of this model under two names");
+    terms.push_back(term);
   }
 
   OpenedLora& lora_;

@@ -83,7 +83,7 @@ class LoraWeights {
   /// change are computed. Throws what LoraShelf::open and set_with_loras throw.
   void apply(const ParamList& params, const std::vector<LoraUse>& loras, LoraShelf& shelf);
   template <class Network>
-  void apply(Network& network, const std::vector<LoraUse>& loras, LoraShelf& shelf) {
+  void apply_to(Network& network, const std::vector<LoraUse>& loras, LoraShelf& shelf) {
     ParamList params;
     network.params(params);
     apply(params, loras, shelf);

@@ -146,7 +146,7 @@ class LoraReader {
       lora_.unknown.push_back(name);
       return;
     }
-    if (!tensor.is_floating_point())
+    if (ending->slot && !tensor.is_floating_point())
       fail(name, c10::str("holds ", tensor.scalar_type(), ", want floating-point numbers"));
     LoraLayer& layer = lora_.layers[name.substr(0, name.size() - std::string_view(ending->text).size())];
     layer.keys.push_back(name);

@@ -126,6 +126,9 @@ TEST_F(LoraMatch, EveryTensorThatMatchesNothingIsListed) {
                                                  "diffusion_model.blocks.0.cross_attn.k_img.lora_down.weight, "
                                                  "diffusion_model.blocks.0.cross_attn.k_img.lora_up.weight, "
                                                  "diffusion_model.blocks.0.self_attn.norm_q.diff_b, step");
+  EXPECT_ERROR(all.open(write({{"blocks.0.self_attn.q.diff", at::ones({kWidth, kWidth})},
+                               {"transformer.blocks.0.attn1.to_q.diff", at::ones({kWidth, kWidth})}})),
+               "blocks.0.self_attn.q", "transformer.blocks.0.attn1.to_q", "under two names");
   tensors.clear();
   tensors["lora_unet_input_blocks_1_q.lora_down.weight"] = at::ones({2, 3});
   tensors["lora_unet_input_blocks_1_q.lora_up.weight"] = at::ones({3, 2});

@@ -21,7 +21,7 @@ TEST(Umt5LoraParity, EveryFileAndStrength) {
     for (const double strength : fixture.config.at("strengths")) {
       const std::string path = fixture.folder / file, name = c10::str("@", strength, ".out");
       SCOPED_TRACE(file + name);
-      weights.apply(encoder, {{.path = path, .strength = strength}}, shelf);
+      weights.apply_to(encoder, {{.path = path, .strength = strength}}, shelf);
       EXPECT_TRUE(shelf.open(path).unmatched.empty());
       EXPECT_CLOSE(encoder.forward(fixture["ids"], {}), fixture[name], 2e-5);
     }

@@ -38,15 +38,15 @@ TEST_F(WanLoraParity, EveryCase) {
     SCOPED_TRACE(name);
     const std::vector<LoraUse> loras = loras_of(entry);
     for (const LoraUse& use : loras) EXPECT_TRUE(shelf.open(use.path).unmatched.empty());
-    weights.apply(model, loras, shelf);
+    weights.apply_to(model, loras, shelf);
     EXPECT_CLOSE(output(), fixture[name + ".out"], 2e-5);
   }
 }
 
 TEST_F(WanLoraParity, WithoutLorasTheWeightsAreThoseOfTheFileBitForBit) {
   const at::Tensor before = output();
-  for (const auto& entry : fixture.config.at("cases")) weights.apply(model, loras_of(entry), shelf);
-  weights.apply(model, {}, shelf);
+  for (const auto& entry : fixture.config.at("cases")) weights.apply_to(model, loras_of(entry), shelf);
+  weights.apply_to(model, {}, shelf);
   ParamList params;
   model.params(params);
   const TensorFile file = fixture.weights();

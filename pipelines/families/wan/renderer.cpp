@@ -106,7 +106,7 @@ void WanRenderer::prepare(std::span<const Job* const> jobs, const Note& note) {
     if (!weights && !lora.empty())
       weights.emplace(kLoraTextEncoder, read_component(model_.folder.component("text_encoder")), encoder.dtype,
                       device_);
-    if (weights) weights->apply(encoder.part, job->loras, loras());
+    if (weights) weights->apply_to(encoder.part, job->loras, loras());
     const PromptTokens tokens = tokenize_prompt(tokenizer_, prompt, length);
     if (tokens.dropped > 0)
       note("a prompt is longer than " + std::to_string(length) + " tokens: its last " +
@@ -143,7 +143,7 @@ const Loaded<WanTransformer>& WanRenderer::transformer(const Job& job) {
   if (!transformer_loras_ && !job.loras.empty())
     transformer_loras_.emplace(kLoraTransformer, read_component(model_.folder.component("transformer")),
                                transformer_->dtype, device_);
-  if (transformer_loras_) transformer_loras_->apply(transformer_->part, job.loras, loras());
+  if (transformer_loras_) transformer_loras_->apply_to(transformer_->part, job.loras, loras());
   return *transformer_;
 }
 
