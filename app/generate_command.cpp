@@ -12,13 +12,14 @@
 #include "core/progress.h"
 #include "pipelines/file_recipe.h"
 #include "pipelines/generate.h"
+#include "pipelines/lora_tags.h"
 
 namespace tessera {
 namespace {
 
 struct GenerateOptions {
   Job job;
-  std::string bare_prompt, from_file;
+  std::string bare_prompt, from_file, lora_dir;
   LiveFidRequest fid;
 };
 
@@ -34,17 +35,22 @@ void refuse_to_replace(const std::string& source, const Job& job) {
 
 /// The job of an output's recipe, with what else is on the command line over it.
 Job job_from_file(const GenerateOptions& options, const CLI::App& command) {
-  const FileRecipe recipe = read_file_recipe(options.from_file);
+  const FileRecipe recipe = read_file_recipe(options.from_file, !options.lora_dir.empty());
   Job job = recipe.job;
   const auto given = [&](const std::string& name) { return command.get_option("--" + name)->count() > 0; };
   if (given("steps") && !given("sigmas")) job.sigmas.reset();
   if (given("steps") && !given("timestep-respacing")) job.timestep_respacing.reset();
   if ((given("sigmas") || given("timestep-respacing")) && !given("steps")) job.steps.reset();
   for (const JobOption& option : job_options())
-    if (given(option.name)) set_job_option(job, option, command.get_option("--" + option.name)->results().back());
+    if (given(option.name))
+      set_job_option(job, option, value_of_all(option, command.get_option("--" + option.name)->results()));
   if (!job.model.empty() && !std::filesystem::exists(job.model))
     throw Error(options.from_file + " was made with the model " + job.model +
                 ", which was not found; give its path with --model");
+  for (const LoraUse& use : job.loras)
+    if (!std::filesystem::exists(use.path))
+      throw Error(options.from_file + " was made with the LoRA " + use.path +
+                  ", which was not found; give its path with --lora");
   refuse_to_replace(options.from_file, job);
   for (const std::string& note : reproduction_notes(recipe, job)) note_listener(job.quiet)(note);
   return job;
@@ -52,10 +58,10 @@ Job job_from_file(const GenerateOptions& options, const CLI::App& command) {
 
 Job job_of(const GenerateOptions& options, const CLI::App& command) {
   Job job = options.from_file.empty() ? options.job : job_from_file(options, command);
-  if (options.bare_prompt.empty()) return job;
-  if (!options.job.prompt.empty())
+  if (!options.bare_prompt.empty() && !options.job.prompt.empty())
     throw Error("the prompt is given twice, as an argument and with --prompt; give it once");
-  job.prompt = options.bare_prompt;
+  if (!options.bare_prompt.empty()) job.prompt = options.bare_prompt;
+  if (!options.lora_dir.empty()) take_lora_tags(job, options.lora_dir);
   return job;
 }
 
@@ -109,6 +115,7 @@ void add_generate_command(CLI::App& root) {
       ->type_name("FILE")
       ->group("What to render");
   add_job_options(*command, options->job);
+  add_lora_dir_option(*command, options->lora_dir);
   add_live_fid_options(*command, options->fid);
   put_help_last(*command, "Output");
   command->footer(

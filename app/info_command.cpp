@@ -6,6 +6,7 @@
 #include "app/help.h"
 #include "checkpoints/bundled_model.h"
 #include "checkpoints/file_info.h"
+#include "checkpoints/lora_info.h"
 #include "checkpoints/model_info.h"
 #include "core/error.h"
 #include "core/paths.h"
@@ -65,6 +66,10 @@ void show(const InfoOptions& options) {
   if (!options.tensors && may_hold_recipe(path)) {
     const FileRecipe recipe = read_file_recipe(path);
     std::cout << (options.json ? json_text(to_json(recipe, path), 2) + "\n" : printable_text(to_text(recipe, path)));
+    return;
+  }
+  if (const auto lora = options.tensors ? std::nullopt : read_lora_info(path)) {
+    std::cout << (options.json ? json_text(to_json(*lora), 2) + "\n" : printable_text(to_text(*lora)));
     return;
   }
   const auto model = read_model_info(path, families(), options.layout);

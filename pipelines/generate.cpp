@@ -2,6 +2,8 @@
 
 #include <c10/core/InferenceMode.h>
 
+#include <utility>
+
 #include "core/clock.h"
 #include "core/device.h"
 #include "core/disk_space.h"
@@ -137,7 +139,9 @@ std::vector<std::string> decode_file(const DecodeRequest& request, ProgressStyle
   const auto renderer = open_renderer(asked);
   const at::Tensor latents = renderer->read_latents(request.latents);
   std::vector<std::string> notes;
-  const Job job = renderer->resolve(asked, latents, notes);
+  const std::vector<LoraUse> loras = std::exchange(asked.loras, {});  // told in the recipe, not needed to decode
+  Job job = renderer->resolve(asked, latents, notes);
+  job.loras = loras;
   if (std::string replaced = replacement_note({&job, 1}); !replaced.empty()) notes.push_back(std::move(replaced));
   const NewFolders folders(job.output);
   check_free_space(job.output, largest_output_bytes(job));

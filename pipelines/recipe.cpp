@@ -59,6 +59,8 @@ std::string recipe_text(const Job& job) {
   const auto number = [](const auto& value) { return nlohmann::json(value).dump(); };
   const std::string model = job.model.empty() ? "bundled" : std::filesystem::path(job.model).filename().string();
   std::string text = job.class_label ? "class " + *job.class_label : job.prompt;
+  for (const LoraUse& use : job.loras)
+    text += " <lora:" + std::filesystem::path(use.path).stem().string() + ":" + number(use.strength) + ">";
   const std::string clip =
       job.class_label ? "" : ", Frames: " + number(*job.frames) + ", FPS: " + frame_rate_text(*job.fps);
   if (!job.negative_prompt.empty()) text += "\nNegative prompt: " + job.negative_prompt;

@@ -199,7 +199,7 @@ std::string foreign_tensors(const TensorFile& file) {
   }
   if (!lora_name.empty() && 2 * lora > file.tensors().size())
     return "it is a LoRA (it holds " + plain(lora_name) + " and the like), which changes a model and is none by " +
-           "itself, and LoRAs are not supported: merge it into its model with diffusers or PEFT and use the result";
+           "itself: name its model with --model and the LoRA with --lora, or merge it into its model";
   if (!lora_name.empty())
     return "it holds a LoRA that is not merged (" + plain(lora_name) + "): merge it with PEFT's merge_and_unload first";
   if (!fp8_name.empty())

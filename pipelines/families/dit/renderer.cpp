@@ -25,6 +25,7 @@ void refuse_prompt_options(const Job& job) {
                                                   {"--negative-prompt", !job.negative_prompt.empty()},
                                                   {"--frames above 1", job.frames.value_or(1) != 1},
                                                   {"--fps", job.fps.has_value()},
+                                                  {"--lora", !job.loras.empty()},
                                                   {"--max-sequence-length", job.max_sequence_length.has_value()}};
   for (const auto& [name, given] : options)
     if (given) throw Error(name + why);
