@@ -10,6 +10,7 @@
 #include "core/device.h"
 #include "core/error.h"
 #include "core/progress.h"
+#include "pipelines/few_steps.h"
 #include "pipelines/file_recipe.h"
 #include "pipelines/generate.h"
 
@@ -37,9 +38,16 @@ Job job_from_file(const GenerateOptions& options, const CLI::App& command) {
   const FileRecipe recipe = read_file_recipe(options.from_file);
   Job job = recipe.job;
   const auto given = [&](const std::string& name) { return command.get_option("--" + name)->count() > 0; };
-  if (given("steps") && !given("sigmas")) job.sigmas.reset();
-  if (given("steps") && !given("timestep-respacing")) job.timestep_respacing.reset();
-  if ((given("sigmas") || given("timestep-respacing")) && !given("steps")) job.steps.reset();
+  if (given("preset")) forget_schedule(job);
+  const bool levels = given("sigmas") || given("timesteps") || given("timestep-respacing");
+  if (given("steps") || levels) {
+    if (job.timesteps) job.flow_shift.reset();  // that of no shift, which they need
+    job.preset.reset();
+    job.steps.reset();
+    job.sigmas.reset();
+    job.timesteps.reset();
+    job.timestep_respacing.reset();
+  }
   for (const JobOption& option : job_options())
     if (given(option.name)) set_job_option(job, option, command.get_option("--" + option.name)->results().back());
   if (!job.model.empty() && !std::filesystem::exists(job.model))
