@@ -20,6 +20,7 @@ namespace {
 struct GenerateOptions {
   Job job;
   std::string bare_prompt, from_file;
+  PreviewRequest preview;
   LiveFidRequest fid;
 };
 
@@ -86,10 +87,30 @@ void print_result(const GeneratedOutput& output, bool json) {
   std::cout.flush();
 }
 
-void run_generate(const Job& job, const LiveFidRequest& fid_request) {
+void add_preview_options(CLI::App& command, PreviewRequest& preview) {
+  command
+      .add_option(
+          "--preview", preview.every,
+          "Every N steps, write what the result would be now beside the output, as x.preview.png (a video: up to "
+          "four of its frames). It is removed when the output is done, and stays when the run is stopped")
+      ->type_name("N")
+      ->check(CLI::Range(1, 1000))
+      ->group("Output");
+  command
+      .add_option(option_names("", {"preview-decoder"}), preview.decoder,
+                  "Paint previews with this tiny decoder of TAEHV, e.g. taew2_1.safetensors for Wan 2.1; default: a "
+                  "linear map of the latents")
+      ->type_name("FILE")
+      ->group("Output");
+}
+
+void run_generate(const Job& job, const PreviewRequest& preview, const LiveFidRequest& fid_request) {
+  if (!preview.decoder.empty() && preview.every < 1)
+    throw Error("--preview-decoder paints previews: say how often with --preview N");
   GenerateCallbacks callbacks{.progress = stderr_progress_style(job.quiet),
                               .note = note_listener(job.quiet),
-                              .done = [&](const GeneratedOutput& output) { print_result(output, job.json); }};
+                              .done = [&](const GeneratedOutput& output) { print_result(output, job.json); },
+                              .preview = preview};
   if (fid_request.reference.empty()) {
     generate(job, callbacks);
     return;
@@ -117,6 +138,7 @@ void add_generate_command(CLI::App& root) {
       ->type_name("FILE")
       ->group("What to render");
   add_job_options(*command, options->job);
+  add_preview_options(*command, options->preview);
   add_live_fid_options(*command, options->fid);
   put_help_last(*command, "Output");
   command->footer(
@@ -134,7 +156,7 @@ void add_generate_command(CLI::App& root) {
     install_signal_handlers();
     const Job job = job_of(*options, *command);
     check_json_output(job, job.output);
-    run_generate(job, options->fid);
+    run_generate(job, options->preview, options->fid);
   });
 }
 

@@ -66,6 +66,29 @@ TEST(Loop, AGuidanceOfOneComputesOneBranch) {
   EXPECT_EQ(rows_asked(1.5), 8);
 }
 
+TEST(Loop, TellsTheDataThatEachPredictionStandsFor) {
+  for (const char* name : {"euler", "heun", "unipc", "lcm"}) {
+    SCOPED_TRACE(name);
+    SamplerConfig config;
+    config.sampler = name;
+    std::vector<int64_t> done;
+    SampleTask task{.sampler = make_sampler(config, {.steps = 3}),
+                    .noise = at::full({1, 2}, 3.0),
+                    .guidance = {.scale = 1},
+                    .positive = at::ones({1, 1})};
+    task.sampler->set_noise([](at::IntArrayRef shape) { return at::full(shape, 3.0); });
+    const int64_t calls = task.sampler->calls();
+    task.on_data = [&](int64_t count, const at::Tensor& data) {
+      done.push_back(count);
+      EXPECT_TRUE(at::allclose(data, at::full({1, 2}, 1.0), 1e-5, 1e-5)) << data;  // noise 3 less the velocity 2
+    };
+    sample_one(std::move(task),
+               [](const at::Tensor& x, const at::Tensor&, const at::Tensor&) { return at::full_like(x, 2.0); });
+    ASSERT_EQ(static_cast<int64_t>(done.size()), calls);
+    EXPECT_EQ(done.back(), calls);
+  }
+}
+
 std::string failure_at(int64_t bad_call, float bad_value) {
   const auto sampler = euler(5);
   try {
