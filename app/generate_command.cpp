@@ -10,6 +10,7 @@
 #include "core/device.h"
 #include "core/error.h"
 #include "core/progress.h"
+#include "pipelines/few_steps.h"
 #include "pipelines/file_recipe.h"
 #include "pipelines/generate.h"
 #include "pipelines/lora_tags.h"
@@ -20,6 +21,7 @@ namespace {
 struct GenerateOptions {
   Job job;
   std::string bare_prompt, from_file, lora_dir;
+  PreviewRequest preview;
   LiveFidRequest fid;
 };
 
@@ -38,9 +40,16 @@ Job job_from_file(const GenerateOptions& options, const CLI::App& command) {
   const FileRecipe recipe = read_file_recipe(options.from_file, !options.lora_dir.empty());
   Job job = recipe.job;
   const auto given = [&](const std::string& name) { return command.get_option("--" + name)->count() > 0; };
-  if (given("steps") && !given("sigmas")) job.sigmas.reset();
-  if (given("steps") && !given("timestep-respacing")) job.timestep_respacing.reset();
-  if ((given("sigmas") || given("timestep-respacing")) && !given("steps")) job.steps.reset();
+  if (given("preset")) forget_schedule(job);
+  const bool levels = given("sigmas") || given("timesteps") || given("timestep-respacing");
+  if (given("steps") || levels) {
+    if (job.timesteps) job.flow_shift.reset();  // that of no shift, which they need
+    job.preset.reset();
+    job.steps.reset();
+    job.sigmas.reset();
+    job.timesteps.reset();
+    job.timestep_respacing.reset();
+  }
   for (const JobOption& option : job_options())
     if (given(option.name))
       set_job_option(job, option, value_of_all(option, command.get_option("--" + option.name)->results()));
@@ -84,10 +93,30 @@ void print_result(const GeneratedOutput& output, bool json) {
   std::cout.flush();
 }
 
-void run_generate(const Job& job, const LiveFidRequest& fid_request) {
+void add_preview_options(CLI::App& command, PreviewRequest& preview) {
+  command
+      .add_option(
+          "--preview", preview.every,
+          "Every N steps, write what the result would be now beside the output, as x.preview.png (a video: up to "
+          "four of its frames). It is removed when the output is done, and stays when the run is stopped")
+      ->type_name("N")
+      ->check(CLI::Range(1, 1000))
+      ->group("Output");
+  command
+      .add_option(option_names("", {"preview-decoder"}), preview.decoder,
+                  "Paint previews with this tiny decoder of TAEHV, e.g. taew2_1.safetensors for Wan 2.1; default: a "
+                  "linear map of the latents")
+      ->type_name("FILE")
+      ->group("Output");
+}
+
+void run_generate(const Job& job, const PreviewRequest& preview, const LiveFidRequest& fid_request) {
+  if (!preview.decoder.empty() && preview.every < 1)
+    throw Error("--preview-decoder paints previews: say how often with --preview N");
   GenerateCallbacks callbacks{.progress = stderr_progress_style(job.quiet),
                               .note = note_listener(job.quiet),
-                              .done = [&](const GeneratedOutput& output) { print_result(output, job.json); }};
+                              .done = [&](const GeneratedOutput& output) { print_result(output, job.json); },
+                              .preview = preview};
   if (fid_request.reference.empty()) {
     generate(job, callbacks);
     return;
@@ -116,6 +145,7 @@ void add_generate_command(CLI::App& root) {
       ->group("What to render");
   add_job_options(*command, options->job);
   add_lora_dir_option(*command, options->lora_dir);
+  add_preview_options(*command, options->preview);
   add_live_fid_options(*command, options->fid);
   put_help_last(*command, "Output");
   command->footer(
@@ -133,7 +163,7 @@ void add_generate_command(CLI::App& root) {
     install_signal_handlers();
     const Job job = job_of(*options, *command);
     check_json_output(job, job.output);
-    run_generate(job, options->fid);
+    run_generate(job, options->preview, options->fid);
   });
 }
 

@@ -51,8 +51,8 @@ ordered_json value_schema(const JobOption& option) {
       option.field);
   if (!option.choices.empty()) schema["enum"] = option.choices;
   for (const auto& [synonym, choice] : option.synonyms) schema["enum"].push_back(synonym);
-  if (option.name == "sigmas") schema["type"] = {"string", "array"};
-  if (option.name == "sigmas") schema["items"] = {{"type", "number"}};
+  if (option.list) schema["type"] = {"string", "array"};
+  if (option.list) schema["items"] = {{"type", "number"}};
   return schema;
 }
 

@@ -162,7 +162,7 @@ std::optional<std::string> SettingReader::value_of(const JobOption& option, cons
   std::string text;
   if (pair && value.values[0].scalar.is_number() && value.values[1].scalar.is_number()) {
     text = value.values[0].text() + "x" + value.values[1].text();
-  } else if (option.name == "sigmas" && value.is_array()) {
+  } else if (option.list && value.is_array()) {
     text = joined(value.values, ",", [](const LocatedJson& level) { return level.shown(); });
   } else if (value.kind != LocatedJson::Kind::kScalar && is_lora_list(option)) {
     text = (value.is_array() ? value.plain() : nlohmann::ordered_json::array({value.plain()})).dump();

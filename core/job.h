@@ -39,6 +39,8 @@ struct Job {
   std::optional<std::string> sampler;
   std::optional<std::string> scheduler;  ///< spacing of the noise levels
   std::optional<std::string> sigmas;     ///< explicit noise levels, comma-separated; they set the steps
+  std::optional<std::string> timesteps;  ///< explicit timesteps, comma-separated; they set the steps and need no shift
+  std::optional<std::string> preset;     ///< of a distilled model, see samplers/presets.h
   std::optional<double> guidance_rescale;
   std::optional<std::string> guidance_interval;  ///< START:STOP, fractions of the model calls
   std::optional<double> apg_eta, apg_norm, apg_momentum;
@@ -82,6 +84,7 @@ struct JobOption {
   double low = 0, high = 0;                          ///< inclusive limits of a number
   std::vector<std::string> choices = {};             ///< allowed texts; empty allows any
   std::map<std::string, std::string> synonyms = {};  ///< other accepted texts -> the choice that is kept instead
+  bool list = false;                                 ///< a text of numbers joined by commas
   bool recipe = true;                                ///< affects the pixels (stored in the metadata)
 };
 

@@ -14,6 +14,7 @@
 #include "core/progress.h"
 #include "media/frame_writer.h"
 #include "pipelines/frame_check.h"
+#include "pipelines/preview.h"
 #include "samplers/loop.h"
 #include "weights/model_dir.h"
 
@@ -37,6 +38,7 @@ nlohmann::ordered_json to_json(const StepCacheReport& report);
 struct DenoiseRequest {
   const Job* job;         ///< resolved, a single output
   at::Tensor noise = {};  ///< its initial noise; undefined: from the job's own latents file or its seed
+  std::function<void(int64_t done, const at::Tensor& data)> on_data = {};  ///< see SampleTask; for a painter
 };
 
 struct DenoiseResult {
@@ -84,6 +86,9 @@ class Renderer {
                                              Progress& progress) = 0;
   /// `probe` sees the self-attention of every network call from here on; it must outlive them. Null: none does.
   void watch(AttentionProbe* probe) { probe_ = probe; }
+  /// Paints the data that this model's on_data callbacks get, with the tiny decoder of that file, or with its linear
+  /// map where none is given. Throws Error for a model without previews, and for a file that is none of its decoders.
+  virtual LatentPainter painter(const std::string& decoder) const;
   /// Drops the denoiser from memory; denoise reads it again. For callers that only decode from here on.
   virtual void release_denoiser() = 0;
   /// Decodes latents into the writer; `progress` is advanced by the frames. Completes the output unless something is

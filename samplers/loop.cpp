@@ -43,7 +43,7 @@ std::exception_ptr failure_of(const std::function<void()>& work) {
 class Trajectory {
  public:
   Trajectory(const SampleTask& task, size_t index, const SampleCallbacks& callbacks)
-      : index_(index), sampler_(*task.sampler), callbacks_(callbacks) {
+      : index_(index), sampler_(*task.sampler), callbacks_(callbacks), on_data_(task.on_data) {
     own([&] {
       cache_ = StepCache(task.step_cache);
       guidance_.emplace(task.guidance, task.positive, task.negative);
@@ -91,6 +91,7 @@ class Trajectory {
 
   void advance(const at::Tensor& prediction) {
     check_finite(prediction, "the model's prediction", call_, sampler_);
+    if (on_data_) on_data_(call_ + 1, sample_ - sampler_.schedule().sigmas[static_cast<size_t>(call_)] * prediction);
     sample_ = sampler_.step(prediction, sample_, call_);
     check_finite(sample_, "the sample", call_, sampler_);
     ++call_;
@@ -100,6 +101,7 @@ class Trajectory {
   size_t index_;
   Sampler& sampler_;
   const SampleCallbacks& callbacks_;
+  const std::function<void(int64_t, const at::Tensor&)>& on_data_;
   std::optional<Guidance> guidance_;
   StepCache cache_{0};
   NetworkInput input_;

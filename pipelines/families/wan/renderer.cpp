@@ -4,10 +4,12 @@
 
 #include "checkpoints/fingerprint.h"
 #include "checkpoints/wan/loras.h"
+#include "checkpoints/wan/tiny_decoder.h"
 #include "core/cancel.h"
 #include "core/text.h"
 #include "core/utf8.h"
 #include "pipelines/denoise_tasks.h"
+#include "pipelines/families/wan/painter.h"
 #include "pipelines/families/wan/resolve.h"
 #include "pipelines/families/wan/sampling.h"
 #include "pipelines/latents.h"
@@ -135,7 +137,13 @@ SampleTask WanRenderer::task(const DenoiseRequest& request) const {
   task.positive = text(job, job.prompt);
   if (*job.cfg_scale > 1) task.negative = text(job, job.negative_prompt);
   task.step_cache = job.step_cache.value_or(0.0);
+  task.on_data = request.on_data;
   return task;
+}
+
+LatentPainter WanRenderer::painter(const std::string& decoder) const {
+  if (decoder.empty()) return linear_painter(model_);
+  return decoded_painter(load_tiny_decoder(decoder, model_.vae.z_dim, device_));
 }
 
 const Loaded<WanTransformer>& WanRenderer::transformer(const Job& job) {

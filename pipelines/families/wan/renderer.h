@@ -28,6 +28,7 @@ class WanRenderer : public Renderer {
   void prepare(std::span<const Job* const> jobs, const Note& note) override;
   std::vector<DenoiseResult> denoise(std::span<const DenoiseRequest> requests, BatchLimit& limit,
                                      Progress& progress) override;
+  LatentPainter painter(const std::string& decoder) const override;
   void release_denoiser() override;
   FrameProblem decode(const Job& job, const at::Tensor& latents, FrameWriter& writer, Progress& progress) override;
 
