@@ -90,9 +90,10 @@ void add_info_command(CLI::App& root) {
   CLI::App* command = root.add_subcommand(
       "info", "Show what a model or a weights file contains, or the recipe in the metadata of an output");
   command
-      ->add_option("MODEL", options->model,
-                   "Model folder or checkpoint in any layout; any .safetensors, .pt, .pth, .bin or .npz; or an image, "
-                   "video or saved latents with a recipe; default: the bundled model")
+      ->add_option(
+          "MODEL", options->model,
+          "Model folder or checkpoint in any layout; any .safetensors, .gguf, .pt, .pth, .bin or .npz; or an image, "
+          "video or saved latents with a recipe; default: the bundled model")
       ->group("What to show");
   command
       ->add_option("--vae", options->layout.vae,

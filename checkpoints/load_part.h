@@ -1,5 +1,6 @@
 #pragma once
 
+#include <set>
 #include <string>
 
 #include "core/device.h"
@@ -19,7 +20,7 @@ struct Loaded {
 /// The tensors of a component under canonical names.
 TensorFile read_component(const Component& part);
 
-/// The dtype of most of the file's numbers.
+/// The dtype of most of the file's numbers; packed ones count as bfloat16.
 at::ScalarType most_common_dtype(const TensorFile& file);
 
 /// A network with the weights of `file` (under canonical names), computing in `dtype` (see choose_dtype).
@@ -31,6 +32,18 @@ Loaded<Part> load_part(const TensorFile& file, const Config& config, const std::
   loaded.dtype = choose_dtype(dtype, device, most_common_dtype(file), params.count());
   bind(params, file, loaded.dtype, device);
   return loaded;
+}
+
+/// The names of the matrices that quantization is for: those of the blocks that may stay packed, and the token table.
+std::set<std::string> matrices_of(const ParamList& params);
+
+/// The same for a network of this config.
+template <class Part, class Config>
+std::set<std::string> matrices_of_part(const Config& config) {
+  Part part(config);
+  ParamList params;
+  part.params(params);
+  return matrices_of(params);
 }
 
 /// How much of a file is checked.

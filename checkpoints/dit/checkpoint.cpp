@@ -51,7 +51,7 @@ bool is_safetensors(const fs::path& path) {
 }
 
 Contents read_contents(const fs::path& path) {
-  if (!is_torch_archive(path)) return {unwrapped(read_safetensors(path)), {}, {}};
+  if (!is_torch_archive(path)) return {unwrapped(read_tensors(path)), {}, {}};
   const TorchArchive archive = load_torch_archive(path);
   std::string state;
   for (const char* key : kStateKeys) {
@@ -158,7 +158,7 @@ bool is_dit_checkpoint(const fs::path& path) {
   std::error_code ignored;
   if (!fs::is_regular_file(path, ignored)) return false;
   if (!is_torch_archive(path) && !is_safetensors(path)) return false;
-  if (is_safetensors(path)) return has_original_dit_names(unwrapped(read_safetensors(path)));
+  if (is_safetensors(path)) return has_original_dit_names(unwrapped(read_tensors(path)));
   const TorchArchive archive = load_torch_archive(path);
   for (const char* key : kStateKeys)
     if (holds_dit(archive.root.find(key))) return true;
