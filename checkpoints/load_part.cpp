@@ -32,6 +32,11 @@ std::set<std::string> matrices_of(const ParamList& params) {
   return names;
 }
 
+void require_streamable(bool stream, at::Device device) {
+  if (stream && !device.is_cpu())
+    throw Error("--stream-layers works on the CPU only: add --device cpu, or leave it out to keep the weights on the GPU");
+}
+
 void check_tensors(const ParamList& params, const TensorFile& file, WeightCheck depth) {
   check_names(params, file);
   if (holds_only_zeros(file))

@@ -59,6 +59,7 @@ struct Job {
   int64_t count = 1;
   std::string dtype = "auto";
   std::string device = "auto";
+  bool stream_layers = false;  ///< read weights from their file for each use
   bool json = false;
   bool quiet = false;
   std::string model_fingerprint;  ///< of a resolved job, see checkpoints/fingerprint.h; no option

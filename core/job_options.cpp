@@ -311,6 +311,11 @@ std::vector<JobOption> machine_options() {
        .group = kMachine,
        .value = "NAME",
        .help = "cpu, cuda (or gpu), cuda:N, or auto: a GPU if there is one"},
+      {.name = "stream-layers",
+       .field = &Job::stream_layers,
+       .group = kMachine,
+       .help = "Keep no weights in memory: read each layer from its file for each use (CPU only; slower)",
+       .recipe = false},
   };
 }
 

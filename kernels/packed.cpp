@@ -18,7 +18,7 @@
 namespace tessera {
 namespace {
 
-constexpr std::array<PackedFormat, 15> kFormats = {{
+constexpr std::array<PackedFormat, 16> kFormats = {{
     {PackedType::kQ4_0, "Q4_0", 32, 18},
     {PackedType::kQ4_1, "Q4_1", 32, 20},
     {PackedType::kQ5_0, "Q5_0", 32, 22},
@@ -34,6 +34,7 @@ constexpr std::array<PackedFormat, 15> kFormats = {{
     {PackedType::kE5m2, "fp8_e5m2", 1, 1},
     {PackedType::kHalf, "fp16", 1, 2},
     {PackedType::kBfloat16, "bf16", 1, 2},
+    {PackedType::kFloat, "fp32", 1, 4},
 }};
 
 constexpr int64_t kLargestBlock = 256;
@@ -170,6 +171,8 @@ bool finite_block(PackedType type, const uint8_t* block) {
       return (*block & 0x7f) != 0x7f;
     case PackedType::kE5m2:
       return (*block & 0x7c) != 0x7c;
+    case PackedType::kFloat:
+      return (block[3] & 0x7f) != 0x7f || (block[2] & 0x80) == 0;
     case PackedType::kBfloat16:
       return (block[1] & 0x7f) != 0x7f || (block[0] & 0x80) == 0;
     default: {

@@ -26,7 +26,8 @@ enum class PackedType {
   kE4m3,
   kE5m2,
   kHalf,
-  kBfloat16
+  kBfloat16,
+  kFloat,
 };
 
 /// What is the same for every weight of a type.

@@ -190,6 +190,9 @@ TESSERA_INLINE void decode_numbers(PackedType type, const uint8_t* from, int64_t
       return look_up(e4m3_table(), from, count, out);
     case PackedType::kE5m2:
       return look_up(e5m2_table(), from, count, out);
+    case PackedType::kFloat:
+      std::memcpy(out, from, static_cast<size_t>(count) * sizeof(float));
+      break;
     case PackedType::kHalf:
       for (int64_t i = 0; i < count; ++i) out[i] = half_at(from + 2 * i);
       break;

@@ -3,6 +3,7 @@
 #include <ATen/ATen.h>
 
 #include <atomic>
+#include <optional>
 #include <set>
 
 #include "core/error.h"
@@ -81,6 +82,22 @@ void refuse_lost_scales(const TensorFile& file) {
                 "scales (weight_scale or scale_weight): get the complete file");
 }
 
+/// As what a matrix is streamed; nullopt for tensors that cannot be.
+std::optional<PackedType> streamed_type(const at::Tensor& tensor) {
+  if (const PackedWeight* packed = packed_weight(tensor)) return packed->type;
+  if (tensor.dim() != 2 || tensor.numel() == 0) return std::nullopt;
+  switch (tensor.scalar_type()) {
+    case at::kFloat:
+      return PackedType::kFloat;
+    case at::kBFloat16:
+      return PackedType::kBfloat16;
+    case at::kHalf:
+      return PackedType::kHalf;
+    default:
+      return std::nullopt;
+  }
+}
+
 /// Pages of a mapped tensor that `value` is a copy of are not needed again.
 void forget_source(const at::Tensor& source, const at::Tensor& value) {
   if (const PackedWeight* packed = packed_weight(source)) return forget_pages(packed->bytes);
@@ -106,8 +123,10 @@ void bind(const ParamList& params, const TensorFile& file, at::ScalarType dtype,
   for (const auto& param : params) {
     const at::Tensor& source = file.at(param.name);
     const at::ScalarType wanted = param.keep_float ? at::kFloat : dtype;
-    if (const PackedWeight* packed = packed_weight(source); packed && check_finite && !all_finite(*packed))
-      problems.push_back(param.name + " holds NaN or infinity");
+    if (const PackedWeight* packed = packed_weight(source); packed && check_finite) {
+      if (!all_finite(*packed)) problems.push_back(param.name + " holds NaN or infinity");
+      if (packed->release) packed->release(packed->bytes);
+    }
     if (packed_weight(source) && param.packable && device.is_cpu()) {
       values.push_back(packed_as(source, wanted));
       continue;
@@ -124,6 +143,24 @@ void bind(const ParamList& params, const TensorFile& file, at::ScalarType dtype,
   if (!problems.empty()) fail(file, problems);
   size_t next = 0;
   for (const auto& param : params) *param.slot = values[next++];
+}
+
+TensorFile streamed(const ParamList& params, const TensorFile& file) {
+  std::map<std::string, at::Tensor> tensors = file.tensors();
+  for (const auto& param : params) {
+    const auto entry = tensors.find(param.name);
+    if (!param.packable || entry == tensors.end()) continue;
+    const auto type = streamed_type(entry->second);
+    if (!type) continue;
+    const PackedWeight* packed = packed_weight(entry->second);
+    PackedWeight weight = packed ? *packed
+                                 : PackedWeight{.type = *type,
+                                                .shape = entry->second.sizes().vec(),
+                                                .bytes = entry->second.contiguous().view(at::kByte).view({-1})};
+    weight.release = forget_pages;
+    entry->second = packed_tensor(std::move(weight), entry->second.scalar_type());
+  }
+  return {std::move(tensors), file.where(), file.metadata()};
 }
 
 }  // namespace tessera

@@ -20,4 +20,8 @@ void check_names(const ParamList& params, const TensorFile& file);
 void bind(const ParamList& params, const TensorFile& file, at::ScalarType dtype, at::Device device,
           bool check_finite = true);
 
+/// The same tensors for a network that reads its matrices from the file for each use: those that it takes packed become
+/// packed tensors (plain float32, bfloat16 and float16 ones too) whose pages are given back after each product.
+TensorFile streamed(const ParamList& params, const TensorFile& file);
+
 }  // namespace tessera

@@ -119,6 +119,7 @@ DitRenderer::DitRenderer(const std::filesystem::path& path, const Job& like)
     : device_(open_device(like.device)),
       model_(open_dit_model(path, model_options(like))),
       dtype_(like.dtype),
+      stream_(like.stream_layers),
       fingerprint_(model_fingerprint(like)) {}
 
 at::Tensor DitRenderer::read_latents(const std::string& argument) const {
@@ -177,7 +178,7 @@ SampleTask DitRenderer::task(const DenoiseRequest& request) const {
 
 std::vector<DenoiseResult> DitRenderer::denoise(std::span<const DenoiseRequest> requests, BatchLimit& limit,
                                                 Progress& progress) {
-  if (!transformer_) transformer_ = load_transformer(model_, dtype_, device_);
+  if (!transformer_) transformer_ = load_transformer(model_, dtype_, device_, stream_);
   std::vector<SampleTask> tasks;
   for (const DenoiseRequest& request : requests) tasks.push_back(task(request));
   NormalizerStats stats;

@@ -51,7 +51,9 @@ class DitRenderer : public Renderer {
 
   at::Device device_;  // opened before the model makes tensors
   DitModel model_;
-  std::string dtype_, fingerprint_;
+  std::string dtype_;
+  bool stream_;
+  std::string fingerprint_;
   std::optional<Loaded<Dit>> transformer_;
   std::optional<Loaded<AutoencoderKl>> vae_;
 };

@@ -40,6 +40,7 @@ WanRenderer::WanRenderer(const std::filesystem::path& path, const Job& like)
     : device_(open_device(like.device)),
       model_(open_wan_model(path)),
       dtype_(like.dtype),
+      stream_(like.stream_layers),
       fingerprint_(model_fingerprint(like)),
       tokenizer_(load_tokenizer(model_)) {}
 
@@ -100,7 +101,7 @@ void WanRenderer::prepare(std::span<const Job* const> jobs, const Note& note) {
   if (bytes > kMostTextBytes) std::erase_if(texts_, [&](const auto& text) { return !wanted.count(text.first); });
   std::erase_if(wanted, [&](const auto& one) { return texts_.count(one.first) > 0; });
   if (wanted.empty()) return;
-  auto encoder = load_text_encoder(model_, dtype_, device_);
+  auto encoder = load_text_encoder(model_, dtype_, device_, stream_);
   std::optional<LoraWeights> weights;
   for (const auto& [key, job] : wanted) {
     throw_if_canceled();
@@ -147,7 +148,7 @@ LatentPainter WanRenderer::painter(const std::string& decoder) const {
 }
 
 const Loaded<WanTransformer>& WanRenderer::transformer(const Job& job) {
-  if (!transformer_) transformer_ = load_transformer(model_, dtype_, device_);
+  if (!transformer_) transformer_ = load_transformer(model_, dtype_, device_, stream_);
   if (!transformer_loras_ && !job.loras.empty())
     transformer_loras_.emplace(kLoraTransformer, read_component(model_.folder.component("transformer")),
                                transformer_->dtype, device_);

@@ -45,7 +45,9 @@ class WanRenderer : public Renderer {
 
   at::Device device_;  // opened before the model makes tensors
   WanModel model_;
-  std::string dtype_, fingerprint_;
+  std::string dtype_;
+  bool stream_;
+  std::string fingerprint_;
   Tokenizer tokenizer_;
   std::map<TextKey, at::Tensor> texts_;       // [1, tokens, d_model], without the padding
   mutable std::unique_ptr<LoraShelf> loras_;  // null until a job has a LoRA
