@@ -9,6 +9,7 @@
 #include "core/text.h"
 #include "models/attention/blocks.h"
 #include "weights/dit_names.h"
+#include "weights/model_dir.h"
 #include "weights/torch_archive.h"
 
 namespace tessera {
