@@ -52,9 +52,8 @@ TEST_F(QuantizedWanParity, MatricesStayPacked) {
     network.params(params);
     int64_t packed = 0;
     for (const Param& param : params) {
-      if (param.packable)
-        EXPECT_EQ(packed_weight(*param.slot) != nullptr, packed_weight(tensors.at(param.name)) != nullptr);
-      if (!param.packable) EXPECT_EQ(packed_weight(*param.slot), nullptr) << param.name;
+      const bool takes = param.packable && packed_weight(tensors.at(param.name)) != nullptr;
+      EXPECT_EQ(packed_weight(*param.slot) != nullptr, takes) << param.name;
       packed += packed_weight(*param.slot) != nullptr;
     }
     EXPECT_GT(packed, 10);
