@@ -66,6 +66,12 @@ void check(const PackedWeight& weight) {
   const int64_t turn = weight.rotation;
   TORCH_CHECK(turn == 0 || (is_hadamard_size(turn) && weight.columns() % turn == 0), "a packed weight of ",
               weight.columns(), " columns cannot be rotated by ", turn);
+  for (const LowRank& more : weight.added)
+    TORCH_CHECK(more.up.scalar_type() == at::kFloat && more.down.scalar_type() == at::kFloat && more.up.dim() == 2 &&
+                    more.down.dim() == 2 && more.up.size(0) == weight.rows() && more.up.size(1) == more.down.size(0) &&
+                    more.down.size(1) == weight.columns(),
+                "a product ", more.up.sizes(), " x ", more.down.sizes(), " does not fit a packed weight ",
+                at::IntArrayRef(weight.shape));
   if (!weight.scales.defined()) return;
   TORCH_CHECK(weight.scale_rows > 0 && weight.scale_columns > 0 && weight.scales.scalar_type() == at::kFloat &&
                   weight.scales.is_contiguous() && weight.scales.dim() == 2 &&
@@ -132,6 +138,30 @@ void unpack_row(const PackedWeight& weight, int64_t row, float* out) {
 template <typename Value>
 void round_to(const std::vector<float>& from, Value* to) {
   for (size_t i = 0; i < from.size(); ++i) to[i] = static_cast<Value>(from[i]);
+}
+
+/// Rows as unpack_rows gives them, without what is added.
+void unpack_stored(const PackedWeight& weight, int64_t first, int64_t count, const at::Tensor& out) {
+  const int64_t columns = weight.columns();
+  TORCH_CHECK(out.is_cpu() && out.is_contiguous() && out.numel() == count * columns && first >= 0 &&
+                  first + count <= weight.rows(),
+              "unpack_rows: bad rows ", first, " + ", count, " or output ", out.sizes());
+  constexpr int64_t kNumbersOfTask = 1 << 15;
+  void* to = out.mutable_data_ptr();
+  parallel_for(0, count, std::max<int64_t>(1, kNumbersOfTask / columns), [&](int64_t begin, int64_t end) {
+    std::vector<float> row(out.scalar_type() == at::kFloat ? 0 : static_cast<size_t>(columns));
+    for (int64_t i = begin; i < end; ++i) {
+      if (row.empty()) {
+        unpack_row(weight, first + i, static_cast<float*>(to) + i * columns);
+        continue;
+      }
+      unpack_row(weight, first + i, row.data());
+      if (out.scalar_type() == at::kBFloat16)
+        round_to(row, static_cast<at::BFloat16*>(to) + i * columns);
+      else
+        round_to(row, static_cast<at::Half*>(to) + i * columns);
+    }
+  });
 }
 
 bool finite_half(const uint8_t* at) {
@@ -241,31 +271,18 @@ at::Tensor packed_rows(const at::Tensor& packed, int64_t first, int64_t count) {
   part.shape.front() = count;
   part.bytes = part.bytes.narrow(0, *begin, *bytes);
   if (!same_scales) part.scales = part.scales.narrow(0, first / part.scale_rows, ceil_div(count, part.scale_rows));
+  for (LowRank& more : part.added) more.up = more.up.narrow(0, first, count);
   part.scale_rows = std::min(part.scale_rows, std::max<int64_t>(count, 1));
   return packed_tensor(std::move(part), packed.scalar_type());
 }
 
 void unpack_rows(const PackedWeight& weight, int64_t first, int64_t count, const at::Tensor& out) {
+  if (weight.added.empty()) return unpack_stored(weight, first, count, out);
   const int64_t columns = weight.columns();
-  TORCH_CHECK(out.is_cpu() && out.is_contiguous() && out.numel() == count * columns && first >= 0 &&
-                  first + count <= weight.rows(),
-              "unpack_rows: bad rows ", first, " + ", count, " or output ", out.sizes());
-  constexpr int64_t kNumbersOfTask = 1 << 15;
-  void* to = out.mutable_data_ptr();
-  parallel_for(0, count, std::max<int64_t>(1, kNumbersOfTask / columns), [&](int64_t begin, int64_t end) {
-    std::vector<float> row(out.scalar_type() == at::kFloat ? 0 : static_cast<size_t>(columns));
-    for (int64_t i = begin; i < end; ++i) {
-      if (row.empty()) {
-        unpack_row(weight, first + i, static_cast<float*>(to) + i * columns);
-        continue;
-      }
-      unpack_row(weight, first + i, row.data());
-      if (out.scalar_type() == at::kBFloat16)
-        round_to(row, static_cast<at::BFloat16*>(to) + i * columns);
-      else
-        round_to(row, static_cast<at::Half*>(to) + i * columns);
-    }
-  });
+  const at::Tensor sum = at::empty({count, columns}, at::kFloat);
+  unpack_stored(weight, first, count, sum);
+  for (const LowRank& more : weight.added) sum.addmm_(more.up.narrow(0, first, count), more.down);
+  out.view({count, columns}).copy_(sum);
 }
 
 at::Tensor unpacked(const at::Tensor& tensor, at::ScalarType dtype) {
@@ -313,8 +330,9 @@ bool all_finite(const PackedWeight& weight) {
 
 bool same_packed(const at::Tensor& a, const at::Tensor& b) {
   const PackedWeight *first = packed_weight(a), *second = packed_weight(b);
-  if (!first || !second || first->type != second->type || first->shape != second->shape ||
-      first->rotation != second->rotation || first->scales.defined() != second->scales.defined())
+  if (!first || !second || !first->added.empty() || !second->added.empty() || first->type != second->type ||
+      first->shape != second->shape || first->rotation != second->rotation ||
+      first->scales.defined() != second->scales.defined())
     return false;
   return at::equal(first->bytes, second->bytes) &&
          (!first->scales.defined() ||

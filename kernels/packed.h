@@ -40,17 +40,23 @@ struct PackedFormat {
 
 const PackedFormat& format_of(PackedType type);
 
+/// A product that is added to a weight: up [rows, rank] times down [rank, columns], both float32 and contiguous.
+struct LowRank {
+  at::Tensor up, down;
+};
+
 /// A weight whose numbers stay packed in memory, mostly inside a mapped file: [rows, columns], or any shape whose last
 /// axis counts as columns. A number is the stored one, times the scale of its rows and columns, and then, with
 /// `rotation`, each run of that many numbers of a row is multiplied by the regular Hadamard matrix of that size.
 struct PackedWeight {
   PackedType type{};
-  std::vector<int64_t> shape;  ///< as the network sees it; never empty
-  at::Tensor bytes;            ///< uint8, contiguous: the blocks of all numbers in order. Keeps the file mapped
-  at::Tensor scales = {};      ///< float32 [scale rows, scale columns], contiguous; undefined: none
-  int64_t scale_rows = 1;      ///< rows that share a scale
-  int64_t scale_columns = 1;   ///< columns that share a scale
-  int64_t rotation = 0;        ///< a power of 4 that divides the columns; 0: not rotated
+  std::vector<int64_t> shape;       ///< as the network sees it; never empty
+  at::Tensor bytes;                 ///< uint8, contiguous: the blocks of all numbers in order. Keeps the file mapped
+  at::Tensor scales = {};           ///< float32 [scale rows, scale columns], contiguous; undefined: none
+  int64_t scale_rows = 1;           ///< rows that share a scale
+  int64_t scale_columns = 1;        ///< columns that share a scale
+  int64_t rotation = 0;             ///< a power of 4 that divides the columns; 0: not rotated
+  std::vector<LowRank> added = {};  ///< to the numbers, after scales and rotation: a LoRA
   /// Called with `bytes` after each use, to give the memory of a mapped file back; null: they stay.
   void (*release)(const at::Tensor& bytes) = nullptr;
 

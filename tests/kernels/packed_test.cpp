@@ -81,6 +81,18 @@ TEST(Packed, RowsAreCutWithTheirScales) {
   EXPECT_TRUE(at::equal(unpacked(packed_rows(whole, 1, 1), at::kFloat), unpacked(whole, at::kFloat).narrow(0, 1, 1)));
 }
 
+TEST(Packed, AProductIsAddedToRows) {
+  PackedWeight weight = two_rows();
+  weight.added = {{at::tensor({1.0f, 10.0f}).view({2, 1}), at::tensor({1.0f, 2.0f, 3.0f, 4.0f}).view({1, 4})}};
+  const at::Tensor packed = packed_tensor(weight);
+  const at::Tensor want = at::tensor({1.5f, 3.0f, 2.5f, -60.0f, 30.0f, 60.0f, 90.0f, 120.0f}).view({2, 4});
+  EXPECT_TRUE(at::equal(unpacked(packed, at::kFloat), want));
+  EXPECT_TRUE(at::equal(unpacked(packed, at::kBFloat16), want.to(at::kBFloat16)));
+  EXPECT_TRUE(at::equal(unpacked(packed_rows(packed, 1, 1), at::kFloat), want.narrow(0, 1, 1)));
+  weight.added = {{at::ones({3, 1}), at::ones({1, 4})}};
+  EXPECT_THROW(packed_tensor(weight), c10::Error);
+}
+
 TEST(Packed, GatherTakesRowsInOrder) {
   const at::Tensor table = packed_tensor(two_rows(), at::kFloat), ids = at::tensor({1, 0, 1}, at::kLong).view({1, 3});
   EXPECT_TRUE(at::equal(gather_rows(table, ids), unpacked(table, at::kFloat).index({ids})));

@@ -40,7 +40,7 @@ std::string shape_key(const std::string& tensor, const std::vector<int32_t>& sha
 }
 
 struct Parts {
-  std::vector<std::string> keys, infos;
+  std::vector<std::string> keys = {}, infos = {};
   std::string data = std::string(64, '\0');
   uint32_t version = 3;
   size_t alignment = 32;
