@@ -6,6 +6,7 @@
 
 #include "core/error.h"
 #include "core/text.h"
+#include "kernels/packed.h"
 #include "weights/shown.h"
 
 namespace tessera {
@@ -69,10 +70,12 @@ at::Tensor lora_delta(const LoraTerm& term, at::IntArrayRef shape) {
 void set_with_loras(const Param& param, const at::Tensor& base, std::span<const LoraTerm> terms, at::ScalarType dtype,
                     at::Device device) {
   const at::ScalarType wanted = param.keep_float ? at::kFloat : dtype;
-  const bool packed = param.slot->defined() && !is_plain_dtype(param.slot->scalar_type());
-  if (packed || !base.is_floating_point() || !is_plain_dtype(wanted))
+  const auto is_quantized = [](const at::Tensor& tensor) {
+    return tensor.defined() && (packed_weight(tensor) || !is_plain_dtype(tensor.scalar_type()));
+  };
+  if (is_quantized(*param.slot) || packed_weight(base) || !base.is_floating_point() || !is_plain_dtype(wanted))
     throw Error(c10::str(terms.empty() ? "a LoRA" : files_of(terms), ": ", param.name, " is quantized (",
-                         packed ? param.slot->scalar_type() : base.scalar_type(),
+                         number_format(is_quantized(*param.slot) ? *param.slot : base),
                          "), and a LoRA cannot be added to quantized weights: use the bf16, fp16 or fp32 weights"));
   at::Tensor value = base;
   if (!terms.empty()) {

@@ -4,6 +4,7 @@
 
 #include <limits>
 
+#include "kernels/packed.h"
 #include "tests/weights/support.h"
 
 namespace tessera {
@@ -102,6 +103,12 @@ TEST_F(Lora, PackedAndOverflowingWeightsAreRefused) {
   slot = at::ones({1}, at::kChar);
   EXPECT_ERROR(set_with_loras(param, at::ones({1}), terms, at::kFloat, at::kCPU), "a.safetensors", "w is quantized");
   EXPECT_ERROR(set_with_loras(param, slot, terms, at::kFloat, at::kCPU), "w is quantized");
+  const at::Tensor packed =
+      packed_tensor({.type = PackedType::kInt8, .shape = {1, 1}, .bytes = at::ones({1}, at::kByte)});
+  slot = packed;
+  EXPECT_ERROR(set_with_loras(param, packed, terms, at::kFloat, at::kCPU), "w is quantized (int8)");
+  slot = at::ones({1});
+  EXPECT_ERROR(set_with_loras(param, packed, terms, at::kFloat, at::kCPU), "w is quantized (int8)");
 }
 
 TEST_F(Lora, AlphasOfTheHeaderAreDiffusers) {
