@@ -34,7 +34,8 @@ std::set<std::string> matrices_of(const ParamList& params) {
 
 void require_streamable(bool stream, at::Device device) {
   if (stream && !device.is_cpu())
-    throw Error("--stream-layers works on the CPU only: add --device cpu, or leave it out to keep the weights on the GPU");
+    throw Error(
+        "--stream-layers works on the CPU only: add --device cpu, or leave it out to keep the weights on the GPU");
 }
 
 void check_tensors(const ParamList& params, const TensorFile& file, WeightCheck depth) {

@@ -95,8 +95,7 @@ void check_weights(const WanModel& model) {
   check_part<WanVae>(read_component(model.folder.component("vae")), model.vae, all);
 }
 
-Loaded<Umt5Encoder> load_text_encoder(const WanModel& model, const std::string& dtype, at::Device device,
-                                      bool stream) {
+Loaded<Umt5Encoder> load_text_encoder(const WanModel& model, const std::string& dtype, at::Device device, bool stream) {
   return load_part<Umt5Encoder>(read_component(model.folder.component("text_encoder")), model.text_encoder, dtype,
                                 device, stream);
 }
