@@ -1,4 +1,3 @@
-#include <CLI/Validators.hpp>
 #include <iostream>
 
 #include "app/command_line.h"

@@ -155,7 +155,7 @@ TEST_F(LoraMatch, ALoraForSoftmaxAttentionIsToldOnMhlaLayers) {
   config.attention.softmax_layers = {0, 2};
   EXPECT_EQ(warning(path), "");
   config.attention.softmax_layers = {};
-  tensors["transformer.blocks.0.attn1.block_attn.conv.weight.diff"] = at::zeros({1, 1, 1, 1});
+  tensors["transformer.blocks.0.attn1.block_attn.conv.diff"] = at::zeros({1, 1, 1, 1});
   EXPECT_EQ(warning(write(tensors)), "");
   tensors.clear();
   tensors["transformer.blocks.0.attn2.to_k.lora_A.weight"] = at::ones({2, kWidth});
