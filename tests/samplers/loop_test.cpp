@@ -75,7 +75,8 @@ TEST(Loop, TellsTheDataThatEachPredictionStandsFor) {
     SampleTask task{.sampler = make_sampler(config, {.steps = 3}),
                     .noise = at::full({1, 2}, 3.0),
                     .guidance = {.scale = 1},
-                    .positive = at::ones({1, 1})};
+                    .positive = at::ones({1, 1}),
+                    .negative = {}};
     task.sampler->set_noise([](at::IntArrayRef shape) { return at::full(shape, 3.0); });
     const int64_t calls = task.sampler->calls();
     task.on_data = [&](int64_t count, const at::Tensor& data) {
