@@ -6,9 +6,11 @@
 #include "app/help.h"
 #include "app/score_options.h"
 #include "app/score_report.h"
+#include "core/atomic_file.h"
 #include "core/cancel.h"
 #include "core/device.h"
 #include "core/error.h"
+#include "core/profile.h"
 #include "core/progress.h"
 #include "pipelines/few_steps.h"
 #include "pipelines/file_recipe.h"
@@ -22,6 +24,7 @@ struct GenerateOptions {
   Job job;
   std::string bare_prompt, from_file, lora_dir;
   PreviewRequest preview;
+  std::string profile;
   LiveFidRequest fid;
 };
 
@@ -110,6 +113,27 @@ void add_preview_options(CLI::App& command, PreviewRequest& preview) {
       ->group("Output");
 }
 
+void add_profile_option(CLI::App& command, std::string& file) {
+  command
+      .add_option(
+          "--profile", file,
+          "Print where the time went, a table on stderr, and write a trace to FILE (JSON for chrome://tracing and "
+          "Perfetto). On a GPU each part is waited for, which takes a little longer")
+      ->type_name("FILE")
+      ->group("Output");
+}
+
+/// `work` with a profile in `file`; "" is none.
+void profiled(const std::string& file, const Job& job, const std::function<void()>& work) {
+  if (file.empty()) return work();
+  check_writable(file);
+  const at::Device device = open_device(job.device);
+  const Profile profile([device] { synchronize(device); });
+  work();
+  if (!job.quiet) std::cerr << profile.table() << std::flush;
+  write_file_atomically(file, profile.trace());
+}
+
 void run_generate(const Job& job, const PreviewRequest& preview, const LiveFidRequest& fid_request) {
   if (!preview.decoder.empty() && preview.every < 1)
     throw Error("--preview-decoder paints previews: say how often with --preview N");
@@ -146,6 +170,7 @@ void add_generate_command(CLI::App& root) {
   add_job_options(*command, options->job);
   add_lora_dir_option(*command, options->lora_dir);
   add_preview_options(*command, options->preview);
+  add_profile_option(*command, options->profile);
   add_live_fid_options(*command, options->fid);
   put_help_last(*command, "Output");
   command->footer(
@@ -163,7 +188,7 @@ void add_generate_command(CLI::App& root) {
     install_signal_handlers();
     const Job job = job_of(*options, *command);
     check_json_output(job, job.output);
-    run_generate(job, options->preview, options->fid);
+    profiled(options->profile, job, [&] { run_generate(job, options->preview, options->fid); });
   });
 }
 

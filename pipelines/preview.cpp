@@ -6,6 +6,7 @@
 
 #include "core/atomic_file.h"
 #include "core/error.h"
+#include "core/profile.h"
 #include "media/frame_writer.h"
 #include "media/image_io.h"
 
@@ -54,6 +55,7 @@ void Previews::show(int64_t done, const at::Tensor& data) {
     failed_ = true;
     note_("no more previews: " + why);
   };
+  const ProfileScope scope("previews");
   try {
     write_png(path_, painter_(data));
     written_ = true;

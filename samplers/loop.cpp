@@ -9,6 +9,7 @@
 #include "core/cancel.h"
 #include "core/error.h"
 #include "core/out_of_memory.h"
+#include "core/profile.h"
 
 namespace tessera {
 namespace {
@@ -60,6 +61,7 @@ class Trajectory {
   bool needs_network() {
     bool needs = false;
     own([&] {
+      const ProfileScope scope("guidance");
       const at::Tensor x = sampler_.scale_input(sample_, call_);
       const double timestep = sampler_.schedule().timesteps[static_cast<size_t>(call_)];
       input_ = guidance_->ask(x, timestep, call_, sampler_.calls());
@@ -74,9 +76,14 @@ class Trajectory {
   /// Takes the network's output for input().
   void take(const at::Tensor& output) {
     own([&] {
-      cache_.keep(input_.x, output);
-      input_ = {};
-      advance(guidance_->answer(output));
+      at::Tensor prediction;
+      {
+        const ProfileScope scope("guidance");
+        cache_.keep(input_.x, output);
+        input_ = {};
+        prediction = guidance_->answer(output);
+      }
+      advance(prediction);
     });
   }
 
@@ -90,6 +97,7 @@ class Trajectory {
   }
 
   void advance(const at::Tensor& prediction) {
+    const ProfileScope scope("sampler");
     check_finite(prediction, "the model's prediction", call_, sampler_);
     if (on_data_) on_data_(call_ + 1, sample_ - sampler_.schedule().sigmas[static_cast<size_t>(call_)] * prediction);
     sample_ = sampler_.step(prediction, sample_, call_);

@@ -30,6 +30,8 @@ enum class MixingTransform { kLinear, kCos, kExp, kGaussian, kLocal };
 
 /// The names of these in configs, e.g. "mhla", "sums", "linear".
 const char* name_of(AttentionKind kind);
+/// What a profile calls self-attention of that kind, e.g. "self-attention mhla".
+const char* scope_of(AttentionKind kind);
 const char* name_of(Normalizer normalizer);
 const char* name_of(MixingTransform transform);
 

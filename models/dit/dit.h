@@ -61,6 +61,7 @@ struct DitBlock {
 
  private:
   double norm_eps_;
+  const char* attention_scope_;  // in profiles
 };
 
 /// DiT, the class-conditional denoiser of latents (arXiv:2212.09748), with softmax, MHLA or another self-attention in

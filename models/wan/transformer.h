@@ -61,6 +61,7 @@ struct WanBlock {
  private:
   double eps_;
   bool cross_attn_norm_;
+  const char* attention_scope_;  // in profiles
 };
 
 /// The Wan 2.1 text-to-video denoiser with softmax, MHLA or mixed self-attention; the same forward trains (float32

@@ -7,6 +7,7 @@
 #include "checkpoints/fingerprint.h"
 #include "core/cancel.h"
 #include "core/error.h"
+#include "core/profile.h"
 #include "core/text.h"
 #include "models/attention/probe.h"
 #include "pipelines/denoise_tasks.h"
@@ -143,6 +144,7 @@ std::vector<Job> DitRenderer::single_outputs(const Job& job) const {
 }
 
 void DitRenderer::check_weights() const {
+  const ProfileScope scope("checking weights");
   tessera::check_weights(model_);
 }
 
@@ -178,7 +180,10 @@ SampleTask DitRenderer::task(const DenoiseRequest& request) const {
 
 std::vector<DenoiseResult> DitRenderer::denoise(std::span<const DenoiseRequest> requests, BatchLimit& limit,
                                                 Progress& progress) {
-  if (!transformer_) transformer_ = load_transformer(model_, dtype_, device_, stream_);
+  if (!transformer_) {
+    const ProfileScope scope("reading weights");
+    transformer_ = load_transformer(model_, dtype_, device_, stream_);
+  }
   std::vector<SampleTask> tasks;
   for (const DenoiseRequest& request : requests) tasks.push_back(task(request));
   NormalizerStats stats;
@@ -187,12 +192,17 @@ std::vector<DenoiseResult> DitRenderer::denoise(std::span<const DenoiseRequest> 
 }
 
 FrameProblem DitRenderer::decode(const Job& job, const at::Tensor& latents, FrameWriter& writer, Progress& progress) {
-  if (!vae_) vae_ = load_vae(model_, dtype_, device_);
+  if (!vae_) {
+    const ProfileScope scope("reading weights");
+    vae_ = load_vae(model_, dtype_, device_);
+  }
+  const ProfileScope scope("decode");
   const at::Tensor picture = decode_latents(model_, *vae_, latents.to(device_), job.vae_tile.value_or(0)).cpu();
   FrameCheck check;
   check.add(picture.unsqueeze(2));
   if (check.problem() != FrameProblem::kNone) return check.problem();
   throw_if_canceled();
+  const ProfileScope writing("write");
   writer.write(picture.select(0, 0));
   progress.advance();
   writer.finish();

@@ -6,6 +6,7 @@
 #include "checkpoints/wan/loras.h"
 #include "checkpoints/wan/tiny_decoder.h"
 #include "core/cancel.h"
+#include "core/profile.h"
 #include "core/text.h"
 #include "core/utf8.h"
 #include "pipelines/denoise_tasks.h"
@@ -76,6 +77,7 @@ void WanRenderer::take_loras(Job& job, std::vector<std::string>& notes) const {
 }
 
 void WanRenderer::check_weights() const {
+  const ProfileScope scope("checking weights");
   tessera::check_weights(model_);
 }
 
@@ -101,7 +103,11 @@ void WanRenderer::prepare(std::span<const Job* const> jobs, const Note& note) {
   if (bytes > kMostTextBytes) std::erase_if(texts_, [&](const auto& text) { return !wanted.count(text.first); });
   std::erase_if(wanted, [&](const auto& one) { return texts_.count(one.first) > 0; });
   if (wanted.empty()) return;
-  auto encoder = load_text_encoder(model_, dtype_, device_, stream_);
+  const ProfileScope scope("text encoding");
+  auto encoder = [&] {
+    const ProfileScope reading("reading weights");
+    return load_text_encoder(model_, dtype_, device_, stream_);
+  }();
   std::optional<LoraWeights> weights;
   for (const auto& [key, job] : wanted) {
     throw_if_canceled();
@@ -148,6 +154,7 @@ LatentPainter WanRenderer::painter(const std::string& decoder) const {
 }
 
 const Loaded<WanTransformer>& WanRenderer::transformer(const Job& job) {
+  const ProfileScope scope("reading weights");
   if (!transformer_) transformer_ = load_transformer(model_, dtype_, device_, stream_);
   if (!transformer_loras_ && !job.loras.empty())
     transformer_loras_.emplace(kLoraTransformer, read_component(model_.folder.component("transformer")),
@@ -171,19 +178,25 @@ std::vector<DenoiseResult> WanRenderer::denoise(std::span<const DenoiseRequest> 
 }
 
 FrameProblem WanRenderer::decode(const Job& job, const at::Tensor& latents, FrameWriter& writer, Progress& progress) {
-  if (!vae_) vae_ = load_vae(model_, dtype_, device_);
+  if (!vae_) {
+    const ProfileScope scope("reading weights");
+    vae_ = load_vae(model_, dtype_, device_);
+  }
+  const ProfileScope scope("decode");
   FrameCheck check;
   const auto take = [&](const at::Tensor& chunk) {
     if (!check.finite()) return;
     const at::Tensor frames = chunk.cpu();
     check.add(frames);
     if (!check.finite()) return;
+    const ProfileScope writing("write");
     for (int64_t t = 0; t < frames.size(2); ++t) writer.write(frames.select(0, 0).select(1, t));
     progress.advance(frames.size(2));
   };
   decode_latents(model_, *vae_, latents.to(device_), take, job.vae_tile.value_or(0));
   if (check.problem() != FrameProblem::kNone) return check.problem();
   throw_if_canceled();
+  const ProfileScope writing("write");
   writer.finish();
   return FrameProblem::kNone;
 }
