@@ -32,7 +32,8 @@ TEST(FileTypes, EveryTypeThatIsWrittenHasAWriter) {
   EXPECT_EQ(extensions_written_as(Medium::kVideo), ".mp4, .mov, .mkv, .webm, .gif, .webp");
   EXPECT_EQ(extensions_read_as(Medium::kPicture),
             ".png, .jpg, .jpeg, .jfif, .bmp, .pbm, .pgm, .ppm, .pnm, .pfm, .tif, .tiff, .avif, .heic, .heif, .webp");
-  EXPECT_EQ(extensions_read_as(Medium::kVideo), ".mp4, .m4v, .mov, .mkv, .webm, .avi, .gif");
+  EXPECT_EQ(extensions_read_as(Medium::kVideo),
+            ".mp4, .m4v, .mov, .mkv, .webm, .avi, .mpg, .mpeg, .ts, .mts, .m2ts, .wmv, .flv, .ogv, .3gp, .y4m, .gif");
 }
 
 }  // namespace
