@@ -18,12 +18,15 @@ int64_t largest_output_bytes(const Job& job) {
 }
 
 std::string replacement_note(std::span<const Job> jobs) {
-  constexpr size_t kShown = 3;
+  constexpr size_t kShown = 3, kMostLookedAt = 10000;  // files; a job may have a hundred million
   std::vector<std::string> existing;
   std::error_code failed;
-  for (const Job& job : jobs)
+  size_t looked_at = 0;
+  for (const Job& job : jobs) {
+    if (looked_at >= kMostLookedAt) break;
     for (const std::string& file : output_files(job))
-      if (std::filesystem::is_regular_file(file, failed)) existing.push_back(file);
+      if (++looked_at <= kMostLookedAt && std::filesystem::is_regular_file(file, failed)) existing.push_back(file);
+  }
   if (existing.empty()) return "";
   if (existing.size() == 1) return existing.front() + " exists and will be replaced";
   const std::vector<std::string> shown(
