@@ -118,9 +118,9 @@ void print(const SamplersOptions& options) {
   std::cout << "  " << padded("NAME", 14) << padded("MODELS", 17) << "ADVICE\n";
   for (const auto& info : samplers()) std::cout << to_row(info);
   std::cout
-      << "\nA model's scheduler_config.json sets its default (see tessera info); --sampler, --scheduler, --sigmas and\n"
-         "--flow-shift of tessera generate override it. tessera samplers NAME shows details; tessera samplers\n"
-         "--presets lists the settings of distilled models.\n";
+      << "\nA model's scheduler_config.json sets its default (see tessera info); --sampler, --scheduler,\n"
+         "--sigmas and --flow-shift of tessera generate override it. tessera samplers NAME shows details;\n"
+         "tessera samplers --presets lists the settings of distilled models.\n";
 }
 
 }  // namespace

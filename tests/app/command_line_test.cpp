@@ -20,17 +20,20 @@ TEST(OptionNames, BothSpellingsAndShortNames) {
   EXPECT_EQ(option_names("", {"json"}), "--json");
 }
 
-TEST(Help, ListsCommandsAndExamplesInHalfASecond) {
-  double fastest = 1e9;
-  for (int attempt = 0; attempt < 5 && fastest >= 0.5; ++attempt) {
+/// Help does nothing but print: it takes no longer than --version, give or take what a busy machine does.
+TEST(Help, ListsCommandsAndExamplesAtOnce) {
+  constexpr double kMost = 1.5;
+  double fastest = 1e9, version = 1e9;
+  for (int attempt = 0; attempt < 5 && fastest >= kMost * version; ++attempt) {
     const ProcessResult help = run({"--help"});
+    version = std::min(version, run({"--version"}).cpu_seconds);
     EXPECT_EQ(help.exit_code, 0);
     EXPECT_EQ(help.err, "");
     for (const char* part : {"Usage: tessera", "generate", "info", "train", "--version", "Examples"})
       EXPECT_NE(help.out.find(part), std::string::npos) << part;
     fastest = std::min(fastest, help.cpu_seconds);
   }
-  EXPECT_LT(fastest, 0.5);
+  EXPECT_LT(fastest, kMost * version);
 }
 
 TEST(Help, GenerateShowsEveryOptionOnceWithItsDefault) {
@@ -105,7 +108,7 @@ TEST(WrongUse, ALongOptionWithOneDashIsNotAShortOneWithItsValue) {
   expect_refusal({"batch", "x.json", "-output", "out"}, "unknown option -output (did you mean --output?)");
   expect_refusal({"train", "vae", "-config", "x.json"}, "unknown option -config (did you mean --config?)");
   // Short options with their values attached stay what they are.
-  expect_refusal({"generate", "x", "-sx"}, "--seed wants a whole number from -1 to 9007199254740991, got \"x\"");
+  expect_refusal({"generate", "x", "-sx"}, "--seed wants a whole number from -1 to 18446744073709551615, got \"x\"");
   expect_refusal({"generate", "x", "-W0"}, "--width wants a whole number from 1 to 16384, got \"0\"");
 }
 

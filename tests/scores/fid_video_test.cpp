@@ -32,7 +32,7 @@ class FidOfVideos : public testing::Test {
   }
   ProcessResult fid(std::vector<std::string> arguments) {
     arguments.insert(arguments.begin(),
-                     {"fid", "--extractor", (kData / "torchscript/means.pt").string(), "--quiet", "--device", "cpu"});
+                     {"fid", "--extractor", (kData / "torchscript/means.pt").string(), "--device", "cpu"});
     return test::tessera(arguments);
   }
   std::string path(const std::string& name) { return (folder / name).string(); }

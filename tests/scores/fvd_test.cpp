@@ -165,7 +165,7 @@ TEST_F(FvdCommand, BadVideosAreNamedAtOnceInBothSetsAndSkippedWhole) {
   const std::string avi = test::read_text(folder / "good/counted.avi");
   test::write_bytes(folder / "other/cut.avi", avi.substr(0, avi.size() / 2));
   const std::string mixed = (folder / "mixed").string(), other = (folder / "other").string();
-  const ProcessResult refused = fvd({mixed, other, "--frames", "3", "-q"});
+  const ProcessResult refused = fvd({mixed, other, "--frames", "3"});
   EXPECT_EQ(refused.exit_code, 2);
   EXPECT_EQ(refused.out, "");
   for (const char* words : {"3 of 6 videos cannot be read; --skip-unreadable", "audio.mp4: it has no video stream",
@@ -173,7 +173,7 @@ TEST_F(FvdCommand, BadVideosAreNamedAtOnceInBothSetsAndSkippedWhole) {
                             "1 of 3 videos cannot be read", "cut.avi: it is cut off"})
     EXPECT_TRUE(contains(refused.err, words)) << words << " in " << refused.err;
   const auto skipped = [&](const std::string& set, const std::vector<std::string>& more = {}) {
-    std::vector<std::string> arguments = {set, other, "--frames", "3", "-q", "--skip-unreadable"};
+    std::vector<std::string> arguments = {set, other, "--frames", "3", "--skip-unreadable"};
     arguments.insert(arguments.end(), more.begin(), more.end());
     const ProcessResult result = fvd(arguments);
     EXPECT_EQ(result.exit_code, 0) << result.err;
@@ -194,7 +194,7 @@ TEST_F(FvdCommand, TheMatrixIsChosenSaidAndKept) {
   copy_videos(folder / "tagged", {"tagged_601.mp4", "hdr.mp4"});
   const std::string untagged = (folder / "untagged").string(), tagged = (folder / "tagged").string();
   const auto run = [&](std::vector<std::string> arguments) {
-    arguments.insert(arguments.end(), {"--frames", "2", "-q"});
+    arguments.insert(arguments.end(), {"--frames", "2"});
     const ProcessResult result = fvd(arguments);
     EXPECT_EQ(result.exit_code, 0) << result.err;
     return result;
@@ -216,7 +216,8 @@ TEST_F(FvdCommand, TheMatrixIsChosenSaidAndKept) {
   EXPECT_EQ(made.at("videos"), "1 video as BT.709 limited range (by --matrix)");
   const ProcessResult other = run({tagged, statistics});
   EXPECT_TRUE(contains(other.err, "was made of videos with --matrix bt709, this run uses auto")) << other.err;
-  EXPECT_TRUE(contains(other.out, "kept.npz, 1 clips, offset random; 1 video as BT.709")) << other.out;
+  EXPECT_TRUE(contains(other.out, "kept.npz, 1 clip, offset random (statistics: mu, sigma); 1 video as BT.709"))
+      << other.out;
   const ProcessResult unknown = fvd({untagged, tagged, "--matrix", "bt1886"});
   EXPECT_EQ(unknown.exit_code, 2);
   EXPECT_TRUE(contains(unknown.err, "--matrix")) << unknown.err;

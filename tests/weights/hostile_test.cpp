@@ -62,7 +62,7 @@ TEST_F(HostileFile, CutAtEveryLength) {
   const std::string whole = read_text(folder_ / "whole");
   for (size_t length = 0; length < whole.size(); ++length) expect_error(whole.substr(0, length), {});
   expect_error(whole.substr(0, 5), {"is truncated", "5 bytes"});
-  expect_error(whole.substr(0, 100), {"truncated", "only 92 follow"});
+  expect_error(whole.substr(0, 100), {"truncated", "only 92 bytes follow"});
   expect_error(whole.substr(0, whole.size() - 1), {"tensor \"steps\"", "ends at byte 73", "holds 72", "truncated"});
   expect_error(whole + "x", {"end at byte 73", "holds 74"});
 }
@@ -74,7 +74,7 @@ TEST_F(HostileFile, HeaderLengths) {
   };
   for (const uint64_t length : {uint64_t{1} << 63, UINT64_MAX, UINT64_MAX - 7, uint64_t{100'000'001}})
     expect_error(with_length(length), {"not a safetensors file", std::to_string(length)});
-  expect_error(with_length(header.size() + 2), {"should have 55 bytes", "only 54 follow"});
+  expect_error(with_length(header.size() + 2), {"should have 55 bytes", "only 54 bytes follow"});
   expect_error(with_length(100'000'000), {"should have 100000000 bytes"});
   expect_error(with_length(0), {"not valid JSON"});
   expect_error(with_length(10), {"not valid JSON"});
