@@ -36,7 +36,7 @@ TEST(LatentRgb, IsWansWhereTheLatentsAre) {
 }
 
 TEST(LatentRgb, NamesTheFileAndKeyOfWhatIsWrong) {
-  const std::string rows = "vae/config.json: latent_rgb_factors must hold z_dim = 2 rows of three numbers";
+  const std::string rows = "vae/config.json: \"latent_rgb_factors\" must hold z_dim = 2 rows of three numbers";
   for (const nlohmann::json& wrong : std::vector<nlohmann::json>{3,
                                                                  "red",
                                                                  {1, 2, 3},
@@ -48,7 +48,7 @@ TEST(LatentRgb, NamesTheFileAndKeyOfWhatIsWrong) {
   const nlohmann::json good = {{1, 2, 3}, {4, 5, 6}};
   EXPECT_NE(test::error_of([&] {
               read({{"latent_rgb_factors", good}, {"latent_rgb_factors_bias", {1, 2}}});
-            }).find("latent_rgb_factors_bias must hold three numbers"),
+            }).find("\"latent_rgb_factors_bias\" must hold three numbers"),
             std::string::npos);
   EXPECT_NE(test::error_of([&] {
               read({{"latent_rgb_factors_bias", {1, 2, 3}}});
