@@ -70,9 +70,8 @@ void print(const SamplersOptions& options) {
   }
   std::cout << "  " << padded("NAME", 14) << padded("MODELS", 17) << "ADVICE\n";
   for (const auto& info : samplers()) std::cout << to_row(info);
-  std::cout
-      << "\nA model's scheduler_config.json sets its default (see tessera info); --sampler, --scheduler,\n"
-         "--sigmas and --flow-shift of tessera generate override it. tessera samplers NAME shows details.\n";
+  std::cout << "\nA model's scheduler_config.json sets its default (see tessera info); --sampler, --scheduler,\n"
+               "--sigmas and --flow-shift of tessera generate override it. tessera samplers NAME shows details.\n";
 }
 
 }  // namespace
