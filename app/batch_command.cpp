@@ -29,7 +29,7 @@ namespace {
 struct CommandOptions {
   Job job;  // checks the flags; what was given goes through batch_flags
   BatchRequest request;
-  std::string prompts, folder, shard;
+  std::string prompts, folder, shard, lora_dir;
   bool dry_run = false, schema = false, gallery = true;
   LiveFidRequest fid;
 };
@@ -46,7 +46,7 @@ std::vector<std::pair<const JobOption*, std::string>> batch_flags(const CLI::App
   for (const JobOption& option : job_options()) {
     if (left_out().count(option.name) || !allowed_in_prompt_file(option, true)) continue;
     const CLI::Option* flag = command.get_option("--" + option.name);
-    if (flag->count() > 0) given.emplace_back(&option, flag->results().back());
+    if (flag->count() > 0) given.emplace_back(&option, value_of_all(option, flag->results()));
   }
   return given;
 }
@@ -202,6 +202,7 @@ void read_request(CommandOptions& options, const CLI::App& command) {
   check_json_output(options.job, options.folder);
   request.prompts = options.prompts;
   request.flags = batch_flags(command);
+  request.lora_dir = options.lora_dir;
   request.options.folder = options.folder;
   const Variables variables = environment_variables();
   const Ranks& ranks = request.shared.ranks = find_ranks(variables);
@@ -253,6 +254,7 @@ void add_batch_options(CLI::App& command, CommandOptions& options) {
       ->type_name("NAME")
       ->group("What to render");
   add_job_options(command, options.job, left_out());
+  add_lora_dir_option(command, options.lora_dir);
   add_live_fid_options(command, options.fid);
   command.add_option("-o,--output", options.folder, "Folder for outputs and manifest.jsonl; created if missing")
       ->type_name("DIR")

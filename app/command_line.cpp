@@ -22,8 +22,13 @@ void set_from(Job& job, const JobOption& option, CLI::App& command) {
     added = command.add_flag_callback(
         names, [&job, &option] { set_job_option(job, option, "true"); }, option.help);
   } else {
+    const CLI::App* parsed = &command;
     added = command.add_option_function<std::string>(
-        names, [&job, &option](const std::string& value) { set_job_option(job, option, value); }, option.help);
+        names,
+        [&job, &option, parsed](const std::string&) {
+          set_job_option(job, option, value_of_all(option, parsed->get_option("--" + option.name)->results()));
+        },
+        option.help);
     added->type_name(option.value)->default_str(default_text(option));
   }
   added->group(option.group)->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
@@ -140,6 +145,14 @@ std::string option_names(const std::string& short_name, const std::vector<std::s
 void add_job_options(CLI::App& command, Job& job, const std::set<std::string>& without) {
   for (const JobOption& option : job_options())
     if (!without.count(option.name)) set_from(job, option, command);
+}
+
+void add_lora_dir_option(CLI::App& command, std::string& folder) {
+  command
+      .add_option(option_names("", {"lora-dir"}), folder,
+                  "Folder of LoRAs: <lora:style:0.8> in a prompt loads style.safetensors of it (docs/lora.md)")
+      ->type_name("DIR")
+      ->group(find_job_option("lora").group);
 }
 
 void print_note(const std::string& text) {

@@ -20,6 +20,9 @@ std::string option_names(const std::string& short_name, const std::vector<std::s
 /// it.
 void add_job_options(CLI::App& command, Job& job, const std::set<std::string>& without = {});
 
+/// Adds --lora-dir, whose value goes to `folder` (see take_lora_tags in pipelines/lora_tags.h).
+void add_lora_dir_option(CLI::App& command, std::string& folder);
+
 /// Prints a message for people to stderr, in one piece: processes may share a terminal. What a terminal would obey, in
 /// names and texts from files, is escaped (core/printable.h).
 void print_note(const std::string& text);

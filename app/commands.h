@@ -14,6 +14,7 @@ void add_batch_command(CLI::App& root);
 void add_fid_command(CLI::App& root);
 void add_fvd_command(CLI::App& root);
 void add_gallery_command(CLI::App& root);
+void add_analyze_command(CLI::App& root);
 void add_classify_command(CLI::App& root);
 void add_decode_command(CLI::App& root);
 void add_samplers_command(CLI::App& root);

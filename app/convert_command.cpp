@@ -5,21 +5,11 @@
 #include "app/help.h"
 #include "checkpoints/convert.h"
 #include "core/cancel.h"
-#include "core/dtype.h"
 #include "core/new_folders.h"
+#include "core/text.h"
 #include "pipelines/families/families.h"
 
 namespace tessera {
-namespace {
-
-/// nullopt keeps each tensor's own.
-std::optional<at::ScalarType> stored_dtype(const std::string& name) {
-  if (name == "keep") return std::nullopt;
-  if (const auto dtype = find_dtype(name)) return dtype;
-  throw Error("--dtype: unknown value \"" + name + "\"" + suggestion(name, dtype_choices("keep")));
-}
-
-}  // namespace
 
 void add_convert_command(CLI::App& root) {
   struct Options {
@@ -37,7 +27,11 @@ void add_convert_command(CLI::App& root) {
       ->required()
       ->group("What to convert");
   command->add_option("OUT", request.output, "Folder to create; it must not exist yet")->required()->group("Output");
-  command->add_option("--dtype", options->dtype, "Precision of the weights: keep, fp32, bf16 or fp16")
+  command
+      ->add_option(
+          "--dtype", options->dtype,
+          "Precision of the weights: keep, fp32, bf16 or fp16; or, for the matrices of transformer and text encoder, " +
+              joined(quantized_names()))
       ->type_name("NAME")
       ->default_str("keep")
       ->group("Output");
@@ -69,11 +63,12 @@ void add_convert_command(CLI::App& root) {
       "Every weight is read back and compared before the folder gets its name; a failed run leaves nothing behind.\n\n"
       "Examples\n"
       "  tessera convert Wan2.1-T2V-1.3B wan-1.3b --dtype bf16\n"
+      "  tessera convert Wan2.1-T2V-14B wan-14b --dtype q4_k\n"
       "  tessera convert DiT-XL-2-256x256.pt dit-xl --vae sd-vae-ft-mse\n"
       "  tessera convert model_best.pth.tar deit --dtype fp16");
   command->callback([options] {
     install_signal_handlers();
-    options->request.dtype = stored_dtype(options->dtype);
+    set_storage(options->request, options->dtype);
     const std::filesystem::path& output = options->request.output;
     const NewFolders folders(output.has_filename() ? output : output.parent_path());
     convert_model(options->request, families(), note_listener(options->quiet));

@@ -6,19 +6,25 @@
 #include "app/help.h"
 #include "app/score_options.h"
 #include "app/score_report.h"
+#include "core/atomic_file.h"
 #include "core/cancel.h"
 #include "core/device.h"
 #include "core/error.h"
+#include "core/profile.h"
 #include "core/progress.h"
+#include "pipelines/few_steps.h"
 #include "pipelines/file_recipe.h"
 #include "pipelines/generate.h"
+#include "pipelines/lora_tags.h"
 
 namespace tessera {
 namespace {
 
 struct GenerateOptions {
   Job job;
-  std::string bare_prompt, from_file;
+  std::string bare_prompt, from_file, lora_dir;
+  PreviewRequest preview;
+  std::string profile;
   LiveFidRequest fid;
 };
 
@@ -34,17 +40,29 @@ void refuse_to_replace(const std::string& source, const Job& job) {
 
 /// The job of an output's recipe, with what else is on the command line over it.
 Job job_from_file(const GenerateOptions& options, const CLI::App& command) {
-  const FileRecipe recipe = read_file_recipe(options.from_file);
+  const FileRecipe recipe = read_file_recipe(options.from_file, !options.lora_dir.empty());
   Job job = recipe.job;
   const auto given = [&](const std::string& name) { return command.get_option("--" + name)->count() > 0; };
-  if (given("steps") && !given("sigmas")) job.sigmas.reset();
-  if (given("steps") && !given("timestep-respacing")) job.timestep_respacing.reset();
-  if ((given("sigmas") || given("timestep-respacing")) && !given("steps")) job.steps.reset();
+  if (given("preset")) forget_schedule(job);
+  const bool levels = given("sigmas") || given("timesteps") || given("timestep-respacing");
+  if (given("steps") || levels) {
+    if (job.timesteps) job.flow_shift.reset();  // that of no shift, which they need
+    job.preset.reset();
+    job.steps.reset();
+    job.sigmas.reset();
+    job.timesteps.reset();
+    job.timestep_respacing.reset();
+  }
   for (const JobOption& option : job_options())
-    if (given(option.name)) set_job_option(job, option, command.get_option("--" + option.name)->results().back());
+    if (given(option.name))
+      set_job_option(job, option, value_of_all(option, command.get_option("--" + option.name)->results()));
   if (!job.model.empty() && !std::filesystem::exists(job.model))
     throw Error(options.from_file + " was made with the model " + job.model +
                 ", which was not found; give its path with --model");
+  for (const LoraUse& use : job.loras)
+    if (!std::filesystem::exists(use.path))
+      throw Error(options.from_file + " was made with the LoRA " + use.path +
+                  ", which was not found; give its path with --lora");
   refuse_to_replace(options.from_file, job);
   for (const std::string& note : reproduction_notes(recipe, job)) note_listener(job.quiet)(note);
   return job;
@@ -52,10 +70,10 @@ Job job_from_file(const GenerateOptions& options, const CLI::App& command) {
 
 Job job_of(const GenerateOptions& options, const CLI::App& command) {
   Job job = options.from_file.empty() ? options.job : job_from_file(options, command);
-  if (options.bare_prompt.empty()) return job;
-  if (!options.job.prompt.empty())
+  if (!options.bare_prompt.empty() && !options.job.prompt.empty())
     throw Error("the prompt is given twice, as an argument and with --prompt; give it once");
-  job.prompt = options.bare_prompt;
+  if (!options.bare_prompt.empty()) job.prompt = options.bare_prompt;
+  if (!options.lora_dir.empty()) take_lora_tags(job, options.lora_dir);
   return job;
 }
 
@@ -78,10 +96,51 @@ void print_result(const GeneratedOutput& output, bool json) {
   std::cout.flush();
 }
 
-void run_generate(const Job& job, const LiveFidRequest& fid_request) {
+void add_preview_options(CLI::App& command, PreviewRequest& preview) {
+  command
+      .add_option(
+          "--preview", preview.every,
+          "Every N steps, write what the result would be now beside the output, as x.preview.png (a video: up to "
+          "four of its frames). It is removed when the output is done, and stays when the run is stopped")
+      ->type_name("N")
+      ->check(CLI::Range(1, 1000))
+      ->group("Output");
+  command
+      .add_option(option_names("", {"preview-decoder"}), preview.decoder,
+                  "Paint previews with this tiny decoder of TAEHV, e.g. taew2_1.safetensors for Wan 2.1; default: a "
+                  "linear map of the latents")
+      ->type_name("FILE")
+      ->group("Output");
+}
+
+void add_profile_option(CLI::App& command, std::string& file) {
+  command
+      .add_option(
+          "--profile", file,
+          "Print where the time went, a table on stderr, and write a trace to FILE (JSON for chrome://tracing and "
+          "Perfetto). On a GPU each part is waited for, which takes a little longer")
+      ->type_name("FILE")
+      ->group("Output");
+}
+
+/// `work` with a profile in `file`; "" is none.
+void profiled(const std::string& file, const Job& job, const std::function<void()>& work) {
+  if (file.empty()) return work();
+  check_writable(file);
+  const at::Device device = open_device(job.device);
+  const Profile profile([device] { synchronize(device); });
+  work();
+  if (!job.quiet) std::cerr << profile.table() << std::flush;
+  write_file_atomically(file, profile.trace());
+}
+
+void run_generate(const Job& job, const PreviewRequest& preview, const LiveFidRequest& fid_request) {
+  if (!preview.decoder.empty() && preview.every < 1)
+    throw Error("--preview-decoder paints previews: say how often with --preview N");
   GenerateCallbacks callbacks{.progress = stderr_progress_style(job.quiet),
                               .note = note_listener(job.quiet),
-                              .done = [&](const GeneratedOutput& output) { print_result(output, job.json); }};
+                              .done = [&](const GeneratedOutput& output) { print_result(output, job.json); },
+                              .preview = preview};
   if (fid_request.reference.empty()) {
     generate(job, callbacks);
     return;
@@ -109,6 +168,9 @@ void add_generate_command(CLI::App& root) {
       ->type_name("FILE")
       ->group("What to render");
   add_job_options(*command, options->job);
+  add_lora_dir_option(*command, options->lora_dir);
+  add_preview_options(*command, options->preview);
+  add_profile_option(*command, options->profile);
   add_live_fid_options(*command, options->fid);
   put_help_last(*command, "Output");
   command->footer(
@@ -126,7 +188,7 @@ void add_generate_command(CLI::App& root) {
     install_signal_handlers();
     const Job job = job_of(*options, *command);
     check_json_output(job, job.output);
-    run_generate(job, options->fid);
+    profiled(options->profile, job, [&] { run_generate(job, options->preview, options->fid); });
   });
 }
 

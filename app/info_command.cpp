@@ -6,6 +6,7 @@
 #include "app/help.h"
 #include "checkpoints/bundled_model.h"
 #include "checkpoints/file_info.h"
+#include "checkpoints/lora_info.h"
 #include "checkpoints/model_info.h"
 #include "core/error.h"
 #include "core/paths.h"
@@ -67,6 +68,10 @@ void show(const InfoOptions& options) {
     std::cout << (options.json ? json_text(to_json(recipe, path), 2) + "\n" : printable_text(to_text(recipe, path)));
     return;
   }
+  if (const auto lora = options.tensors ? std::nullopt : read_lora_info(path)) {
+    std::cout << (options.json ? json_text(to_json(*lora), 2) + "\n" : printable_text(to_text(*lora)));
+    return;
+  }
   const auto model = read_model_info(path, families(), options.layout);
   if (!model) {
     const FileInfo file = read_file_info(path);
@@ -85,9 +90,10 @@ void add_info_command(CLI::App& root) {
   CLI::App* command = root.add_subcommand(
       "info", "Show what a model or a weights file contains, or the recipe in the metadata of an output");
   command
-      ->add_option("MODEL", options->model,
-                   "Model folder or checkpoint in any layout; any .safetensors, .pt, .pth, .bin or .npz; or an image, "
-                   "video or saved latents with a recipe; default: the bundled model")
+      ->add_option(
+          "MODEL", options->model,
+          "Model folder or checkpoint in any layout; any .safetensors, .gguf, .pt, .pth, .bin or .npz; or an image, "
+          "video or saved latents with a recipe; default: the bundled model")
       ->group("What to show");
   command
       ->add_option("--vae", options->layout.vae,

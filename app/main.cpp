@@ -22,7 +22,7 @@ int report(const std::string& message, ExitCode code) {
 
 /// What to try when a command runs out of memory.
 std::string memory_advice(const std::string& command) {
-  if (command == "generate" || command == "batch") return tessera::kSmallerRender;
+  if (command == "generate" || command == "batch" || command == "analyze") return tessera::kSmallerRender;
   if (command == "decode") return "try --vae-tile 256 or --dtype bf16";
   if (command == "fid") return "try a smaller --batch-size or fewer --threads";
   if (command == "fvd") return "try fewer --frames";
@@ -43,6 +43,7 @@ int run(int argc, char** argv) {
   tessera::add_decode_command(root);
   tessera::add_info_command(root);
   tessera::add_convert_command(root);
+  tessera::add_analyze_command(root);
   tessera::add_classify_command(root);
   tessera::add_fid_command(root);
   tessera::add_fvd_command(root);

@@ -8,6 +8,7 @@
 #include "training/captions.h"
 #include "training/denoiser_trainer.h"
 #include "training/evaluator.h"
+#include "training/rgb_fit.h"
 #include "training/vae_trainer.h"
 
 namespace tessera {
@@ -107,6 +108,18 @@ void add_train_command(CLI::App& root) {
   denoiser->callback([config] {
     keep_freed_memory();
     DenoiserTrainer(DenoiserTrainConfig::read(*config)).train();
+  });
+
+  auto model = std::make_shared<std::string>();
+  CLI::App* preview = train->add_subcommand(
+      "preview",
+      "Fit the linear map from latents to colors that --preview paints with, for a model written by train "
+      "denoiser, and store it in its vae/config.json");
+  preview->add_option("--model", *model, "Model directory")->required();
+  preview->callback([model] {
+    const RgbFit fit = fit_model_rgb(*model);
+    std::printf("latent_rgb_factors in %s: %.2f dB\n", (std::filesystem::path(*model) / "vae" / "config.json").c_str(),
+                fit.psnr);
   });
 
   add_evaluate(*train);

@@ -8,12 +8,14 @@ namespace tessera {
 /// What every form of prompt file is turned into.
 class EntryList {
  public:
-  EntryList(std::string prompt_key, Mistakes& mistakes)
-      : prompt_key_(std::move(prompt_key)), mistakes_(mistakes), reader_(source_, mistakes) {}
+  EntryList(std::string prompt_key, Mistakes& mistakes, bool lora_tags = false)
+      : prompt_key_(std::move(prompt_key)), mistakes_(mistakes), reader_(source_, mistakes), lora_tags_(lora_tags) {}
 
   const std::string& prompt_key() const { return prompt_key_; }
   Mistakes& mistakes() { return mistakes_; }
   SettingReader& reader() { return reader_; }
+  /// <lora:...> in prompts will be loaded.
+  bool lora_tags() const { return lora_tags_; }
   PromptSource& source() { return source_; }
   /// Nothing more is taken.
   bool full() const { return full_ || mistakes_.full(); }
@@ -27,6 +29,7 @@ class EntryList {
   Mistakes& mistakes_;
   PromptSource source_;
   SettingReader reader_;
+  bool lora_tags_;
   bool full_ = false;
 };
 

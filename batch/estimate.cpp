@@ -92,6 +92,7 @@ Timing time_job(Renderer& renderer, const Job& job) {
   Job once = job;
   once.steps = 1;
   once.sigmas.reset();
+  once.timesteps.reset();
   once.timestep_respacing.reset();
   once.step_cache.reset();
   denoise_silently(renderer, once);  // warms up

@@ -106,6 +106,8 @@ std::string job_hash(const BatchJob& job, const std::string& model_hash) {
   const auto recipe_of = [](const Job& sample) {
     nlohmann::ordered_json recipe = recipe_json(sample);
     recipe.erase("model");
+    if (recipe.contains("loras"))
+      for (auto& lora : recipe["loras"]) lora.erase("path");  // its sha256 stays
     return recipe;
   };
   nlohmann::ordered_json whole = {

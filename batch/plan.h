@@ -34,9 +34,9 @@ struct BatchPlan {
 /// Every count-th job from the index-th on. May hold none.
 BatchPlan shard_of(const BatchPlan& plan, const Shard& shard);
 
-/// SHA-256 of everything that determines the bytes of a job's output: its recipe without the model's path, those of its
-/// `tiles`, the output's name, the model's hash (see batch/model_hash.h), the initial noise when it comes from a file,
-/// and the program's version.
+/// SHA-256 of everything that determines the bytes of a job's output: its recipe without the paths of the model and of
+/// LoRAs, those of its `tiles`, the output's name, the model's hash (see batch/model_hash.h), the initial noise when it
+/// comes from a file, and the program's version.
 std::string job_hash(const BatchJob& job, const std::string& model_hash);
 
 /// Completes every job for the model (see Renderer::complete) and names its output in `folder`. `format` is "" (a

@@ -8,6 +8,7 @@
 #include "core/sha256.h"
 #include "core/text.h"
 #include "core/utf8.h"
+#include "pipelines/lora_tags.h"
 
 namespace tessera {
 namespace {
@@ -56,8 +57,8 @@ Seed seed_of(const std::string& id) {
 class Expansion {
  public:
   Expansion(const PromptSource& source, const std::vector<std::pair<const JobOption*, std::string>>& flags,
-            int64_t count, Mistakes& mistakes)
-      : source_(source), flags_(flags), count_(count), mistakes_(mistakes) {}
+            int64_t count, const std::filesystem::path& lora_dir, Mistakes& mistakes)
+      : source_(source), flags_(flags), count_(count), lora_dir_(lora_dir), mistakes_(mistakes) {}
 
   std::vector<PromptJob> run() {
     int64_t total = 0;
@@ -121,7 +122,20 @@ class Expansion {
     }
   }
 
-  void count_out(const PromptEntry& entry, const Job& job, const std::string& name, const std::string& suffix) {
+  /// The job with the LoRAs that its prompt names.
+  Job with_lora_tags(const PromptEntry& entry, const Job& job) {
+    Job made = job;
+    if (lora_dir_.empty()) return made;
+    try {
+      take_lora_tags(made, lora_dir_);
+    } catch (const Error& error) {
+      mistakes_.add(entry.line, error.what());
+    }
+    return made;
+  }
+
+  void count_out(const PromptEntry& entry, const Job& asked, const std::string& name, const std::string& suffix) {
+    const Job job = with_lora_tags(entry, asked);
     const bool has_seed = !job.seed.is_random();
     const Seed first = has_seed ? job.seed : seed_of(name);
     if (job.count > 1 && !job.latents.empty())
@@ -177,6 +191,7 @@ class Expansion {
   const PromptSource& source_;
   const std::vector<std::pair<const JobOption*, std::string>>& flags_;
   int64_t count_;
+  const std::filesystem::path& lora_dir_;
   Mistakes& mistakes_;
   std::map<std::string, std::pair<int64_t, std::string>> ids_;
   std::vector<PromptJob> jobs_;
@@ -217,7 +232,7 @@ std::string safe_name(const std::string& id, std::string& problem) {
 
 PromptFile read_prompt_file(const std::filesystem::path& path,
                             const std::vector<std::pair<const JobOption*, std::string>>& flags, int64_t largest,
-                            const std::string& prompt_key, int64_t count) {
+                            const std::string& prompt_key, int64_t count, const std::filesystem::path& lora_dir) {
   const PromptInput input = read_prompt_input(path, largest);
   PromptFile file{.name = input.name, .jobs = {}, .notes = {}, .mistakes = {}};
   Mistakes& mistakes = file.mistakes;
@@ -228,9 +243,9 @@ PromptFile read_prompt_file(const std::filesystem::path& path,
   }
   check_utf8(input, mistakes);
   if (mistakes.size() > 0) return file;
-  const PromptSource source = read_prompt_source(input, prompt_key, mistakes);
+  const PromptSource source = read_prompt_source(input, prompt_key, mistakes, !lora_dir.empty());
   if (mistakes.size() == 0 && source.entries.empty()) mistakes.add(1, "no prompt in the whole file");
-  file.jobs = Expansion(source, flags, count, mistakes).run();
+  file.jobs = Expansion(source, flags, count, lora_dir, mistakes).run();
   file.notes = source.notes;
   return file;
 }

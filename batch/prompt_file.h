@@ -48,11 +48,11 @@ constexpr int64_t kLargestPromptFile = 64 << 20;
 /// mistake with its line: syntax, unknown keys (with the nearest), values out of range, ids that are used twice, differ
 /// in case alone, climb out of the output folder or are too long. Throws Error when there is nothing to read.
 /// `prompt_key`: see read_prompt_source. `largest` is replaced in tests. `count`: outputs of a prompt when
-/// nothing says a number.
+/// nothing says a number. `lora_dir`: <lora:...> in prompts is loaded from there (see take_lora_tags); "" leaves it.
 PromptFile read_prompt_file(const std::filesystem::path& path,
                             const std::vector<std::pair<const JobOption*, std::string>>& flags = {},
-                            int64_t largest = kLargestPromptFile, const std::string& prompt_key = "",
-                            int64_t count = 1);
+                            int64_t largest = kLargestPromptFile, const std::string& prompt_key = "", int64_t count = 1,
+                            const std::filesystem::path& lora_dir = {});
 
 /// The id as a name: characters that some file systems refuse become '_'. `problem` is "" or says why the id cannot
 /// name an output.

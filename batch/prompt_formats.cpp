@@ -133,8 +133,9 @@ void Mistakes::throw_if_any(const std::string& file) const {
   throw Error(text);
 }
 
-PromptSource read_prompt_source(const PromptInput& input, const std::string& prompt_key, Mistakes& mistakes) {
-  EntryList list(prompt_key, mistakes);
+PromptSource read_prompt_source(const PromptInput& input, const std::string& prompt_key, Mistakes& mistakes,
+                                bool lora_tags) {
+  EntryList list(prompt_key, mistakes, lora_tags);
   if (input.is_folder) {
     refuse_prompt_key(list);
     read_folder(input, list);

@@ -74,7 +74,9 @@ struct PromptSource {
 
 /// Reads a prompt file. Its extension settles what its text alone leaves open. `prompt_key` names the key or column
 /// that holds the prompts, "" for the usual names. The forms are listed in docs/batch.md. Mistakes are collected.
-PromptSource read_prompt_source(const PromptInput& input, const std::string& prompt_key, Mistakes& mistakes);
+/// `lora_tags`: see job_from_parameters (pipelines/parameters_text.h).
+PromptSource read_prompt_source(const PromptInput& input, const std::string& prompt_key, Mistakes& mistakes,
+                                bool lora_tags = false);
 
 /// True for an option that an entry (or, in `defaults`, the whole file) may set.
 bool allowed_in_prompt_file(const JobOption& option, bool in_defaults);

@@ -5,6 +5,16 @@ namespace {
 
 using nlohmann::ordered_json;
 
+/// FILE:STRENGTH, an object, or a list of these.
+ordered_json lora_schema(const JobOption& option) {
+  const ordered_json text = {{"type", "string"}};
+  const ordered_json strength = {{"type", "number"}, {"minimum", option.low}, {"maximum", option.high}};
+  const ordered_json object = {{"type", "object"},
+                               {"properties", {{"path", text}, {"strength", strength}, {"sha256", text}}},
+                               {"required", {"path"}}};
+  return {{"anyOf", {text, object, {{"type", "array"}, {"items", {{"anyOf", {text, object}}}}}}}};
+}
+
 ordered_json value_schema(const JobOption& option) {
   ordered_json schema = {{"description", option.help}};
   const auto limits = [&](const char* type) {
@@ -32,6 +42,8 @@ ordered_json value_schema(const JobOption& option) {
             schema.update({{"anyOf",
                             {{{"type", "number"}, {"minimum", option.low}, {"maximum", option.high}},
                              {{"type", "string"}, {"pattern", "^[0-9]+([.][0-9]+|/[0-9]+)?$"}}}}});
+          else if constexpr (std::is_same_v<Slot, std::vector<LoraUse>>)
+            schema.update(lora_schema(option));
           else
             schema["type"] = "string";
         }
@@ -39,8 +51,8 @@ ordered_json value_schema(const JobOption& option) {
       option.field);
   if (!option.choices.empty()) schema["enum"] = option.choices;
   for (const auto& [synonym, choice] : option.synonyms) schema["enum"].push_back(synonym);
-  if (option.name == "sigmas") schema["type"] = {"string", "array"};
-  if (option.name == "sigmas") schema["items"] = {{"type", "number"}};
+  if (option.list) schema["type"] = {"string", "array"};
+  if (option.list) schema["items"] = {{"type", "number"}};
   return schema;
 }
 
@@ -51,6 +63,7 @@ ordered_json list_of(const ordered_json& item) {
 void add_option(ordered_json& properties, ordered_json& grid, const JobOption& option) {
   const ordered_json schema = value_schema(option);
   std::vector<std::string> names = {json_key(option)};
+  if (!option.key.empty()) names.push_back(option.name);
   for (std::string alias : option.aliases) {
     std::replace(alias.begin(), alias.end(), '-', '_');
     names.push_back(alias);

@@ -51,7 +51,7 @@ const std::set<std::string>& meaningless_keys() {
 
 /// Keys that member() takes besides the options: those of ours, and those of other programs that need more than a name.
 bool is_special_key(const std::string& key, bool is_table) {
-  static const std::set<std::string> keys = {"id", "seeds", "grid", "sample_params", "cfgs", "lora", "loras"};
+  static const std::set<std::string> keys = {"id", "seeds", "grid", "sample_params", "cfgs"};
   return keys.count(key) || (!is_table && (key == "image" || key == "init_image"));
 }
 
@@ -95,6 +95,10 @@ std::string misspelled(const std::string& key, const std::vector<std::string>& k
   for (size_t i = 0; i < mine.size(); ++i)
     if (nearest_match(mine[i], {theirs[i]}).empty()) return "";
   return near;
+}
+
+bool is_lora_list(const JobOption& option) {
+  return std::holds_alternative<std::vector<LoraUse> Job::*>(option.field);
 }
 
 const JobOption* find_option(const std::string& key) {
@@ -158,8 +162,10 @@ std::optional<std::string> SettingReader::value_of(const JobOption& option, cons
   std::string text;
   if (pair && value.values[0].scalar.is_number() && value.values[1].scalar.is_number()) {
     text = value.values[0].text() + "x" + value.values[1].text();
-  } else if (option.name == "sigmas" && value.is_array()) {
+  } else if (option.list && value.is_array()) {
     text = joined(value.values, ",", [](const LocatedJson& level) { return level.shown(); });
+  } else if (value.kind != LocatedJson::Kind::kScalar && is_lora_list(option)) {
+    text = (value.is_array() ? value.plain() : nlohmann::ordered_json::array({value.plain()})).dump();
   } else if (value.kind != LocatedJson::Kind::kScalar || value.is_null()) {
     mistakes_.add(value.line, "\"" + key + "\" must be a string, a number, true or false, got " + value.shown());
     return {};
@@ -262,9 +268,6 @@ bool SettingReader::foreign(PromptSettings& out, const std::string& key, const L
     sample_params(out, value);
   } else if (key == "cfgs") {
     axis(out, "cfg_scale", value, in_defaults);
-  } else if (key == "lora" || key == "loras") {
-    if (!value.is_array() || !value.values.empty())
-      mistakes_.add(value.line, "\"" + key + "\" is not supported; leave it out");
   } else if (key == "init_image" || key == "image") {
     mistakes_.add(value.line, "\"" + key + "\": making videos from images is not supported");
   } else {

@@ -59,7 +59,8 @@ class TextReader {
     if (!id.empty()) entry.id = id;
     try {
       const bool complete = is_settings_line(text.substr(text.rfind('\n') + 1));  // npos + 1 is 0
-      take(entry, complete ? job_from_parameters(text, "this prompt", list_.source().notes) : negative_job(text));
+      take(entry, complete ? job_from_parameters(text, "this prompt", list_.source().notes, list_.lora_tags())
+                           : negative_job(text));
     } catch (const Error& error) {
       mistakes_.add(number, error.what());
     }

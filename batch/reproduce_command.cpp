@@ -56,6 +56,12 @@ std::string reproduce_command(const nlohmann::json& recipe, const std::string& o
     const std::string key = json_key(option);
     if (!recipe.contains(key) || (assumed.contains(key) && assumed[key] == recipe[key])) continue;
     const nlohmann::json& value = recipe[key];
+    if (option.name == "lora") {
+      for (const nlohmann::json& lora : value)
+        line +=
+            " " + with_value("--lora", lora.value("path", "") + ":" + lora.value("strength", nlohmann::json(1)).dump());
+      continue;
+    }
     const std::string text = value.is_string() ? value.get<std::string>() : value.dump();
     if (option.name == "prompt" && text.rfind('-', 0) != 0)
       line += " " + shell_quoted(text);

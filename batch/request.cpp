@@ -37,8 +37,8 @@ std::unique_ptr<Renderer> open_model(const Job& like, PromptFile& prompts) {
 OpenedBatch open_batch(const BatchRequest& request) {
   const BatchOptions& options = request.options;
   const Layout& layout = find_layout(request.layout);
-  PromptFile prompts =
-      read_prompt_file(request.prompts, request.flags, kLargestPromptFile, request.prompt_key, layout.count);
+  PromptFile prompts = read_prompt_file(request.prompts, request.flags, kLargestPromptFile, request.prompt_key,
+                                        layout.count, request.lora_dir);
   arrange_outputs(layout, prompts, request.format);
   if (prompts.jobs.empty()) prompts.mistakes.throw_if_any(prompts.name);
   OpenedBatch opened;
@@ -52,7 +52,9 @@ OpenedBatch open_batch(const BatchRequest& request) {
   });
   if (request.shared.ranks.leads()) refuse_strangers(layout, opened.plan, options.folder);
   if (options.shard) opened.plan = shard_of(opened.plan, *options.shard);
-  if (options.batch_size > 1) group_by_shape(opened.plan, *opened.renderer);
+  const bool any_lora = std::any_of(opened.plan.jobs.begin(), opened.plan.jobs.end(),
+                                    [](const BatchJob& job) { return !job.job.loras.empty(); });
+  if (options.batch_size > 1 || any_lora) group_by_shape(opened.plan, *opened.renderer);
   return opened;
 }
 

@@ -20,6 +20,7 @@ struct BatchRequest {
   std::filesystem::path prompts;                                ///< see read_prompt_file
   std::vector<std::pair<const JobOption*, std::string>> flags;  ///< see read_prompt_file
   std::string prompt_key;                                       ///< see read_prompt_source; "" for the usual names
+  std::filesystem::path lora_dir;                               ///< see read_prompt_file
   std::string format;                                           ///< see plan_batch
   std::string layout = "flat";                                  ///< see find_layout
   BatchOptions options;

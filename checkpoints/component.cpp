@@ -137,6 +137,12 @@ json config_of(const Component& part, Families families, const ClassifierOptions
   return denoiser ? denoiser->config(part) : part.config().json();
 }
 
+std::set<std::string> matrices_of(const Component& part, Families families) {
+  if (part.class_name == "UMT5EncoderModel") return matrices_of_part<Umt5Encoder>(Umt5Config::from_json(part.config()));
+  const Denoiser* denoiser = find_denoiser(part.class_name, families);
+  return denoiser ? denoiser->matrices(part) : std::set<std::string>();
+}
+
 void check_component(const Component& part, Families families, WeightCheck depth, const ClassifierOptions& classifier) {
   if (is_classifier_class(part.class_name)) {
     const ClassifierOptions options = with_file(classifier, part);

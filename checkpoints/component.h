@@ -21,6 +21,9 @@ TensorFile read_part(const Component& part, Families families);
 /// Its config.json in the keys of diffusers and transformers. `classifier` says what a classifier's file does not.
 nlohmann::json config_of(const Component& part, Families families, const ClassifierOptions& classifier = {});
 
+/// The names of its matrices that convert quantizes; none for networks that are small or sensitive (autoencoders).
+std::set<std::string> matrices_of(const Component& part, Families families);
+
 /// Checks the weights against the network that the config describes. Throws Error when names, shapes or dtypes differ,
 /// a number is not finite, or this program has no such class (naming those it has).
 void check_component(const Component& part, Families families, WeightCheck depth,

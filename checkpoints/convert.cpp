@@ -7,11 +7,14 @@
 #include <fstream>
 
 #include "checkpoints/hub_cache.h"
+#include "checkpoints/load_part.h"
 #include "core/atomic_file.h"
 #include "core/cancel.h"
 #include "core/disk_space.h"
+#include "core/dtype.h"
 #include "core/error.h"
 #include "core/paths.h"
+#include "kernels/pack.h"
 
 namespace tessera {
 namespace {
@@ -21,6 +24,8 @@ using nlohmann::json;
 
 constexpr const char* kTokenizerFiles[] = {"spiece.model", "tokenizer.json", "tokenizer_config.json",
                                            "special_tokens_map.json"};
+
+constexpr int64_t kLargestFile = 10'000'000'000;  // diffusers' limit
 
 bool is_scheduler(const Component& part) {
   return part.name == "scheduler";
@@ -73,6 +78,11 @@ class PartFolder {
   fs::path target_, part_;
 };
 
+Error differs(const std::string& where, const std::string& tensor) {
+  return Error(where + ": tensor " + tensor + " does not read back as it was written; the disk may be faulty",
+               ExitCode::kFailed);
+}
+
 /// Throws when what was written differs from what was meant, saying why if it is the dtype.
 void compare(const std::string& name, const at::Tensor& source, const at::Tensor& written,
              std::optional<at::ScalarType> dtype, const std::string& where) {
@@ -80,8 +90,7 @@ void compare(const std::string& name, const at::Tensor& source, const at::Tensor
   const at::Tensor got = written.contiguous();
   if (want.scalar_type() != got.scalar_type() || want.sizes() != got.sizes() ||
       (want.nbytes() > 0 && std::memcmp(want.const_data_ptr(), got.const_data_ptr(), want.nbytes()) != 0))
-    throw Error(where + ": tensor " + name + " does not read back as it was written; the disk may be faulty",
-                ExitCode::kFailed);
+    throw differs(where, name);
   const bool overflowed = want.scalar_type() != source.scalar_type() && want.is_floating_point() &&
                           !at::isfinite(want).all().item<bool>() && at::isfinite(source).all().item<bool>();
   if (overflowed)
@@ -90,19 +99,61 @@ void compare(const std::string& name, const at::Tensor& source, const at::Tensor
                 c10::toString(want.scalar_type()) + "; use --dtype bf16 or fp32");
 }
 
-void write_network(const Component& part, Families families, const fs::path& folder, const ConvertRequest& request) {
-  const TensorFile source = read_part(part, families);
-  const Component written{
-      .name = part.name, .library = part.library, .class_name = written_class(part, families), .folder = folder};
-  write_component(written, config_of(part, families, request.classifier), source.tensors(), {{"format", "pt"}},
-                  request.dtype);
-  const TensorFile back = read_weights(written);
+/// How a matrix is quantized; nullopt when no block fits its rows.
+std::optional<PackedType> fitting(const at::Tensor& tensor, PackedType type) {
+  for (const PackedType each : {type, PackedType::kQ8_0})
+    if (tensor.dim() == 2 && tensor.size(1) % format_of(each).numbers == 0) return each;
+  return std::nullopt;
+}
+
+PackingPlan plan_of(const Component& part, const TensorFile& source, Families families, const ConvertRequest& request) {
+  PackingPlan plan;
+  if (request.dtype) return plan;
+  const std::set<std::string> matrices = request.packed ? matrices_of(part, families) : std::set<std::string>();
+  for (const auto& [name, tensor] : source.tensors()) {
+    if (matrices.count(name)) {
+      if (const auto type = fitting(tensor, *request.packed)) plan[name] = *type;
+    } else if (const PackedWeight* weight = packed_weight(tensor); weight && !request.packed) {
+      plan[name] = weight->type;
+    }
+  }
+  return plan;
+}
+
+/// What a tensor is written as when it is not in the plan.
+at::Tensor plain_source(const at::Tensor& tensor, const at::Tensor& written) {
+  return packed_weight(tensor) ? unpacked(tensor, written.scalar_type()) : tensor;
+}
+
+/// The same tensor in a GGUF file: of one axis, it is float32 there.
+std::optional<at::ScalarType> written_dtype(const at::Tensor& written, const PackingPlan& plan,
+                                            const ConvertRequest& request) {
+  return plan.empty() || packed_weight(written) ? request.dtype : std::optional(written.scalar_type());
+}
+
+void compare_all(const TensorFile& source, const TensorFile& back, const PackingPlan& plan,
+                 const ConvertRequest& request) {
   if (back.names() != source.names())
     throw Error(back.where() + " does not read back with the names it was written with", ExitCode::kFailed);
   for (const auto& [name, tensor] : source.tensors()) {
     throw_if_canceled();
-    compare(name, tensor, back.at(name), request.dtype, source.where());
+    const at::Tensor& written = back.at(name);
+    if (const auto found = plan.find(name); found != plan.end()) {
+      if (!same_packed(packed_tensor(packed_for(tensor, found->second)), written)) throw differs(source.where(), name);
+      continue;
+    }
+    compare(name, plain_source(tensor, written), written, written_dtype(written, plan, request), source.where());
   }
+}
+
+void write_network(const Component& part, Families families, const fs::path& folder, const ConvertRequest& request) {
+  const TensorFile source = read_part(part, families);
+  const PackingPlan plan = plan_of(part, source, families, request);
+  const Component written{
+      .name = part.name, .library = part.library, .class_name = written_class(part, families), .folder = folder};
+  write_component(written, config_of(part, families, request.classifier), source.tensors(), {{"format", "pt"}},
+                  request.dtype, kLargestFile, plan);
+  compare_all(source, plan.empty() ? read_weights(written) : read_component(written), plan, request);
 }
 
 void write_json(const fs::path& path, const json& value) {
@@ -138,14 +189,19 @@ json index_options(const ModelDir& model) {
 }
 
 /// What the written files will take, within a few per cent.
-int64_t expected_bytes(const std::vector<Component>& parts, Families families, std::optional<at::ScalarType> dtype) {
+int64_t expected_bytes(const std::vector<Component>& parts, Families families, const ConvertRequest& request) {
   int64_t bytes = 0;
   for (const Component& part : parts) {
     if (is_scheduler(part) || is_tokenizer(part)) continue;
     const TensorFile file = read_part(part, families);
-    for (const auto& [name, tensor] : file.tensors())
-      bytes += tensor.numel() * static_cast<int64_t>(dtype && tensor.is_floating_point() ? c10::elementSize(*dtype)
-                                                                                         : tensor.element_size());
+    const PackingPlan plan = plan_of(part, file, families, request);
+    for (const auto& [name, tensor] : file.tensors()) {
+      const auto found = plan.find(name);
+      const bool converted = request.dtype && tensor.is_floating_point();
+      bytes += found != plan.end() ? packed_bytes(found->second, tensor.numel()).value_or(0)
+                                   : tensor.numel() * static_cast<int64_t>(converted ? c10::elementSize(*request.dtype)
+                                                                                     : tensor.element_size());
+    }
   }
   return bytes;
 }
@@ -191,6 +247,23 @@ void write_part(Component& part, Families families, const fs::path& folder, cons
 
 }  // namespace
 
+std::vector<std::string> quantized_names() {
+  std::vector<std::string> names;
+  for (const PackedType type : types_to_pack()) names.push_back(packed_name(type));
+  return names;
+}
+
+void set_storage(ConvertRequest& request, const std::string& name) {
+  request.dtype = find_dtype(name);
+  request.packed.reset();
+  for (const PackedType type : types_to_pack())
+    if (packed_name(type) == name) request.packed = type;
+  if (name == "keep" || request.dtype || request.packed) return;
+  std::vector<std::string> known = dtype_choices("keep");
+  for (const std::string& quantized : quantized_names()) known.push_back(quantized);
+  throw Error("--dtype: unknown value \"" + name + "\"" + suggestion(name, known));
+}
+
 ConvertResult convert_model(const ConvertRequest& request, Families families,
                             const std::function<void(const std::string&)>& tell) {
   const auto [layout, family] = recognize_model(resolve_hub_cache(request.input), families, request.options);
@@ -198,7 +271,7 @@ ConvertResult convert_model(const ConvertRequest& request, Families families,
   for (const auto& note : layout.notes) tell("note: " + note);
   for (const auto& missing : layout.missing) tell("left out: " + missing);
   PartFolder folder(request.output);
-  check_free_space(folder.path(), expected_bytes(layout.model.components, families, request.dtype));
+  check_free_space(folder.path(), expected_bytes(layout.model.components, families, request));
   ConvertResult result{.layout = layout.name, .parts = {}};
   std::vector<Component> written = layout.model.components;
   for (Component& part : written) {

@@ -4,6 +4,7 @@
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <optional>
+#include <set>
 #include <span>
 #include <string>
 #include <vector>
@@ -27,6 +28,8 @@ struct Denoiser {
   nlohmann::json (*config)(const Component& part);
   /// Checks the weights against the network that the config describes. Throws Error.
   void (*check)(const Component& part, WeightCheck depth);
+  /// The names of the matrices that convert quantizes: see matrices_of.
+  std::set<std::string> (*matrices)(const Component& part);
   /// Adds what the config says of the attention. Throws Error for an invalid one.
   void (*describe)(const Component& part, ModelInfo& info);
 };

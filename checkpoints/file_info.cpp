@@ -7,6 +7,8 @@
 #include "core/device.h"
 #include "core/error.h"
 #include "core/text.h"
+#include "kernels/packed.h"
+#include "weights/gguf.h"
 #include "weights/npz.h"
 #include "weights/shown.h"
 #include "weights/torch_archive.h"
@@ -29,7 +31,7 @@ void add(TensorGroup& group, const std::string& name, const std::string& dtype, 
 }
 
 void add(TensorGroup& group, const std::string& name, const at::Tensor& tensor) {
-  add(group, name, dtype_name(tensor.scalar_type()), tensor.sizes().vec());
+  add(group, name, number_format(tensor), tensor.sizes().vec());
 }
 
 std::string key_text(const ArchiveValue& key) {
@@ -112,9 +114,10 @@ void read_npz(FileInfo& info) {
   info.groups.push_back(std::move(group));
 }
 
-void read_safetensors_info(FileInfo& info) {
-  info.kind = "safetensors";
-  const TensorFile file = read_safetensors(info.path);
+void read_mapped_info(FileInfo& info) {
+  const bool gguf = is_gguf(info.path);
+  info.kind = gguf ? "GGUF" : "safetensors";
+  const TensorFile file = gguf ? read_gguf(info.path) : read_safetensors(info.path);
   TensorGroup group;
   for (const auto& [name, tensor] : file.tensors()) add(group, name, tensor);
   info.groups.push_back(std::move(group));
@@ -159,7 +162,7 @@ FileInfo read_file_info(const fs::path& path) {
   else if (is_torch_archive(path))
     read_archive(info);
   else
-    read_safetensors_info(info);
+    read_mapped_info(info);
   return info;
 }
 

@@ -24,10 +24,10 @@ struct TensorGroup {
   std::map<std::string, int64_t> dtypes;  ///< dtype -> count of numbers
 };
 
-/// What a single file holds: safetensors, an archive of torch.save, or a NumPy archive.
+/// What a single file holds: safetensors, GGUF, an archive of torch.save, or a NumPy archive.
 struct FileInfo {
   std::filesystem::path path;
-  std::string kind;  ///< "safetensors", "PyTorch archive" or "NumPy archive"
+  std::string kind;  ///< "safetensors", "GGUF", "PyTorch archive" or "NumPy archive"
   int64_t bytes = 0;
   std::vector<TensorGroup> groups;
   std::vector<std::pair<std::string, std::string>> values;  ///< plain values by dotted name, as JSON, e.g. "args.lr"

@@ -4,6 +4,7 @@
 #include <map>
 
 #include "core/error.h"
+#include "kernels/packed.h"
 #include "weights/foreign_file.h"
 #include "weights/names.h"
 
@@ -15,10 +16,26 @@ TensorFile read_component(const Component& part) {
 
 at::ScalarType most_common_dtype(const TensorFile& file) {
   std::map<at::ScalarType, int64_t> numbers;
-  for (const auto& [name, tensor] : file.tensors()) numbers[tensor.scalar_type()] += tensor.numel();
+  for (const auto& [name, tensor] : file.tensors())
+    numbers[packed_weight(tensor) ? at::kBFloat16 : tensor.scalar_type()] += tensor.numel();
   const auto most = std::max_element(numbers.begin(), numbers.end(),
                                      [](const auto& a, const auto& b) { return a.second < b.second; });
   return most == numbers.end() ? at::kFloat : most->first;
+}
+
+std::set<std::string> matrices_of(const ParamList& params) {
+  std::set<std::string> names;
+  for (const Param& param : params) {
+    const bool inside = param.name.find("block") != std::string::npos || param.name == "shared.weight";
+    if (param.packable && !param.keep_float && inside) names.insert(param.name);
+  }
+  return names;
+}
+
+void require_streamable(bool stream, at::Device device) {
+  if (stream && !device.is_cpu())
+    throw Error(
+        "--stream-layers works on the CPU only: add --device cpu, or leave it out to keep the weights on the GPU");
 }
 
 void check_tensors(const ParamList& params, const TensorFile& file, WeightCheck depth) {

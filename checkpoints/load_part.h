@@ -1,5 +1,6 @@
 #pragma once
 
+#include <set>
 #include <string>
 
 #include "core/device.h"
@@ -19,18 +20,36 @@ struct Loaded {
 /// The tensors of a component under canonical names.
 TensorFile read_component(const Component& part);
 
-/// The dtype of most of the file's numbers.
+/// The dtype of most of the file's numbers; packed ones count as bfloat16.
 at::ScalarType most_common_dtype(const TensorFile& file);
 
-/// A network with the weights of `file` (under canonical names), computing in `dtype` (see choose_dtype).
+/// Throws Error when weights are to be streamed to a device that is not the CPU.
+void require_streamable(bool stream, at::Device device);
+
+/// A network with the weights of `file` (under canonical names), computing in `dtype` (see choose_dtype). With `stream`
+/// its matrices are read from the file for each use (see streamed), for which `device` must be the CPU.
 template <class Part, class Config>
-Loaded<Part> load_part(const TensorFile& file, const Config& config, const std::string& dtype, at::Device device) {
+Loaded<Part> load_part(const TensorFile& file, const Config& config, const std::string& dtype, at::Device device,
+                       bool stream = false) {
   Loaded<Part> loaded{Part(config), at::kFloat};
   ParamList params;
   loaded.part.params(params);
   loaded.dtype = choose_dtype(dtype, device, most_common_dtype(file), params.count());
-  bind(params, file, loaded.dtype, device);
+  require_streamable(stream, device);
+  bind(params, stream ? streamed(params, file) : file, loaded.dtype, device);
   return loaded;
+}
+
+/// The names of the matrices that quantization is for: those of the blocks that may stay packed, and the token table.
+std::set<std::string> matrices_of(const ParamList& params);
+
+/// The same for a network of this config.
+template <class Part, class Config>
+std::set<std::string> matrices_of_part(const Config& config) {
+  Part part(config);
+  ParamList params;
+  part.params(params);
+  return matrices_of(params);
 }
 
 /// How much of a file is checked.

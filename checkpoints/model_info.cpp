@@ -8,6 +8,7 @@
 #include "core/error.h"
 #include "core/paths.h"
 #include "core/text.h"
+#include "kernels/packed.h"
 #include "models/attention/attention.h"
 #include "weights/names.h"
 
@@ -54,7 +55,7 @@ PartInfo read_info_of(const Component& component, Families families, std::vector
     const TensorFile file = read_weights(component);
     for (const auto& [name, tensor] : file.tensors()) {
       part.parameters += tensor.numel();
-      part.dtypes[dtype_name(tensor.scalar_type())] += tensor.numel();
+      part.dtypes[number_format(tensor)] += tensor.numel();
     }
     note_wrappers(component, file, notes);
     part.problem = weight_problem(component, families);

@@ -2,6 +2,7 @@
 
 #include <ATen/Context.h>
 #include <ATen/detail/CUDAHooksInterface.h>
+#include <c10/core/impl/VirtualGuardImpl.h>
 #include <dlfcn.h>
 
 #include <algorithm>
@@ -98,6 +99,10 @@ at::Device open_device(const std::string& given) {
   if (index >= devices)
     throw Error("--device " + given + ": found " + counted(devices, "CUDA device") + ", numbered from 0");
   return {at::kCUDA, static_cast<c10::DeviceIndex>(index)};
+}
+
+void synchronize(at::Device device) {
+  if (!device.is_cpu()) c10::impl::VirtualGuardImpl(device.type()).synchronizeDevice(device.index());
 }
 
 bool has_fast_bfloat16(at::Device device) {

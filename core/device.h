@@ -14,6 +14,9 @@ namespace tessera {
 /// device are present, else cpu. Throws Error (usage) that says what is missing: the library, the driver or the device.
 at::Device open_device(const std::string& name);
 
+/// Waits until the work queued on `device` is done; returns at once for a CPU.
+void synchronize(at::Device device);
+
 /// Whether `device` multiplies bfloat16 in hardware: a CPU with AVX512-bf16 (every CPU with AMX-bf16 has it), a GPU of
 /// compute capability 8.0 or later.
 bool has_fast_bfloat16(at::Device device);

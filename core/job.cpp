@@ -107,6 +107,76 @@ void set_size(Job& job, const JobOption& option, const std::string& value) {
   job.height = whole_number(find_job_option("height"), value.substr(cross + 1));
 }
 
+constexpr size_t kMostLoras = 64;
+
+double lora_strength(const JobOption& option, const std::string& value) {
+  double number = 0;
+  if (!parse_number(value, number) || !(number >= option.low && number <= option.high))
+    refuse(option, range_text(option, "a strength"), value);
+  return number;
+}
+
+/// FILE[:STRENGTH]; a file whose name ends in a colon and a number needs a strength behind it.
+LoraUse lora_of_text(const JobOption& option, const std::string& value) {
+  const size_t colon = value.rfind(':');
+  double number = 0;
+  const bool strength = colon != std::string::npos && parse_number(value.substr(colon + 1), number);
+  LoraUse use{.path = strength ? value.substr(0, colon) : value};
+  if (strength) use.strength = lora_strength(option, value.substr(colon + 1));
+  if (use.path.empty()) refuse(option, "FILE or FILE:STRENGTH", value);
+  if (!is_utf8_text(use.path)) throw Error("--" + option.name + " is not UTF-8: " + quoted(value));
+  return use;
+}
+
+/// {"path": "a.safetensors", "strength": 0.8}; sd.cpp's server says multiplier.
+LoraUse lora_of_object(const JobOption& option, const nlohmann::json& object) {
+  LoraUse use;
+  for (const auto& [key, value] : object.items()) {
+    if (key == "path" && value.is_string())
+      use.path = value.get<std::string>();
+    else if ((key == "strength" || key == "multiplier") && value.is_number())
+      use.strength = lora_strength(option, value.dump());
+    else if (key == "sha256" && value.is_string())
+      use.sha256 = value.get<std::string>();
+    else if (key != "is_high_noise" || value != false)
+      throw Error(
+          "--" + option.name + ": \"" + shortened(key, 60) +
+          "\" of a LoRA is not known or has a value of another kind; want {\"path\": text, \"strength\": number}");
+  }
+  if (use.path.empty() || !is_utf8_text(use.path))
+    throw Error("--" + option.name + ": a LoRA wants a \"path\", got " + quoted(object.dump()));
+  return use;
+}
+
+std::vector<LoraUse> lora_list(const JobOption& option, const std::string& value) {
+  if (!value.starts_with('[')) return {lora_of_text(option, value)};
+  const auto array = nlohmann::json::parse(value, nullptr, false);
+  if (!array.is_array()) return {lora_of_text(option, value)};
+  std::vector<LoraUse> uses;
+  for (const nlohmann::json& item : array) {
+    if (!item.is_string() && !item.is_object())
+      refuse(option, "a list of FILE:STRENGTH or {\"path\", \"strength\"}", value);
+    uses.push_back(item.is_string() ? lora_of_text(option, item.get<std::string>()) : lora_of_object(option, item));
+  }
+  if (uses.size() > kMostLoras)
+    throw Error("--" + option.name + ": " + std::to_string(uses.size()) + " LoRAs, at most " +
+                std::to_string(kMostLoras) + " are taken");
+  return uses;
+}
+
+nlohmann::ordered_json value_json(const auto& value) {
+  return value;
+}
+
+nlohmann::ordered_json value_json(const std::vector<LoraUse>& loras) {
+  nlohmann::ordered_json list = nlohmann::ordered_json::array();
+  for (const LoraUse& use : loras) {
+    list.push_back({{"path", use.path}, {"strength", use.strength}});
+    if (!use.sha256.empty()) list.back()["sha256"] = use.sha256;
+  }
+  return list;
+}
+
 /// Calls `visit` with the option's value in `job` when it has one.
 template <class Visit>
 void visit_value(const Job& job, const JobOption& option, const Visit& visit) {
@@ -116,6 +186,8 @@ void visit_value(const Job& job, const JobOption& option, const Visit& visit) {
           const auto& value = job.*field;
           if constexpr (requires { value.has_value(); }) {
             if (value) visit(*value);
+          } else if constexpr (std::is_same_v<decltype(value), const std::vector<LoraUse>&>) {
+            if (!value.empty()) visit(value);
           } else {
             visit(value);
           }
@@ -137,7 +209,16 @@ const JobOption& find_job_option(const std::string& name) {
   throw Error("unknown option \"" + name + "\"" + suggestion(name, known));
 }
 
+std::string value_of_all(const JobOption& option, const std::vector<std::string>& given) {
+  if (!std::holds_alternative<std::vector<LoraUse> Job::*>(option.field)) return given.back();
+  std::vector<LoraUse> all;
+  for (const std::string& value : given)
+    for (LoraUse& use : lora_list(option, value)) all.push_back(std::move(use));
+  return value_json(all).dump();
+}
+
 std::string json_key(const JobOption& option) {
+  if (!option.key.empty()) return option.key;
   std::string key = option.name;
   std::replace(key.begin(), key.end(), '-', '_');
   return key;
@@ -161,6 +242,8 @@ void set_job_option(Job& job, const JobOption& option, const std::string& value)
             slot = frame_rate(option, value);
           } else if constexpr (std::is_same_v<Slot, Seed>) {
             slot = seed_value(option, value);
+          } else if constexpr (std::is_same_v<Slot, std::vector<LoraUse>>) {
+            slot = lora_list(option, value);
           } else {
             slot = allowed_text(option, value);
           }
@@ -171,6 +254,7 @@ void set_job_option(Job& job, const JobOption& option, const std::string& value)
 
 std::string default_text(const JobOption& option) {
   if (std::holds_alternative<SizeField>(option.field) || std::holds_alternative<bool Job::*>(option.field)) return "";
+  if (std::holds_alternative<std::vector<LoraUse> Job::*>(option.field)) return "";
   std::string text = "model default";
   visit_value(Job{}, option, [&](const auto& value) {
     if constexpr (requires { std::to_string(value); })
@@ -179,7 +263,7 @@ std::string default_text(const JobOption& option) {
       text = value.text();
     else if constexpr (std::is_same_v<decltype(value), const FrameRate&>)
       text = frame_rate_text(value);
-    else
+    else if constexpr (std::is_assignable_v<std::string&, decltype(value)>)
       text = value;
   });
   return text;
@@ -188,9 +272,11 @@ std::string default_text(const JobOption& option) {
 void apply_json(Job& job, const nlohmann::json& object, const std::string& where) {
   for (const auto& [key, value] : object.items()) {
     try {
-      if (value.is_structured() || value.is_null())
+      const JobOption& option = find_job_option(key);
+      const bool list = value.is_array() && std::holds_alternative<std::vector<LoraUse> Job::*>(option.field);
+      if ((value.is_structured() && !list) || value.is_null())
         throw Error("\"" + key + "\" must be a string, a number, true or false, got " + value.dump().substr(0, 60));
-      set_job_option(job, find_job_option(key), value.is_string() ? value.get<std::string>() : value.dump());
+      set_job_option(job, option, value.is_string() ? value.get<std::string>() : value.dump());
     } catch (const Error& e) {
       throw Error(where + ": " + e.what());
     }
@@ -200,7 +286,7 @@ void apply_json(Job& job, const nlohmann::json& object, const std::string& where
 nlohmann::ordered_json recipe_json(const Job& job) {
   nlohmann::ordered_json out = nlohmann::ordered_json::object();
   for (const auto& option : job_options())
-    if (option.recipe) visit_value(job, option, [&](const auto& value) { out[json_key(option)] = value; });
+    if (option.recipe) visit_value(job, option, [&](const auto& value) { out[json_key(option)] = value_json(value); });
   return out;
 }
 

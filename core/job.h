@@ -13,12 +13,22 @@
 
 namespace tessera {
 
+/// A LoRA over the model's weights.
+struct LoraUse {
+  std::string path;      ///< a file, or a folder that holds one
+  double strength = 1;   ///< times what the file holds
+  std::string sha256{};  ///< of the content, in a resolved job and in recipes; "" before
+
+  bool operator==(const LoraUse&) const = default;
+};
+
 /// One render as the user requested it. An unset option takes the model's default (see pipelines/recipe.h).
 struct Job {
   std::string prompt;
   std::string negative_prompt;
   std::string model;                     ///< a model in any known layout; empty: the bundled model
   std::string output;                    ///< x.png, x.mp4 or dir/frame_%04d.png; empty: named after the seed
+  std::vector<LoraUse> loras;            ///< added to the weights in this order
   std::string latents;                   ///< initial noise, FILE[:TENSOR]; empty: drawn from the seed
   std::optional<int64_t> width, height;  ///< pixels
   std::optional<int64_t> frames;
@@ -29,6 +39,8 @@ struct Job {
   std::optional<std::string> sampler;
   std::optional<std::string> scheduler;  ///< spacing of the noise levels
   std::optional<std::string> sigmas;     ///< explicit noise levels, comma-separated; they set the steps
+  std::optional<std::string> timesteps;  ///< explicit timesteps, comma-separated; they set the steps and need no shift
+  std::optional<std::string> preset;     ///< of a distilled model, see samplers/presets.h
   std::optional<double> guidance_rescale;
   std::optional<std::string> guidance_interval;  ///< START:STOP, fractions of the model calls
   std::optional<double> apg_eta, apg_norm, apg_momentum;
@@ -47,6 +59,7 @@ struct Job {
   int64_t count = 1;
   std::string dtype = "auto";
   std::string device = "auto";
+  bool stream_layers = false;  ///< read weights from their file for each use
   bool json = false;
   bool quiet = false;
   std::string model_fingerprint;  ///< of a resolved job, see checkpoints/fingerprint.h; no option
@@ -57,11 +70,12 @@ struct SizeField {};
 
 using JobField = std::variant<std::string Job::*, std::optional<std::string> Job::*, std::optional<int64_t> Job::*,
                               std::optional<double> Job::*, std::optional<FrameRate> Job::*, Seed Job::*,
-                              int64_t Job::*, bool Job::*, SizeField>;
+                              int64_t Job::*, bool Job::*, std::vector<LoraUse> Job::*, SizeField>;
 
 /// An option in all its forms: flag, aliases, JSON key, metadata, help text.
 struct JobOption {
   std::string name = {};                  ///< canonical, words joined by '-'; its JSON key joins them by '_'
+  std::string key = {};                   ///< the JSON key where it is another one
   std::string short_name = {};            ///< one letter, or empty
   std::vector<std::string> aliases = {};  ///< hidden: the names that similar programs use
   JobField field = {};
@@ -71,6 +85,7 @@ struct JobOption {
   double low = 0, high = 0;                          ///< inclusive limits of a number
   std::vector<std::string> choices = {};             ///< allowed texts; empty allows any
   std::map<std::string, std::string> synonyms = {};  ///< other accepted texts -> the choice that is kept instead
+  bool list = false;                                 ///< a text of numbers joined by commas
   bool recipe = true;                                ///< affects the pixels (stored in the metadata)
 };
 
@@ -83,7 +98,11 @@ const JobOption& find_job_option(const std::string& name);
 /// cfg-scale -> cfg_scale.
 std::string json_key(const JobOption& option);
 
-/// Parses and checks `value`. Throws Error: "--steps wants a whole number from 1 to 1000, got "0"".
+/// The value of an option that is given several times: the last one; of a list, all of them.
+std::string value_of_all(const JobOption& option, const std::vector<std::string>& given);
+
+/// Parses and checks `value`; that of a list (LoRAs) is one FILE[:STRENGTH], or a JSON array of such texts and of
+/// {"path", "strength"}, and replaces the list. Throws Error: "--steps wants a whole number from 1 to 1000, got "0"".
 void set_job_option(Job& job, const JobOption& option, const std::string& value);
 
 /// The default as --help shows it: "model default" when the model decides, "" for none.

@@ -96,7 +96,7 @@ std::vector<JobOption> sampling_options() {
        .field = &Job::sampler,
        .group = kSampling,
        .value = "NAME",
-       .help = "Solver: euler, unipc, dpmpp_2m, heun, dpmpp_2m_sde or sa_solver; see tessera samplers"},
+       .help = "Solver: euler, unipc, dpmpp_2m, heun, dpmpp_2m_sde, sa_solver or lcm; see tessera samplers"},
       {.name = "scheduler",
        .aliases = {"schedule"},
        .field = &Job::scheduler,
@@ -108,7 +108,8 @@ std::vector<JobOption> sampling_options() {
        .field = &Job::sigmas,
        .group = kSampling,
        .value = "A,B,...",
-       .help = "Explicit noise levels, before the shift: one per step, decreasing, the first at most 1"},
+       .help = "Explicit noise levels, before the shift: one per step, decreasing, the first at most 1",
+       .list = true},
       {.name = "timestep-respacing",
        .aliases = {"respacing"},
        .field = &Job::timestep_respacing,
@@ -123,6 +124,25 @@ std::vector<JobOption> sampling_options() {
        .help = "Noise that the ddim sampler adds at each step: 0 for none, 1 for as much as ddpm",
        .low = 0,
        .high = 1},
+  };
+}
+
+std::vector<JobOption> few_step_options() {
+  return {
+      {.name = "preset",
+       .aliases = {"few-steps", "distilled"},
+       .field = &Job::preset,
+       .group = kSampling,
+       .value = "NAME",
+       .help = "Sampler, steps, shift and guidance of a distilled model: lightx2v, causvid, fastwan, rcm, ...; see "
+               "tessera samplers --presets; what else is given goes before it"},
+      {.name = "timesteps",
+       .aliases = {"custom-timesteps"},
+       .field = &Job::timesteps,
+       .group = kSampling,
+       .value = "A,B,...",
+       .help = "Explicit timesteps as the network is told them, without a shift, e.g. 1000,757,522 (euler, heun, lcm)",
+       .list = true},
   };
 }
 
@@ -253,6 +273,15 @@ std::vector<JobOption> machine_options() {
        .group = kMachine,
        .value = "PATH",
        .help = "Autoencoder (folder or file), for a checkpoint that does not include one"},
+      {.name = "lora",
+       .key = "loras",
+       .aliases = {"loras"},
+       .field = &Job::loras,
+       .group = kMachine,
+       .value = "FILE[:STRENGTH]",
+       .help = "LoRA to add to the model, e.g. style.safetensors:0.8; may be given several times (docs/lora.md)",
+       .low = -100,
+       .high = 100},
       {.name = "vae-tile",
        .aliases = {"vae-tile-size"},
        .field = &Job::vae_tile,
@@ -282,6 +311,11 @@ std::vector<JobOption> machine_options() {
        .group = kMachine,
        .value = "NAME",
        .help = "cpu, cuda (or gpu), cuda:N, or auto: a GPU if there is one"},
+      {.name = "stream-layers",
+       .field = &Job::stream_layers,
+       .group = kMachine,
+       .help = "Keep no weights in memory: read each layer from its file for each use (CPU only; slower)",
+       .recipe = false},
   };
 }
 
@@ -323,8 +357,8 @@ std::vector<JobOption> output_options() {
 const std::vector<JobOption>& job_options() {
   static const std::vector<JobOption> options = [] {
     std::vector<JobOption> all = scene_options();
-    for (const auto& part : {size_options(), sampling_options(), sample_options(), guidance_options(),
-                             machine_options(), output_options()})
+    for (const auto& part : {size_options(), sampling_options(), few_step_options(), sample_options(),
+                             guidance_options(), machine_options(), output_options()})
       all.insert(all.end(), part.begin(), part.end());
     return all;
   }();

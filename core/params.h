@@ -30,6 +30,7 @@ struct Param {
   std::vector<int64_t> shape;  ///< exact
   Init init;
   bool keep_float = false;  ///< stays float32 whatever the compute dtype (norms, modulation, mixing)
+  bool packable = false;    ///< the network takes it packed too: a matrix that is multiplied, or a table of rows
 };
 
 /// The one list of a model's weights: loading, saving, initializing, optimizing and counting all read it.
@@ -38,6 +39,8 @@ class ParamList {
   void add(std::string name, at::Tensor& slot, std::vector<int64_t> shape, Init init = {});
   /// Like add, for a weight that stays float32 whatever the compute dtype.
   void add_float(std::string name, at::Tensor& slot, std::vector<int64_t> shape, Init init = {});
+  /// What the parameter added last is: a matrix that may stay packed (kernels/packed.h).
+  void last_is_packable() { params_.back().packable = true; }
 
   auto begin() const { return params_.begin(); }
   auto end() const { return params_.end(); }

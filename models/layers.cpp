@@ -3,9 +3,11 @@
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
 
+#include <algorithm>
 #include <cmath>
 
 #include "kernels/norm.h"
+#include "kernels/packed.h"
 #include "kernels/value_type.h"
 
 namespace tessera {
@@ -14,7 +16,30 @@ Init xavier(int64_t in, int64_t out) {
   return Init::uniform(std::sqrt(6.0 / static_cast<double>(in + out)));
 }
 
+namespace {
+
+/// The product with a packed weight: so many rows of it are unpacked at a time that they stay in a cache.
+at::Tensor packed_linear(const at::Tensor& x, const PackedWeight& weight, const at::Tensor& bias) {
+  constexpr int64_t kNumbersAtOnce = 1 << 20;
+  const int64_t rows = weight.rows(), columns = weight.columns();
+  const int64_t most = std::clamp<int64_t>(kNumbersAtOnce / columns, 1, rows);
+  std::vector<int64_t> shape = x.sizes().vec();
+  shape.back() = rows;
+  const at::Tensor out = at::empty(shape, x.options()), scratch = at::empty({most, columns}, x.options());
+  for (int64_t first = 0; first < rows; first += most) {
+    const int64_t count = std::min(most, rows - first);
+    const at::Tensor part = scratch.narrow(0, 0, count);
+    unpack_rows(weight, first, count, part);
+    out.narrow(-1, first, count).copy_(linear_rows(x, part, bias.defined() ? bias.narrow(0, first, count) : bias));
+  }
+  if (weight.release) weight.release(weight.bytes);
+  return out;
+}
+
+}  // namespace
+
 at::Tensor linear_rows(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias) {
+  if (const PackedWeight* packed = packed_weight(weight)) return packed_linear(x, *packed, bias);
   constexpr int64_t kLeastRowsOfThread = 8;
   const auto offset = bias.defined() ? c10::optional<at::Tensor>(bias) : c10::nullopt;
   const int64_t least = kLeastRowsOfThread * at::get_num_threads(), rows = x.numel() / x.size(-1);
@@ -32,18 +57,21 @@ void Linear::params(ParamList& out, const std::string& prefix, int64_t in, int64
 void Linear::params(ParamList& out, const std::string& prefix, int64_t in, int64_t out_features, bool with_bias,
                     Init weight_init) {
   out.add(prefix + "weight", weight, {out_features, in}, std::move(weight_init));
+  out.last_is_packable();
   if (with_bias) out.add(prefix + "bias", bias, {out_features}, Init::zeros());
 }
 
 void Linear::float_params(ParamList& out, const std::string& prefix, int64_t in, int64_t out_features,
                           Init weight_init) {
   out.add_float(prefix + "weight", weight, {out_features, in}, std::move(weight_init));
+  out.last_is_packable();
   out.add_float(prefix + "bias", bias, {out_features}, Init::zeros());
 }
 
 at::Tensor Linear::operator()(const at::Tensor& x) const {
   const auto dtype = x.scalar_type();
-  return linear_rows(x, weight.to(dtype), bias.defined() ? bias.to(dtype) : at::Tensor());
+  return linear_rows(x, packed_weight(weight) ? weight : weight.to(dtype),
+                     bias.defined() ? bias.to(dtype) : at::Tensor());
 }
 
 void LayerNorm::params(ParamList& out, const std::string& prefix, int64_t channels) {

@@ -9,14 +9,15 @@ namespace tessera {
 /// Xavier's uniform distribution, deviation sqrt(2 / (in + out)). Source: Glorot & Bengio (2010).
 Init xavier(int64_t in, int64_t out);
 
-/// x W^T + bias (may be undefined). On a CPU products of few rows take kernels that sum in another order; few rows are
-/// padded to 8 a thread, so that a row's result does not depend on how many others are multiplied with it.
+/// x W^T + bias (may be undefined); W may be packed (kernels/packed.h): its rows are unpacked block by block. On a CPU
+/// products of few rows take kernels that sum in another order; few rows are padded to 8 a thread, so that a row's
+/// result does not depend on how many others are multiplied with it.
 at::Tensor linear_rows(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias);
 
 /// y = x W^T + b in x's dtype: float32 weights are cast on the way, so the same forward serves bf16 training
 /// (float32 master weights) and inference (weights already in the compute dtype).
 struct Linear {
-  at::Tensor weight;  ///< [out, in]
+  at::Tensor weight;  ///< [out, in], plain or packed
   at::Tensor bias;    ///< [out]; undefined when the layer has none
 
   /// Lists prefix + "weight" (and "bias"). The default initialization is uniform(1 / sqrt(in)), zero bias.

@@ -48,7 +48,7 @@ FileRecipe own_recipe(const std::string& text, const std::string& where) {
   return recipe;
 }
 
-FileRecipe picture_recipe(const fs::path& path) {
+FileRecipe picture_recipe(const fs::path& path, bool lora_tags) {
   const std::string bytes = read_bytes(path, static_cast<int64_t>(fs::file_size(path)));
   const ImageText text = is_png(bytes) ? read_png_text(bytes, path.string()) : read_jpeg_text(bytes, path.string());
   if (const auto own = text.find("tessera"); own != text.end()) return own_recipe(own->second, path.string());
@@ -59,7 +59,7 @@ FileRecipe picture_recipe(const fs::path& path) {
     no_recipe(path.string());
   }
   FileRecipe recipe;
-  recipe.job = job_from_parameters(parameters->second, path.string(), recipe.notes);
+  recipe.job = job_from_parameters(parameters->second, path.string(), recipe.notes, lora_tags);
   return recipe;
 }
 
@@ -98,10 +98,10 @@ fs::path existing(const fs::path& path) {
 
 }  // namespace
 
-FileRecipe read_file_recipe(const fs::path& path) {
+FileRecipe read_file_recipe(const fs::path& path, bool lora_tags) {
   const fs::path file = existing(path);
   const std::string start = read_bytes(file, 8);
-  if (is_png(start) || is_jpeg(start)) return picture_recipe(file);
+  if (is_png(start) || is_jpeg(start)) return picture_recipe(file, lora_tags);
   if (file.extension() == ".safetensors") return latents_recipe(file);
   return video_recipe(file);
 }

@@ -2,11 +2,15 @@
 
 #include <c10/core/InferenceMode.h>
 
+#include <optional>
+#include <utility>
+
 #include "core/clock.h"
 #include "core/device.h"
 #include "core/disk_space.h"
 #include "core/error.h"
 #include "core/new_folders.h"
+#include "core/text.h"
 #include "pipelines/file_recipe.h"
 #include "pipelines/latents.h"
 #include "pipelines/output.h"
@@ -38,17 +42,25 @@ class Generation {
     check_free_space(first.output, largest_output_bytes(first) * static_cast<int64_t>(outputs_.size()));
     auto writer = open_writer(first);
     if (!writer->note().empty()) notes_.push_back(writer->note());
+    if (callbacks_.preview.every > 0) {
+      painter_ = renderer_->painter(callbacks_.preview.decoder);
+      open_previews(first);
+      notes_.push_back("previews in " + preview_path(first.output).string() + ", every " +
+                       counted(callbacks_.preview.every, "step"));
+    }
     renderer_->check_weights();
     const double text_seconds = prepare();
     for (size_t i = 0; i < outputs_.size(); ++i) {
       const Job& job = outputs_[i];
       if (i > 0) writer = open_writer(job);
+      if (i > 0) open_previews(job);
       const Stopwatch denoising;
       const DenoiseResult result = denoise(i);
       const double denoise_seconds = denoising.seconds();
       if (i + 1 == outputs_.size()) renderer_->release_denoiser();
       const Stopwatch decoding;
       decode(i, result.latents, *writer);
+      if (previews_) previews_->output_done();
       callbacks_.done({.path = single_file(job.output).string(),
                        .files = output_files(job),
                        .recipe = output_recipe(job),
@@ -64,6 +76,10 @@ class Generation {
   std::unique_ptr<FrameWriter> open_writer(const Job& job) const {
     auto writer = open_output(job);
     return callbacks_.tap ? callbacks_.tap(std::move(writer)) : std::move(writer);
+  }
+
+  void open_previews(const Job& job) {
+    if (painter_) previews_.emplace(job.output, callbacks_.preview.every, painter_, callbacks_.note);
   }
 
   /// Encodes what the outputs show; returns how long it took. Refusals of the input come before the notes, so that a
@@ -86,8 +102,9 @@ class Generation {
     const Job& job = outputs_[i];
     const auto row = static_cast<int64_t>(i);
     Progress progress(label("denoising", i), renderer_->calls(job), callbacks_.progress);
-    DenoiseResult result = denoise_alone(
-        *renderer_, {.job = &job, .noise = noise_.defined() ? noise_.narrow(0, row, 1) : noise_}, progress);
+    DenoiseRequest request{.job = &job, .noise = noise_.defined() ? noise_.narrow(0, row, 1) : noise_};
+    if (previews_) request.on_data = [&](int64_t done, const at::Tensor& data) { previews_->show(done, data); };
+    DenoiseResult result = denoise_alone(*renderer_, request, progress);
     if (job.step_cache) callbacks_.note(step_cache_text(result.step_cache));
     if (const std::string text = normalizer_text(result.normalizers); !text.empty()) callbacks_.note(text);
     return result;
@@ -115,6 +132,8 @@ class Generation {
   at::Tensor noise_;  // a row for each output; undefined: from the seeds
   std::vector<std::string> notes_;
   std::vector<Job> outputs_;
+  LatentPainter painter_;  // empty: no previews
+  std::optional<Previews> previews_;
 };
 
 }  // namespace
@@ -137,7 +156,9 @@ std::vector<std::string> decode_file(const DecodeRequest& request, ProgressStyle
   const auto renderer = open_renderer(asked);
   const at::Tensor latents = renderer->read_latents(request.latents);
   std::vector<std::string> notes;
-  const Job job = renderer->resolve(asked, latents, notes);
+  const std::vector<LoraUse> loras = std::exchange(asked.loras, {});  // told in the recipe, not needed to decode
+  Job job = renderer->resolve(asked, latents, notes);
+  job.loras = loras;
   if (std::string replaced = replacement_note({&job, 1}); !replaced.empty()) notes.push_back(std::move(replaced));
   const NewFolders folders(job.output);
   check_free_space(job.output, largest_output_bytes(job));

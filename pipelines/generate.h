@@ -29,6 +29,7 @@ struct GenerateCallbacks {
   std::function<void(const GeneratedOutput&)> done;  ///< after each output
   /// May wrap an output's writer to see its frames; unset: none.
   std::function<std::unique_ptr<FrameWriter>(std::unique_ptr<FrameWriter>)> tap = {};
+  PreviewRequest preview = {};
 };
 
 /// Renders a job from its model directory to its files, one output after another. Of the model only what is needed is

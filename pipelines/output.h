@@ -30,8 +30,7 @@ std::unique_ptr<FrameWriter> open_output(const Job& job, const Tiling& tiling = 
 /// The files of an output: one, or one per frame.
 std::vector<std::string> output_files(const Job& job);
 
-/// "x.png exists and will be replaced": a note about the files of these outputs that exist, "" when there is none. Only
-/// the first ten thousand files are looked for.
+/// "x.png exists and will be replaced": a note about the files of these outputs that exist, "" when there is none.
 std::string replacement_note(std::span<const Job> jobs);
 
 /// Saves latents in a safetensors file whose header holds the recipe and `hash` (may be empty).

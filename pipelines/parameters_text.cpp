@@ -54,7 +54,8 @@ std::string split_schedule(std::string& sampler) {
 
 class ParametersReader {
  public:
-  ParametersReader(const std::string& where, std::vector<std::string>& notes) : where_(where), notes_(notes) {}
+  ParametersReader(const std::string& where, std::vector<std::string>& notes, bool lora_tags)
+      : where_(where), notes_(notes), lora_tags_(lora_tags) {}
 
   Job read(const std::string& text) {
     const std::string whole = trimmed(text);
@@ -85,8 +86,9 @@ class ParametersReader {
     } else {
       job_.prompt = text;
     }
-    if (job_.prompt.find("<lora:") != std::string::npos || job_.prompt.find("<hypernet:") != std::string::npos)
-      refused_.emplace_back("a <lora:...> in its prompt");
+    if (job_.prompt.find("<lora:") != std::string::npos && !lora_tags_)
+      refused_.emplace_back("a <lora:...> in its prompt (--lora-dir DIR loads it)");
+    if (job_.prompt.find("<hypernet:") != std::string::npos) refused_.emplace_back("a <hypernet:...> in its prompt");
   }
 
   void set(const std::string& key, const std::string& value) {
@@ -126,6 +128,7 @@ class ParametersReader {
     if (key == "eta" && std::atof(value.c_str()) == 0) return;
     if (key == "clip skip" && value == "1") return;
     if (is_origin(key)) return origin(key, value);
+    if (key == "lora hashes" && lora_tags_) return;
     std::string option = key;
     std::replace(option.begin(), option.end(), ' ', '_');
     try {
@@ -159,6 +162,7 @@ class ParametersReader {
 
   const std::string& where_;
   std::vector<std::string>& notes_;
+  bool lora_tags_;
   Job job_;
   std::vector<std::string> refused_;
   std::string version_, model_;
@@ -167,8 +171,9 @@ class ParametersReader {
 
 }  // namespace
 
-Job job_from_parameters(const std::string& text, const std::string& where, std::vector<std::string>& notes) {
-  return ParametersReader(where, notes).read(text);
+Job job_from_parameters(const std::string& text, const std::string& where, std::vector<std::string>& notes,
+                        bool lora_tags) {
+  return ParametersReader(where, notes, lora_tags).read(text);
 }
 
 }  // namespace tessera

@@ -80,7 +80,8 @@ std::vector<std::string> literal_syntax_notes(const std::string& prompt) {
   const auto say = [&](bool found, const std::string& what) {
     if (found) notes.push_back(what);
   };
-  say(any_between(prompt, '<', '>', is_network), "<lora:...> in a prompt is literal text; no LoRA is loaded");
+  say(any_between(prompt, '<', '>', is_network),
+      "<lora:...> in a prompt is literal text; no LoRA is loaded without --lora-dir");
   say(any_between(prompt, '(', ')', ends_with_weight), "(word:1.2) in a prompt is literal text; words have no weights");
   say(any_between(prompt, '[', ']', is_edit),
       "[a|b] and [from:to:0.5] in a prompt are literal text; a prompt does not change between steps");

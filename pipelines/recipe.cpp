@@ -21,10 +21,10 @@ std::string sampling_text(const Job& job) {
   if (!job.class_label) text = ", Flow shift: " + (job.flow_shift ? nlohmann::json(*job.flow_shift).dump() : "dynamic");
   const nlohmann::ordered_json recipe = recipe_json(job);
   for (std::string key :
-       {"scheduler", "sigmas", "step_cache", "guidance_rescale", "guidance_interval", "apg_eta", "apg_norm",
-        "apg_momentum", "cfg_zero", "cfg_zero_steps", "eta", "cfg_channels", "timestep_respacing"}) {
+       {"preset", "scheduler", "sigmas", "timesteps", "step_cache", "guidance_rescale", "guidance_interval", "apg_eta",
+        "apg_norm", "apg_momentum", "cfg_zero", "cfg_zero_steps", "eta", "cfg_channels", "timestep_respacing"}) {
     if (!recipe.contains(key) || recipe[key] == "plain" || recipe[key] == false) continue;
-    const bool bare = key == "scheduler" || !recipe[key].is_string();
+    const bool bare = key == "scheduler" || key == "preset" || !recipe[key].is_string();
     const std::string value = bare && recipe[key].is_string() ? recipe[key].get<std::string>() : recipe[key].dump();
     std::replace(key.begin(), key.end(), '_', ' ');
     key[0] = static_cast<char>(std::toupper(static_cast<unsigned char>(key[0])));
@@ -59,6 +59,8 @@ std::string recipe_text(const Job& job) {
   const auto number = [](const auto& value) { return nlohmann::json(value).dump(); };
   const std::string model = job.model.empty() ? "bundled" : std::filesystem::path(job.model).filename().string();
   std::string text = job.class_label ? "class " + *job.class_label : job.prompt;
+  for (const LoraUse& use : job.loras)
+    text += " <lora:" + std::filesystem::path(use.path).stem().string() + ":" + number(use.strength) + ">";
   const std::string clip =
       job.class_label ? "" : ", Frames: " + number(*job.frames) + ", FPS: " + frame_rate_text(*job.fps);
   if (!job.negative_prompt.empty()) text += "\nNegative prompt: " + job.negative_prompt;

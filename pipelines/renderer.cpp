@@ -3,6 +3,7 @@
 #include "checkpoints/bundled_model.h"
 #include "checkpoints/hub_cache.h"
 #include "core/device.h"
+#include "core/error.h"
 #include "pipelines/families/families.h"
 #include "pipelines/recipe.h"
 
@@ -35,6 +36,10 @@ std::vector<Job> Renderer::single_outputs(const Job& job) const {
     singles.push_back(std::move(single));
   }
   return singles;
+}
+
+LatentPainter Renderer::painter(const std::string&) const {
+  throw Error(folder().path.string() + " has no previews: they are for text-to-video models; omit --preview");
 }
 
 std::unique_ptr<Renderer> open_renderer(const Job& like) {

@@ -14,10 +14,13 @@
 #include "core/progress.h"
 #include "media/frame_writer.h"
 #include "pipelines/frame_check.h"
+#include "pipelines/preview.h"
 #include "samplers/loop.h"
 #include "weights/model_dir.h"
 
 namespace tessera {
+
+class AttentionProbe;  // models/attention/probe.h
 
 /// How often the MHLA normalizer was nearly zero or negative while one output was denoised; see NormalizerStats.
 struct NormalizerReport {
@@ -35,6 +38,7 @@ nlohmann::ordered_json to_json(const StepCacheReport& report);
 struct DenoiseRequest {
   const Job* job;         ///< resolved, a single output
   at::Tensor noise = {};  ///< its initial noise; undefined: from the job's own latents file or its seed
+  std::function<void(int64_t done, const at::Tensor& data)> on_data = {};  ///< see SampleTask; for a painter
 };
 
 struct DenoiseResult {
@@ -80,11 +84,19 @@ class Renderer {
   /// See sample_batch for the limit, for failures and for cancellation.
   virtual std::vector<DenoiseResult> denoise(std::span<const DenoiseRequest> requests, BatchLimit& limit,
                                              Progress& progress) = 0;
+  /// `probe` sees the self-attention of every network call from here on; it must outlive them. Null: none does.
+  void watch(AttentionProbe* probe) { probe_ = probe; }
+  /// Paints the data that this model's on_data callbacks get, with the tiny decoder of that file, or with its linear
+  /// map where none is given. Throws Error for a model without previews, and for a file that is none of its decoders.
+  virtual LatentPainter painter(const std::string& decoder) const;
   /// Drops the denoiser from memory; denoise reads it again. For callers that only decode from here on.
   virtual void release_denoiser() = 0;
   /// Decodes latents into the writer; `progress` is advanced by the frames. Completes the output unless something is
   /// wrong with the frames, which it returns.
   virtual FrameProblem decode(const Job& job, const at::Tensor& latents, FrameWriter& writer, Progress& progress) = 0;
+
+ protected:
+  AttentionProbe* probe_ = nullptr;
 };
 
 /// The renderer for the model that `like` names (the bundled one when it names none), on its device and in its dtype.

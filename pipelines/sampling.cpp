@@ -26,6 +26,28 @@ std::vector<double> numbers_in(const std::string& text, char separator, const st
   return out;
 }
 
+/// Numbers that fall from at most `most` to above 0; a 0 at the end is left out.
+std::vector<double> falling_numbers(const std::string& text, double most, const std::string& wanted) {
+  std::vector<double> numbers = numbers_in(text, ',', wanted);
+  if (numbers.size() > 1 && numbers.back() == 0) numbers.pop_back();
+  double above = std::nextafter(most, 2 * most);
+  for (const double number : numbers) {
+    if (!(number > 0 && number < above)) throw Error(wanted + ", got \"" + text.substr(0, 60) + "\"");
+    above = number;
+  }
+  return numbers;
+}
+
+/// Makes the job's steps the number of explicit ones, if there are any.
+void take_count(Job& job, const std::vector<double>& levels, const std::string& option) {
+  if (levels.empty()) return;
+  const auto count = static_cast<int64_t>(levels.size());
+  if (job.steps && *job.steps != count)
+    throw Error(option + " gives " + counted(count, "step") + ", --steps " + std::to_string(*job.steps) +
+                ": omit --steps");
+  job.steps = count;
+}
+
 bool projected(const Job& job) {
   return job.apg_eta || job.apg_norm || job.apg_momentum;
 }
@@ -38,24 +60,29 @@ bool zero_star(const Job& job) {
 
 std::vector<double> sigmas_of(const Job& job) {
   if (!job.sigmas) return {};
-  const std::string wanted = "--sigmas wants decreasing numbers, at most 1 and above 0, such as 1,0.75,0.5,0.25";
-  std::vector<double> sigmas = numbers_in(*job.sigmas, ',', wanted);
-  if (sigmas.size() > 1 && sigmas.back() == 0) sigmas.pop_back();
-  double above = std::nextafter(1.0, 2.0);
-  for (const double sigma : sigmas) {
-    if (!(sigma > 0 && sigma < above)) throw Error(wanted + ", got \"" + job.sigmas->substr(0, 60) + "\"");
-    above = sigma;
-  }
-  return sigmas;
+  return falling_numbers(*job.sigmas, 1,
+                         "--sigmas wants decreasing numbers, at most 1 and above 0, such as 1,0.75,0.5,0.25");
 }
 
-void take_sigmas(Job& job) {
-  if (!job.sigmas) return;
-  const auto count = static_cast<int64_t>(sigmas_of(job).size());
-  if (job.steps && *job.steps != count)
-    throw Error("--sigmas gives " + counted(count, "step") + ", --steps " + std::to_string(*job.steps) +
-                ": omit --steps");
-  job.steps = count;
+std::vector<double> timesteps_in(const std::string& text, double most, const std::string& name) {
+  return falling_numbers(text, most,
+                         name + " wants decreasing numbers, at most " + std::to_string(static_cast<int64_t>(most)) +
+                             " and above 0, such as 1000,757,522");
+}
+
+std::vector<double> timesteps_of(const Job& job, int64_t train_steps) {
+  if (!job.timesteps) return {};
+  return timesteps_in(*job.timesteps, static_cast<double>(train_steps), "--timesteps");
+}
+
+void take_levels(Job& job, int64_t train_steps) {
+  if (job.sigmas && job.timesteps) throw Error("--sigmas and --timesteps exclude each other: give one of them");
+  take_count(job, sigmas_of(job), "--sigmas");
+  take_count(job, timesteps_of(job, train_steps), "--timesteps");
+  if (!job.timesteps) return;
+  if (job.flow_shift.value_or(1.0) != 1.0)
+    throw Error("--timesteps are what the network is told, after any shift: omit --flow-shift");
+  job.flow_shift = 1.0;
 }
 
 void take_respacing(Job& job) {

@@ -20,9 +20,10 @@ struct SchedulerClass {
   bool clip_sample;
 };
 
-constexpr std::array<SchedulerClass, 10> kClasses = {{
+constexpr std::array<SchedulerClass, 11> kClasses = {{
     {"FlowMatchEulerDiscreteScheduler", "euler", true, Spacing::kLinspace, false},
     {"FlowMatchHeunDiscreteScheduler", "heun", true, Spacing::kLinspace, false},
+    {"FlowMatchLCMScheduler", "lcm", true, Spacing::kLinspace, false},
     {"UniPCMultistepScheduler", "unipc", false, Spacing::kLinspace, false},
     {"DPMSolverMultistepScheduler", "dpmpp_2m", false, Spacing::kLinspace, false},
     {"SASolverScheduler", "sa_solver", false, Spacing::kLinspace, false},
@@ -178,6 +179,8 @@ SamplerConfig read_scheduler_config(const JsonConfig& json) {
   if (known.name == std::string("HeunDiscreteScheduler")) config.beta_start = 0.00085, config.beta_end = 0.012;
   refuse(json, {"thresholding", "use_beta_sigmas", "use_lu_lambdas", "invert_sigmas", "stochastic_sampling"});
   if (!json.boolean("predict_x0", true)) json.fail("predict_x0", "is not supported, set it to true");
+  if (json.has("scale_factors"))
+    json.fail("scale_factors", "(latents that grow from step to step) is not supported, set it to null");
   if (json.has("solver_p")) json.fail("solver_p", "is not supported, set it to null");
   one_of<bool>(json, "interpolation_type", true, {{"linear", true}});
   one_of<bool>(json, "timestep_type", true, {{"discrete", true}});

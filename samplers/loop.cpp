@@ -9,6 +9,7 @@
 #include "core/cancel.h"
 #include "core/error.h"
 #include "core/out_of_memory.h"
+#include "core/profile.h"
 
 namespace tessera {
 namespace {
@@ -43,7 +44,7 @@ std::exception_ptr failure_of(const std::function<void()>& work) {
 class Trajectory {
  public:
   Trajectory(const SampleTask& task, size_t index, const SampleCallbacks& callbacks)
-      : index_(index), sampler_(*task.sampler), callbacks_(callbacks) {
+      : index_(index), sampler_(*task.sampler), callbacks_(callbacks), on_data_(task.on_data) {
     own([&] {
       cache_ = StepCache(task.step_cache);
       guidance_.emplace(task.guidance, task.positive, task.negative);
@@ -60,6 +61,7 @@ class Trajectory {
   bool needs_network() {
     bool needs = false;
     own([&] {
+      const ProfileScope scope("guidance");
       const at::Tensor x = sampler_.scale_input(sample_, call_);
       const double timestep = sampler_.schedule().timesteps[static_cast<size_t>(call_)];
       input_ = guidance_->ask(x, timestep, call_, sampler_.calls());
@@ -74,9 +76,14 @@ class Trajectory {
   /// Takes the network's output for input().
   void take(const at::Tensor& output) {
     own([&] {
-      cache_.keep(input_.x, output);
-      input_ = {};
-      advance(guidance_->answer(output));
+      at::Tensor prediction;
+      {
+        const ProfileScope scope("guidance");
+        cache_.keep(input_.x, output);
+        input_ = {};
+        prediction = guidance_->answer(output);
+      }
+      advance(prediction);
     });
   }
 
@@ -90,7 +97,9 @@ class Trajectory {
   }
 
   void advance(const at::Tensor& prediction) {
+    const ProfileScope scope("sampler");
     check_finite(prediction, "the model's prediction", call_, sampler_);
+    if (on_data_) on_data_(call_ + 1, sample_ - sampler_.schedule().sigmas[static_cast<size_t>(call_)] * prediction);
     sample_ = sampler_.step(prediction, sample_, call_);
     check_finite(sample_, "the sample", call_, sampler_);
     ++call_;
@@ -100,6 +109,7 @@ class Trajectory {
   size_t index_;
   Sampler& sampler_;
   const SampleCallbacks& callbacks_;
+  const std::function<void(int64_t, const at::Tensor&)>& on_data_;
   std::optional<Guidance> guidance_;
   StepCache cache_{0};
   NetworkInput input_;

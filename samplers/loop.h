@@ -22,6 +22,9 @@ struct SampleTask {
   GuidanceConfig guidance = {};
   at::Tensor positive, negative;  ///< [B, ...]; negative undefined without guidance
   double step_cache = 0;          ///< threshold, see StepCache
+  /// After each call of a flow model, unless unset: how many calls are done, and the data that the guided prediction
+  /// stands for, like the noise.
+  std::function<void(int64_t done, const at::Tensor& data)> on_data = {};
 };
 
 struct SampleResult {

@@ -20,6 +20,7 @@ struct SamplerInfo {
   std::vector<std::string> aliases;  ///< names that comparable programs use
   ModelSupport models;               ///< those it serves
   ModelSupport curves;               ///< those for which it takes Karras and exponential noise levels
+  bool timesteps;                    ///< takes SamplingPlan::timesteps
   bool stochastic;                   ///< draws noise at every step
   int64_t calls_per_step;            ///< calls of the network
   std::string defaults;              ///< its settings where a scheduler_config.json does not say, "" without any

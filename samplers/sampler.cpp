@@ -39,6 +39,17 @@ Schedule multistep_flow_schedule(const SamplerConfig& config, const SamplingPlan
   return schedule;
 }
 
+/// Timesteps that the network was distilled for, and the noise levels they stand for.
+Schedule schedule_of_timesteps(const std::vector<double>& timesteps, double train) {
+  Schedule schedule;
+  for (const double timestep : timesteps) {
+    schedule.timesteps.push_back(to_float32(timestep));
+    schedule.sigmas.push_back(static_cast<double>(static_cast<float>(timestep) / static_cast<float>(train)));
+  }
+  schedule.sigmas.push_back(0.0);
+  return schedule;
+}
+
 }  // namespace
 
 Sampler::Sampler(Schedule schedule) : schedule_(std::move(schedule)) {}
@@ -120,6 +131,7 @@ at::Tensor sigma_space_slope(const SamplerConfig& config, const at::Tensor& outp
 
 Schedule flow_schedule(const SamplerConfig& config, const SamplingPlan& plan) {
   const double train = static_cast<double>(config.train_steps);
+  if (!plan.timesteps.empty()) return schedule_of_timesteps(plan.timesteps, train);
   std::vector<double> times = plan.sigmas;
   if (times.empty()) {
     const auto end = [&](double t) {  // the reference's float32 arithmetic

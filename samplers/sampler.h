@@ -71,7 +71,8 @@ at::Tensor sigma_space_slope(const SamplerConfig& config, const at::Tensor& outp
                              double sigma);
 
 /// The schedule of flow-matching Euler (and, with doubled entries, Heun): times from 1 to an already shifted smallest
-/// time, then shifted again, as FlowMatchEulerDiscreteScheduler has it; or the plan's own sigmas, shifted once.
+/// time, then shifted again, as FlowMatchEulerDiscreteScheduler has it; or the plan's own sigmas, shifted once, or its
+/// timesteps, whose levels are timestep / train_steps without a shift.
 Schedule flow_schedule(const SamplerConfig& config, const SamplingPlan& plan);
 
 /// The schedule of DPM-Solver++ and SA-Solver as diffusers has it: for flows 1 minus the times from 1 down to

@@ -12,8 +12,9 @@ namespace tessera {
 /// The steps of a trajectory.
 struct SamplingPlan {
   int64_t steps = 30;
-  std::vector<double> sigmas{};  ///< explicit noise levels of a flow model, largest first; replaces steps
-  std::optional<double> mu{};    ///< shift of a model with dynamic_shift, see dynamic_shift_mu
+  std::vector<double> sigmas{};     ///< explicit noise levels of a flow model, largest first; replaces steps
+  std::vector<double> timesteps{};  ///< explicit timesteps of a flow model, largest first; replaces steps and the shift
+  std::optional<double> mu{};       ///< shift of a model with dynamic_shift, see dynamic_shift_mu
 };
 
 /// The numbers of a trajectory, computed once. They match diffusers down to its float32 rounding, because integer

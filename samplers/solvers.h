@@ -35,6 +35,11 @@ std::unique_ptr<Sampler> make_unipc(const SamplerConfig& config, const SamplingP
 /// Source: arXiv:2309.05019, equations 14 and 17, with the few-step correction of diffusers for order 2.
 std::unique_ptr<Sampler> make_sa_solver(const SamplerConfig& config, const SamplingPlan& plan);
 
+/// Multistep consistency sampling: the data are predicted in one step, and fresh noise takes them to the next level.
+/// For models distilled to few steps. Flow-matching models. Source: arXiv:2303.01469, algorithm 1, on the levels of
+/// diffusers' FlowMatchLCMScheduler.
+std::unique_ptr<Sampler> make_lcm(const SamplerConfig& config, const SamplingPlan& plan);
+
 /// DDIM with eta (0: none, needs no noise source). Diffusion models. Source: arXiv:2010.02502, equations 12 and 16.
 std::unique_ptr<Sampler> make_ddim(const SamplerConfig& config, const SamplingPlan& plan);
 

@@ -9,6 +9,7 @@
 #include "core/rng.h"
 #include "training/counter_rng.h"
 #include "training/export.h"
+#include "training/rgb_fit.h"
 #include "training/sheet.h"
 #include "weights/bind.h"
 
@@ -92,7 +93,7 @@ void VaeTrainer::load_start() {
     if (found.contains(key) && found[key] != value)
       throw Error(config_.start.string() + "/config.json: " + key + " is " + found[key].dump() +
                   ", the model to train has " + value.dump());
-  for (const char* key : {"latents_mean", "latents_std"})
+  for (const char* key : {"latents_mean", "latents_std", "latent_rgb_factors", "latent_rgb_factors_bias"})
     if (found.contains(key)) config_.model[key] = found[key];
 }
 
@@ -170,6 +171,8 @@ void VaeTrainer::write_output() {
     const LatentStatistics found = measure_latents(vae_, renderer_, config_.side, config_.frames, config_.run.dtype);
     config["latents_mean"] = found.mean;
     config["latents_std"] = found.std;
+    const RgbFit colors = fit_latent_rgb(vae_, found, renderer_, config_.side, config_.frames, config_.run.dtype);
+    set_latent_rgb(config, colors.rgb);
   }
   export_component({"vae", "diffusers", "AutoencoderKLWan", config_.output}, config, params_);
   std::fprintf(stderr, "wrote %s\n", config_.output.c_str());

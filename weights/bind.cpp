@@ -3,12 +3,15 @@
 #include <ATen/ATen.h>
 
 #include <atomic>
+#include <optional>
 #include <set>
 
 #include "core/error.h"
 #include "core/parallel_for.h"
+#include "kernels/packed.h"
 #include "weights/file_map.h"
 #include "weights/foreign_file.h"
+#include "weights/scaled_weights.h"
 #include "weights/shown.h"
 
 namespace tessera {
@@ -65,11 +68,41 @@ std::vector<std::string> name_problems(const ParamList& params, const TensorFile
       problems.push_back(c10::str(param.name, " is ", found->sizes(), ", want ", shape));
     else if (!found->is_floating_point())
       problems.push_back(c10::str(param.name, " holds ", found->scalar_type(),
-                                  ", want floating-point numbers (quantized weights are not supported)"));
+                                  ", want floating-point numbers, or quantized ones with their scales"));
   }
   for (const auto& [name, tensor] : file.tensors())
     if (!wanted.count(name)) problems.push_back(c10::str("unexpected ", plain(name), " ", tensor.sizes()));
   return problems;
+}
+
+void refuse_lost_scales(const TensorFile& file) {
+  if (lost_scales(file))
+    throw Error(file.where() +
+                " holds fp8 weights that reach the largest fp8 number, as only weights divided by a scale do, but no "
+                "scales (weight_scale or scale_weight): get the complete file");
+}
+
+/// As what a matrix is streamed; nullopt for tensors that cannot be.
+std::optional<PackedType> streamed_type(const at::Tensor& tensor) {
+  if (const PackedWeight* packed = packed_weight(tensor)) return packed->type;
+  if (tensor.dim() != 2 || tensor.numel() == 0) return std::nullopt;
+  switch (tensor.scalar_type()) {
+    case at::kFloat:
+      return PackedType::kFloat;
+    case at::kBFloat16:
+      return PackedType::kBfloat16;
+    case at::kHalf:
+      return PackedType::kHalf;
+    default:
+      return std::nullopt;
+  }
+}
+
+/// Pages of a mapped tensor that `value` is a copy of are not needed again.
+void forget_source(const at::Tensor& source, const at::Tensor& value) {
+  if (const PackedWeight* packed = packed_weight(source)) return forget_pages(packed->bytes);
+  const bool copied = value.is_cpu() && value.const_data_ptr() != source.const_data_ptr();
+  if (copied || value.is_cuda()) forget_pages(source);
 }
 
 }  // namespace
@@ -84,23 +117,50 @@ void check_names(const ParamList& params, const TensorFile& file) {
 
 void bind(const ParamList& params, const TensorFile& file, at::ScalarType dtype, at::Device device, bool check_finite) {
   check_names(params, file);
+  if (check_finite) refuse_lost_scales(file);
   std::vector<std::string> problems;
   std::vector<at::Tensor> values;
   for (const auto& param : params) {
     const at::Tensor& source = file.at(param.name);
-    const at::Tensor value = source.to(param.keep_float ? at::kFloat : dtype).contiguous();
-    if (check_finite && value.is_cpu() && !is_finite(value)) {
+    const at::ScalarType wanted = param.keep_float ? at::kFloat : dtype;
+    if (const PackedWeight* packed = packed_weight(source); packed && check_finite) {
+      if (!all_finite(*packed)) problems.push_back(param.name + " holds NaN or infinity");
+      if (packed->release) packed->release(packed->bytes);
+    }
+    if (packed_weight(source) && param.packable && device.is_cpu()) {
+      values.push_back(packed_as(source, wanted));
+      continue;
+    }
+    const at::Tensor value = unpacked(source, wanted).contiguous();
+    if (check_finite && value.is_cpu() && !packed_weight(source) && !is_finite(value)) {
       const bool overflow = value.scalar_type() != source.scalar_type() && is_finite(source);
       problems.push_back(overflow ? c10::str(param.name, " holds numbers too large for ", value.scalar_type())
                                   : param.name + " holds NaN or infinity");
     }
     values.push_back(value.to(device));
-    const bool copied = values.back().is_cpu() && values.back().const_data_ptr() != source.const_data_ptr();
-    if (copied || values.back().is_cuda()) forget_pages(source);
+    forget_source(source, values.back());
   }
   if (!problems.empty()) fail(file, problems);
   size_t next = 0;
   for (const auto& param : params) *param.slot = values[next++];
+}
+
+TensorFile streamed(const ParamList& params, const TensorFile& file) {
+  std::map<std::string, at::Tensor> tensors = file.tensors();
+  for (const auto& param : params) {
+    const auto entry = tensors.find(param.name);
+    if (!param.packable || entry == tensors.end()) continue;
+    const auto type = streamed_type(entry->second);
+    if (!type) continue;
+    const PackedWeight* packed = packed_weight(entry->second);
+    PackedWeight weight = packed ? *packed
+                                 : PackedWeight{.type = *type,
+                                                .shape = entry->second.sizes().vec(),
+                                                .bytes = entry->second.contiguous().view(at::kByte).view({-1})};
+    weight.release = forget_pages;
+    entry->second = packed_tensor(std::move(weight), entry->second.scalar_type());
+  }
+  return {std::move(tensors), file.where(), file.metadata()};
 }
 
 }  // namespace tessera

@@ -11,6 +11,7 @@
 #include "core/paths.h"
 #include "core/text.h"
 #include "core/utf8.h"
+#include "kernels/packed.h"
 #include "weights/file_map.h"
 #include "weights/shown.h"
 #include "weights/zip_directory.h"
@@ -27,8 +28,8 @@ constexpr const char* kUnfinished[] = {".aria2",    ".part",       ".crdownload"
 constexpr const char* kOtherDtype = "get the bf16, fp16 or fp32 file of the same model";
 
 constexpr const char* kGguf =
-    "GGUF file (quantized weights for llama.cpp, stable-diffusion.cpp and ComfyUI), which is not supported: get the "
-    "safetensors file of the same model";
+    "GGUF file (quantized weights), which is read only as a transformer of Wan or a UMT5 encoder: get the safetensors "
+    "file of the same model";
 
 struct Magic {
   std::string_view bytes;
@@ -106,9 +107,9 @@ bool is_lora_name(const std::string& name) {
          ends_with_any(name, {".lora_A", ".lora_B", ".lora_up", ".lora_down", ".alpha", ".dora_scale"});
 }
 
+/// Scales that weights/scaled_weights does not read: of DeepSeek's files, and of two levels.
 bool is_fp8_scale(const std::string& name) {
-  return name == "scaled_fp8" || ends_with_any(name, {".scaled_fp8", ".scale_weight", ".scale_input", ".weight_scale",
-                                                      ".weight_scale_inv", ".input_scale"});
+  return ends_with_any(name, {".weight_scale_inv", ".weight_scale_2", ".pre_quant_scale"});
 }
 
 bool is_quantized_name(const std::string& name) {
@@ -117,8 +118,10 @@ bool is_quantized_name(const std::string& name) {
          holds_any(name, {".quant_state."});
 }
 
-/// Bytes of a contiguous tensor, none for others.
-std::span<const uint8_t> bytes_of(const at::Tensor& tensor) {
+/// Bytes of a packed or contiguous tensor, none for others.
+std::span<const uint8_t> bytes_of(const at::Tensor& given) {
+  const PackedWeight* packed = packed_weight(given);
+  const at::Tensor& tensor = packed ? packed->bytes : given;
   if (!tensor.is_cpu() || !tensor.is_contiguous() || tensor.nbytes() == 0) return {};
   return {static_cast<const uint8_t*>(tensor.const_data_ptr()), tensor.nbytes()};
 }
@@ -199,12 +202,12 @@ std::string foreign_tensors(const TensorFile& file) {
   }
   if (!lora_name.empty() && 2 * lora > file.tensors().size())
     return "it is a LoRA (it holds " + plain(lora_name) + " and the like), which changes a model and is none by " +
-           "itself, and LoRAs are not supported: merge it into its model with diffusers or PEFT and use the result";
+           "itself: name its model with --model and the LoRA with --lora, or merge it into its model";
   if (!lora_name.empty())
     return "it holds a LoRA that is not merged (" + plain(lora_name) + "): merge it with PEFT's merge_and_unload first";
   if (!fp8_name.empty())
-    return "it holds fp8 weights with separate scales (" + plain(fp8_name) +
-           "), which are not supported: " + kOtherDtype;
+    return "it holds quantized weights with scales of a kind that is not read (" + plain(fp8_name) +
+           "): " + kOtherDtype;
   if (!quantized_name.empty())
     return "it holds quantized weights (" + plain(quantized_name) + "), which are not supported: " + kOtherDtype;
   return "";
@@ -238,8 +241,6 @@ std::string foreign_holdings(const fs::path& folder) {
                                         [&](const char* end) { return name.ends_with(end); });
     if (unfinished)
       sentences.push_back(unfinished_sentence(name));
-    else if (name.ends_with(".gguf"))
-      sentences.push_back(name + " is a " + kGguf);
     else if (fs::is_symlink(path, problem) && !fs::exists(path, problem))
       sentences.push_back(name + " is a link to a file that is not there: download it again");
   }

@@ -31,7 +31,7 @@ std::string foreign_tensors(const TensorFile& file);
 bool holds_only_zeros(const TensorFile& file);
 
 /// What a folder without weights holds in their place, a sentence: unfinished downloads, links to files that are not
-/// there, GGUF; "" for nothing of the kind.
+/// there; "" for nothing of the kind.
 std::string foreign_holdings(const std::filesystem::path& folder);
 
 }  // namespace tessera

@@ -3,6 +3,7 @@
 #include <ATen/ATen.h>
 
 #include "core/error.h"
+#include "kernels/packed.h"
 
 namespace tessera {
 
@@ -18,7 +19,8 @@ void split_qkv(std::map<std::string, at::Tensor>& tensors, const std::string& wh
   const int64_t rows = fused.size(0) / 3;
   int64_t first = 0;
   for (const char* part : {"to_q.", "to_k.", "to_v."}) {
-    tensors[prefix + part + kind] = fused.narrow(0, first, rows);
+    tensors[prefix + part + kind] =
+        packed_weight(fused) ? packed_rows(fused, first, rows) : fused.narrow(0, first, rows);
     first += rows;
   }
 }

@@ -11,6 +11,8 @@
 #include "core/paths.h"
 #include "core/text.h"
 #include "weights/foreign_file.h"
+#include "weights/gguf.h"
+#include "weights/scaled_weights.h"
 #include "weights/shown.h"
 #include "weights/torch_archive.h"
 
@@ -141,12 +143,27 @@ std::optional<WeightFiles> find_weights(const fs::path& folder, bool safetensors
               " and " + variants[1].path.filename().string() + ": keep one, or rename one to have no variant");
 }
 
+/// The one GGUF file of a folder, whatever its name: programs name them by model and type.
+std::optional<WeightFiles> find_gguf(const fs::path& folder) {
+  std::vector<fs::path> found;
+  std::error_code problem;
+  for (auto entry = fs::directory_iterator(folder, problem); !problem && entry != fs::directory_iterator();
+       entry.increment(problem))
+    if (entry->path().extension() == ".gguf" && is_file(entry->path())) found.push_back(entry->path());
+  if (found.empty()) return std::nullopt;
+  std::sort(found.begin(), found.end());
+  if (found.size() == 1) return WeightFiles{found.front(), false};
+  throw Error(folder.string() + " has several GGUF files, " + found[0].filename().string() + " and " +
+              found[1].filename().string() + ": keep one");
+}
+
 WeightFiles find_weights(const fs::path& folder) {
   for (const bool safetensors : {true, false})
     if (const auto found = find_weights(folder, safetensors)) return *found;
+  if (const auto found = find_gguf(folder)) return *found;
   const std::string other = foreign_holdings(folder);
   throw Error(folder.string() + " has no weights: want diffusion_pytorch_model.safetensors, model.safetensors, the " +
-              "same as .bin (pytorch_model.bin), or their .index.json (" + holdings(folder) + ")" +
+              "same as .bin (pytorch_model.bin), their .index.json, or one .gguf file (" + holdings(folder) + ")" +
               (other.empty() ? "" : "; " + other));
 }
 
@@ -163,16 +180,35 @@ std::map<std::string, std::vector<std::string>> listed_tensors(const JsonConfig&
   return listed;
 }
 
+/// The tensors of one file as they are stored: scales by themselves.
+TensorFile read_stored(const fs::path& path) {
+  if (is_gguf(path)) return read_gguf(path);
+  return is_torch_archive(path) ? read_torch_archive(path) : read_safetensors(path);
+}
+
+/// Adds the header strings of one file of several. Of what layers are quantized each may tell its part.
+void merge_metadata(std::map<std::string, std::string>& all, const std::map<std::string, std::string>& more) {
+  for (const auto& [key, text] : more) {
+    const auto [place, fresh] = all.emplace(key, text);
+    if (fresh || place->second == text) continue;
+    json first = json::parse(place->second, nullptr, false), second = json::parse(text, nullptr, false);
+    if (!first.is_object() || !second.is_object()) continue;
+    first.merge_patch(second);
+    place->second = first.dump();
+  }
+}
+
 TensorFile read_shards(const fs::path& index_path) {
   std::map<std::string, at::Tensor> tensors;
-  std::map<std::string, std::string> holders;
+  std::map<std::string, std::string> holders, metadata;
   for (const auto& [shard, listed] : listed_tensors(JsonConfig::read(index_path))) {
     const fs::path path = index_path.parent_path() / shard;
     if (!is_file(path))
       throw Error("missing shard " + path.string() + ": " + index_path.string() + " expects " +
                   counted(static_cast<int64_t>(listed.size()), "tensor") + " in it, such as " + plain(listed.front()) +
                   "; download the model again");
-    const TensorFile file = read_tensors(path);
+    const TensorFile file = read_stored(path);
+    merge_metadata(metadata, file.metadata());
     for (const auto& name : listed)
       if (!file.find(name))
         throw Error(path.string() + " has no tensor " + plain(name) + ", which " + index_path.string() +
@@ -185,20 +221,23 @@ TensorFile read_shards(const fs::path& index_path) {
       tensors.emplace(name, tensor);
     }
   }
-  return {std::move(tensors), index_path.string()};
+  return with_scales({std::move(tensors), index_path.string(), std::move(metadata)});
 }
 
 TensorFile read_files(const std::vector<fs::path>& files) {
   if (files.size() == 1) return read_tensors(files.front());
   std::map<std::string, at::Tensor> tensors;
+  std::map<std::string, std::string> metadata;
   for (const fs::path& path : files) {
-    const TensorFile file = read_tensors(path);
+    const TensorFile file = read_stored(path);
+    merge_metadata(metadata, file.metadata());
     for (const auto& [name, tensor] : file.tensors())
       if (!tensors.emplace(name, tensor).second)
         throw Error(path.string() + ": tensor " + plain(name) + " is also in another file of " +
                     files.front().string());
   }
-  return {std::move(tensors), files.front().string() + " and " + std::to_string(files.size() - 1) + " more"};
+  const std::string where = files.front().string() + " and " + std::to_string(files.size() - 1) + " more";
+  return with_scales({std::move(tensors), where, std::move(metadata)});
 }
 
 std::string indented(const json& value) {
@@ -351,7 +390,7 @@ Component open_component(const fs::path& folder) {
 }
 
 TensorFile read_tensors(const fs::path& path) {
-  return is_torch_archive(path) ? read_torch_archive(path) : read_safetensors(path);
+  return with_scales(read_stored(path));
 }
 
 TensorFile read_weights(const Component& component) {
@@ -362,12 +401,16 @@ TensorFile read_weights(const Component& component) {
 
 void write_component(const Component& component, json config, const std::map<std::string, at::Tensor>& tensors,
                      const std::map<std::string, std::string>& metadata, std::optional<at::ScalarType> dtype,
-                     int64_t largest_file) {
+                     int64_t largest_file, const PackingPlan& plan) {
   TORCH_CHECK(component.library == "diffusers" || component.library == "transformers", "unknown library ",
               component.library);
   const bool diffusers = component.library == "diffusers";
   make_folder(component.folder);
-  write_weights(component.folder / kStems[diffusers ? 0 : 1], tensors, metadata, dtype, largest_file);
+  const fs::path stem = component.folder / kStems[diffusers ? 0 : 1];
+  if (plan.empty())
+    write_weights(stem, tensors, metadata, dtype, largest_file);
+  else
+    write_packed(stem, component.class_name, tensors, plan, metadata, dtype);
   if (diffusers)
     config["_class_name"] = component.class_name;
   else

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "core/json_config.h"
+#include "weights/packed_write.h"
 #include "weights/safetensors.h"
 
 namespace tessera {
@@ -62,24 +63,26 @@ std::vector<std::string> missing_files(const Component& component);
 Component open_component(const std::filesystem::path& folder);
 
 /// The tensors of one file, mapped: safetensors, or, judging by its content, an archive of torch.save (see
-/// read_torch_archive).
+/// read_torch_archive) or a GGUF file (read_gguf). Weights with scales are packed: see with_scales.
 TensorFile read_tensors(const std::filesystem::path& path);
 
 /// The component's tensors, mapped: its `files`, or a single file or the shards of an index, named
 /// diffusion_pytorch_model or model.
-/// .safetensors take precedence over .bin (pytorch_model.bin), files without a variant (single before index) over the
-/// one variant present of fp32, bf16, fp16.
+/// .safetensors take precedence over .bin (pytorch_model.bin), and that over a single .gguf file of any name; files
+/// without a variant (single before index) over the one variant present of fp32, bf16, fp16.
 /// Throws Error when there are no weights (saying what is there), several variants and none without a variant, a
 /// shard that is missing, damaged or lacks a tensor listed in the index, or a tensor that is in two shards.
 TensorFile read_weights(const Component& component);
 
 /// Writes the component's folder: weights first, then config.json with the class name added; each file atomically.
 /// Floating-point tensors are converted to `dtype` when it is given. Weights of more than `largest_file` bytes
-/// (diffusers' limit) are split into shards with an index.
+/// (diffusers' limit) are split into shards with an index. With a plan, weights are written by write_packed, in one
+/// file.
 void write_component(const Component& component, nlohmann::json config,
                      const std::map<std::string, at::Tensor>& tensors,
                      const std::map<std::string, std::string>& metadata = {},
-                     std::optional<at::ScalarType> dtype = std::nullopt, int64_t largest_file = 10'000'000'000);
+                     std::optional<at::ScalarType> dtype = std::nullopt, int64_t largest_file = 10'000'000'000,
+                     const PackingPlan& plan = {});
 
 /// Writes model_index.json of a pipeline, atomically, to the folder `path`, which is created if needed. `options`
 /// are further keys.

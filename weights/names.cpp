@@ -8,6 +8,7 @@
 
 #include "core/error.h"
 #include "core/text.h"
+#include "kernels/packed.h"
 #include "weights/dit_names.h"
 #include "weights/kl_names.h"
 
@@ -64,6 +65,20 @@ constexpr NamePair kTextBlock[] = {
     {"ffn.gate.0.weight", "layer.1.DenseReluDense.wi_0.weight"},
     {"ffn.fc1.weight", "layer.1.DenseReluDense.wi_1.weight"},
     {"ffn.fc2.weight", "layer.1.DenseReluDense.wo.weight"},
+};
+
+// Those that llama.cpp gives the encoder of a T5 model in GGUF.
+constexpr NamePair kGgufTextBlock[] = {
+    {"attn_norm.weight", "layer.0.layer_norm.weight"},
+    {"attn_q.weight", "layer.0.SelfAttention.q.weight"},
+    {"attn_k.weight", "layer.0.SelfAttention.k.weight"},
+    {"attn_v.weight", "layer.0.SelfAttention.v.weight"},
+    {"attn_o.weight", "layer.0.SelfAttention.o.weight"},
+    {"attn_rel_b.weight", "layer.0.SelfAttention.relative_attention_bias.weight"},
+    {"ffn_norm.weight", "layer.1.layer_norm.weight"},
+    {"ffn_gate.weight", "layer.1.DenseReluDense.wi_0.weight"},
+    {"ffn_up.weight", "layer.1.DenseReluDense.wi_1.weight"},
+    {"ffn_down.weight", "layer.1.DenseReluDense.wo.weight"},
 };
 
 constexpr NamePair kVaeResidual[] = {
@@ -141,6 +156,11 @@ TensorFile without_parts(const TensorFile& file, const std::vector<std::string>&
   return {std::move(tensors), file.where(), file.metadata()};
 }
 
+bool same_numbers(const at::Tensor& a, const at::Tensor& b) {
+  if (packed_weight(a) || packed_weight(b)) return same_packed(a, b);
+  return a.scalar_type() == b.scalar_type() && at::equal(a, b);
+}
+
 bool all_begin_with(const TensorFile& file, const std::string& prefix) {
   for (const auto& [name, tensor] : file.tensors())
     if (!name.starts_with(prefix)) return false;
@@ -175,6 +195,14 @@ NameTable wan_text_encoder_names(int64_t layers) {
   NameTable table{{"token_embedding.weight", "shared.weight"}, {"norm.weight", "encoder.final_layer_norm.weight"}};
   for (int64_t layer = 0; layer < layers; ++layer)
     add_pairs(table, kTextBlock, numbered("blocks.", layer), numbered("encoder.block.", layer));
+  return table;
+}
+
+NameTable gguf_text_encoder_names(int64_t layers) {
+  NameTable table{{"token_embd.weight", "shared.weight"},
+                  {"enc.output_norm.weight", "encoder.final_layer_norm.weight"}};
+  for (int64_t layer = 0; layer < layers; ++layer)
+    add_pairs(table, kGgufTextBlock, numbered("enc.blk.", layer), numbered("encoder.block.", layer));
   return table;
 }
 
@@ -260,6 +288,18 @@ TensorFile canonical_vae_tensors(const TensorFile& file) {
   return renamed(file, wan_vae_names(resampling + 1, residual / (resampling + 1)));
 }
 
+/// Without spiece_model, the tokenizer that ComfyUI's files hold as bytes.
+TensorFile canonical_text_tensors(const TensorFile& stored) {
+  std::map<std::string, at::Tensor> tensors = stored.tensors();
+  if (const auto entry = tensors.find("spiece_model"); entry != tensors.end() && entry->second.dim() == 1)
+    tensors.erase(entry);
+  const TensorFile file{std::move(tensors), stored.where(), stored.metadata()};
+  if (file.find("token_embedding.weight"))
+    return renamed(file, wan_text_encoder_names(count_numbered(file, "blocks.")));
+  if (file.find("token_embd.weight")) return renamed(file, gguf_text_encoder_names(count_numbered(file, "enc.blk.")));
+  return renamed(file, t5_encoder_names());
+}
+
 }  // namespace
 
 TensorFile canonical_tensors(const TensorFile& stored, const std::string& class_name) {
@@ -273,12 +313,19 @@ TensorFile canonical_tensors(const TensorFile& stored, const std::string& class_
     return has_original_dit_names(inner) ? original_dit_tensors(inner) : inner;
   }
   const TensorFile file = without_wrappers(stored);
-  if (class_name == "UMT5EncoderModel")
-    return file.find("token_embedding.weight") ? renamed(file, wan_text_encoder_names(count_numbered(file, "blocks.")))
-                                               : renamed(file, t5_encoder_names());
+  if (class_name == "UMT5EncoderModel") return canonical_text_tensors(file);
   if (class_name == "AutoencoderKL") return autoencoder_kl_tensors(file);
   if (class_name == "AutoencoderKLWan" && file.find("decoder.head.0.gamma")) return canonical_vae_tensors(file);
   return file;
+}
+
+NameTable names_in_gguf(const TensorFile& canonical, const std::string& class_name) {
+  NameTable theirs;
+  if (class_name == "WanTransformer3DModel") theirs = wan_transformer_names(count_numbered(canonical, "blocks."));
+  if (class_name == "UMT5EncoderModel") theirs = gguf_text_encoder_names(count_numbered(canonical, "encoder.block."));
+  NameTable table;
+  for (const auto& [name, ours] : theirs) table[ours] = name;
+  return table;
 }
 
 bool has_original_wan_names(const TensorFile& file) {
@@ -292,8 +339,7 @@ TensorFile renamed(const TensorFile& file, const NameTable& table) {
     const auto entry = table.find(name);
     const std::string& ours = entry == table.end() ? name : entry->second;
     const auto [place, fresh] = tensors.emplace(ours, tensor);
-    const at::Tensor& first = place->second;
-    if (!fresh && !(first.scalar_type() == tensor.scalar_type() && at::equal(first, tensor)))
+    if (!fresh && !same_numbers(place->second, tensor))
       throw Error(file.where() + ": tensors " + sources[ours] + " and " + name + " should be tied (both are " + ours +
                   " in this model), but they differ");
     if (fresh) sources[ours] = name;

@@ -28,6 +28,9 @@ NameTable t5_encoder_names();
 /// - 1.
 NameTable wan_text_encoder_names(int64_t layers);
 
+/// The encoder of UMT5 under the names of llama.cpp, as GGUF files have them, with blocks 0 to layers - 1.
+NameTable gguf_text_encoder_names(int64_t layers);
+
 /// The autoencoder of Wan 2.1's own code (Wan2.1_VAE.pth) with `levels` resolutions: `res_blocks` residual blocks at
 /// each in the encoder, one more in the decoder.
 NameTable wan_vae_names(int64_t levels, int64_t res_blocks);
@@ -51,6 +54,10 @@ TensorFile unwrapped(const TensorFile& file);
 /// The tensors of a network of class WanTransformer3DModel, UMT5EncoderModel, AutoencoderKLWan, DiTTransformer2DModel
 /// or AutoencoderKL under canonical names, from any of its known layouts; tensors of other classes are unchanged.
 TensorFile canonical_tensors(const TensorFile& stored, const std::string& class_name);
+
+/// From canonical names to those that GGUF files of such a network have: Wan's own, and llama.cpp's for UMT5. Empty for
+/// other classes.
+NameTable names_in_gguf(const TensorFile& canonical, const std::string& class_name);
 
 /// True when the transformer in `file` has the names of Wan's own code, which differ from diffusers' in every block.
 bool has_original_wan_names(const TensorFile& file);

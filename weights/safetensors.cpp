@@ -14,6 +14,7 @@
 #include "core/json_syntax.h"
 #include "core/size_limits.h"
 #include "core/text.h"
+#include "kernels/packed.h"
 #include "weights/file_map.h"
 #include "weights/foreign_file.h"
 
@@ -269,23 +270,34 @@ TensorFile read_safetensors(const std::filesystem::path& path) {
 
 void write_safetensors(const std::filesystem::path& path, const std::map<std::string, at::Tensor>& tensors,
                        const std::map<std::string, std::string>& metadata, std::optional<at::ScalarType> dtype) {
-  for (const auto& [name, tensor] : tensors) TORCH_CHECK(tensor.defined(), "tensor ", name, " is undefined");
-  const auto stored = [&](const at::Tensor& tensor) {
-    return dtype && tensor.is_floating_point() ? *dtype : tensor.scalar_type();
-  };
-  std::vector<std::pair<std::string, at::Tensor>> order(tensors.begin(), tensors.end());
+  std::map<std::string, TensorToWrite> plan;
+  for (const auto& [name, tensor] : tensors) {
+    TORCH_CHECK(tensor.defined(), "tensor ", name, " is undefined");
+    TORCH_CHECK(dtype || !packed_weight(tensor), "tensor ", name, " is packed and needs a dtype");
+    const at::ScalarType stored = dtype && tensor.is_floating_point() ? *dtype : tensor.scalar_type();
+    plan[name] = {stored, tensor.sizes().vec(), [tensor, stored] {
+                    return packed_weight(tensor) ? unpacked(tensor, stored) : tensor.detach().cpu().to(stored);
+                  }};
+  }
+  write_safetensors_as_made(path, plan, metadata);
+}
+
+void write_safetensors_as_made(const std::filesystem::path& path, const std::map<std::string, TensorToWrite>& tensors,
+                               const std::map<std::string, std::string>& metadata) {
+  std::vector<std::pair<std::string, TensorToWrite>> order(tensors.begin(), tensors.end());
   // Wide elements first: every tensor is aligned without padding.
-  std::stable_sort(order.begin(), order.end(), [&](const auto& a, const auto& b) {
-    return c10::elementSize(stored(a.second)) > c10::elementSize(stored(b.second));
+  std::stable_sort(order.begin(), order.end(), [](const auto& a, const auto& b) {
+    return c10::elementSize(a.second.dtype) > c10::elementSize(b.second.dtype);
   });
   json header = json::object();
   if (!metadata.empty()) header["__metadata__"] = metadata;
   size_t offset = 0;
   for (const auto& [name, tensor] : order) {
     TORCH_CHECK(name != "__metadata__", "a tensor may not be named __metadata__");
-    const size_t end = offset + static_cast<size_t>(tensor.numel()) * c10::elementSize(stored(tensor));
+    const auto numbers = static_cast<size_t>(c10::multiply_integers(tensor.shape));
+    const size_t end = offset + numbers * c10::elementSize(tensor.dtype);
     header[name] = {
-        {"dtype", stored_name(stored(tensor), name)}, {"shape", tensor.sizes().vec()}, {"data_offsets", {offset, end}}};
+        {"dtype", stored_name(tensor.dtype, name)}, {"shape", tensor.shape}, {"data_offsets", {offset, end}}};
     offset = end;
   }
   std::string text;
@@ -300,8 +312,10 @@ void write_safetensors(const std::filesystem::path& path, const std::map<std::st
   file.write({reinterpret_cast<const char*>(&length), kLengthBytes});
   file.write(text);
   for (const auto& [name, tensor] : order) {
-    const at::Tensor plain = tensor.detach().cpu().to(stored(tensor)).contiguous();
-    file.write({static_cast<const char*>(plain.const_data_ptr()), plain.nbytes()});
+    const at::Tensor made = tensor.make().cpu().contiguous();
+    TORCH_CHECK(made.scalar_type() == tensor.dtype && made.sizes() == at::IntArrayRef(tensor.shape), "tensor ", name,
+                " is not what was announced");
+    file.write({static_cast<const char*>(made.const_data_ptr()), made.nbytes()});
   }
   file.commit();
 }

@@ -3,6 +3,7 @@
 #include <ATen/core/Tensor.h>
 
 #include <filesystem>
+#include <functional>
 #include <map>
 #include <optional>
 #include <string>
@@ -44,9 +45,20 @@ TensorFile read_safetensors(const std::filesystem::path& path);
 
 /// Writes tensors (on any device; made contiguous) through AtomicFile. `metadata` goes to the header's __metadata__.
 /// Equal input gives equal bytes.
-/// With `dtype`, floating-point tensors are converted to it, one at a time.
+/// With `dtype`, floating-point tensors are converted to it, one at a time; packed ones must be given one.
 void write_safetensors(const std::filesystem::path& path, const std::map<std::string, at::Tensor>& tensors,
                        const std::map<std::string, std::string>& metadata = {},
                        std::optional<at::ScalarType> dtype = std::nullopt);
+
+/// A tensor that is made when it is written, and forgotten then.
+struct TensorToWrite {
+  at::ScalarType dtype;
+  std::vector<int64_t> shape;
+  std::function<at::Tensor()> make;  ///< of that dtype and shape, on any device
+};
+
+/// The same for tensors that are made one at a time.
+void write_safetensors_as_made(const std::filesystem::path& path, const std::map<std::string, TensorToWrite>& tensors,
+                               const std::map<std::string, std::string>& metadata = {});
 
 }  // namespace tessera

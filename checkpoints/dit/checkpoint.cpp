@@ -9,6 +9,7 @@
 #include "core/text.h"
 #include "models/attention/blocks.h"
 #include "weights/dit_names.h"
+#include "weights/model_dir.h"
 #include "weights/torch_archive.h"
 
 namespace tessera {
@@ -51,7 +52,7 @@ bool is_safetensors(const fs::path& path) {
 }
 
 Contents read_contents(const fs::path& path) {
-  if (!is_torch_archive(path)) return {unwrapped(read_safetensors(path)), {}, {}};
+  if (!is_torch_archive(path)) return {unwrapped(read_tensors(path)), {}, {}};
   const TorchArchive archive = load_torch_archive(path);
   std::string state;
   for (const char* key : kStateKeys) {
@@ -158,7 +159,7 @@ bool is_dit_checkpoint(const fs::path& path) {
   std::error_code ignored;
   if (!fs::is_regular_file(path, ignored)) return false;
   if (!is_torch_archive(path) && !is_safetensors(path)) return false;
-  if (is_safetensors(path)) return has_original_dit_names(unwrapped(read_safetensors(path)));
+  if (is_safetensors(path)) return has_original_dit_names(unwrapped(read_tensors(path)));
   const TorchArchive archive = load_torch_archive(path);
   for (const char* key : kStateKeys)
     if (holds_dit(archive.root.find(key))) return true;

@@ -87,8 +87,9 @@ void check_weights(const DitModel& model) {
   check_part<AutoencoderKl>(read_component(model.folder.component("vae")), model.vae, all);
 }
 
-Loaded<Dit> load_transformer(const DitModel& model, const std::string& dtype, at::Device device) {
-  return load_part<Dit>(read_dit_transformer(model.folder.component("transformer")), model.transformer, dtype, device);
+Loaded<Dit> load_transformer(const DitModel& model, const std::string& dtype, at::Device device, bool stream) {
+  return load_part<Dit>(read_dit_transformer(model.folder.component("transformer")), model.transformer, dtype, device,
+                        stream);
 }
 
 Loaded<AutoencoderKl> load_vae(const DitModel& model, const std::string& dtype, at::Device device) {

@@ -41,7 +41,7 @@ TensorFile read_dit_transformer(const Component& part);
 /// mapped: no memory is used.
 void check_weights(const DitModel& model);
 /// Reads one part's weights; see checkpoints/wan/model.h.
-Loaded<Dit> load_transformer(const DitModel& model, const std::string& dtype, at::Device device);
+Loaded<Dit> load_transformer(const DitModel& model, const std::string& dtype, at::Device device, bool stream = false);
 Loaded<AutoencoderKl> load_vae(const DitModel& model, const std::string& dtype, at::Device device);
 
 }  // namespace tessera

@@ -6,6 +6,7 @@
 #include "checkpoints/wan/mhla_settings.h"
 #include "core/error.h"
 #include "core/paths.h"
+#include "core/text.h"
 #include "weights/foreign_file.h"
 #include "weights/names.h"
 
@@ -15,10 +16,10 @@ namespace {
 namespace fs = std::filesystem;
 using nlohmann::json;
 
-constexpr const char* kVaeNames[] = {"Wan2.1_VAE.pth", "Wan2.1_VAE.safetensors"};
+constexpr const char* kVaeNames[] = {"Wan2.1_VAE.pth", "Wan2.1_VAE.safetensors", "wan_2.1_vae.safetensors"};
 constexpr const char* kTextNames[] = {"models_t5_umt5-xxl-enc-bf16.pth", "models_t5_umt5-xxl-enc-bf16.safetensors"};
 constexpr const char* kTokenizerFolder = "google/umt5-xxl";
-constexpr const char* kWeightKinds[] = {".safetensors", ".pth", ".pt", ".bin", ".ckpt"};
+constexpr const char* kWeightKinds[] = {".safetensors", ".gguf", ".pth", ".pt", ".bin", ".ckpt"};
 constexpr const char* kReleases[] = {"Wan2.1-T2V-1.3B", "Wan2.1-T2V-14B", "Wan2.1-T2V-1.3B-Diffusers",
                                      "Wan2.1-T2V-14B-Diffusers"};
 constexpr const char* kTransformerClass = "WanTransformer3DModel";
@@ -46,6 +47,25 @@ std::vector<fs::path> entries(const fs::path& folder) {
   return paths;
 }
 
+/// Whether a file is a UMT5 encoder as those who quantize it name it: umt5-xxl-encoder-Q8_0.gguf,
+/// umt5_xxl_fp8_e4m3fn_scaled.safetensors.
+bool is_named_umt5(const fs::path& path) {
+  return is_weights(path) && in_lower_case(path.filename().string()).starts_with("umt5");
+}
+
+/// The text encoder of a release folder: Wan's own file, or else the one that is named after UMT5.
+std::optional<fs::path> text_encoder_file(const fs::path& folder) {
+  if (auto own = first_file(folder, kTextNames)) return own;
+  std::vector<fs::path> named;
+  for (const fs::path& path : entries(folder))
+    if (is_named_umt5(path) && is_file(path)) named.push_back(path);
+  return named.size() == 1 ? std::optional(named.front()) : std::nullopt;
+}
+
+std::optional<fs::path> vae_file(const fs::path& folder) {
+  return first_file(folder, kVaeNames);
+}
+
 /// `folder` and those above it, nearest first.
 std::vector<fs::path> with_folders_above(const fs::path& folder) {
   std::error_code ignored;
@@ -68,7 +88,8 @@ TransformerFiles transformer_files(const fs::path& folder) {
     const std::string name = path.filename().string();
     if (name.starts_with("diffusion_pytorch_model") || name.starts_with("model.safetensors"))
       found.named_by_diffusers = true;
-    const bool other_part = name.starts_with("Wan2.") || name.starts_with("models_") || name.starts_with("model-0");
+    const bool vae = in_lower_case(name).find("_vae") != std::string::npos;
+    const bool other_part = vae || name.starts_with("models_") || name.starts_with("model-0") || is_named_umt5(path);
     if (is_file(path) && is_weights(path) && !other_part) found.others.push_back(path);
   }
   return found;
@@ -136,14 +157,14 @@ struct Builder {
         if (const Component* part = model.find(name); part && !find(name)) add(*part);
       return;
     }
-    if (const auto file = first_file(folder, kTextNames); file && !find("text_encoder"))
+    if (const auto file = text_encoder_file(folder); file && !find("text_encoder"))
       add_network("text_encoder", "UMT5EncoderModel", *file, text_encoder_config_of);
     if (is_file(folder / kTokenizerFolder / "spiece.model") && !find("tokenizer"))
       add({.name = "tokenizer",
            .library = "transformers",
            .class_name = "T5Tokenizer",
            .folder = folder / kTokenizerFolder});
-    if (const auto file = first_file(folder, kVaeNames); file && !find("vae"))
+    if (const auto file = vae_file(folder); file && !find("vae"))
       add_network("vae", "AutoencoderKLWan", *file, vae_config_of);
   }
 
@@ -153,8 +174,8 @@ struct Builder {
     const auto say = [&](const std::string& part, const std::string& file) {
       layout.missing.push_back("no " + part + ": want " + (folder / file).string());
     };
-    if (!find("text_encoder") && !first_file(folder, kTextNames)) say("text encoder", kTextNames[0]);
-    if (!find("vae") && !first_file(folder, kVaeNames)) say("autoencoder", kVaeNames[0]);
+    if (!find("text_encoder") && !text_encoder_file(folder)) say("text encoder", kTextNames[0]);
+    if (!find("vae") && !vae_file(folder)) say("autoencoder", kVaeNames[0]);
     if (find("tokenizer")) return;
     say("tokenizer", std::string(kTokenizerFolder) + "/spiece.model");
     if (is_file(folder / kTokenizerFolder / "tokenizer.json"))
@@ -197,7 +218,7 @@ std::vector<fs::path> release_candidates(const fs::path& folder, const MhlaSetti
 }
 
 bool holds_parts(const fs::path& folder) {
-  return is_file(folder / "model_index.json") || first_file(folder, kVaeNames) || first_file(folder, kTextNames);
+  return is_file(folder / "model_index.json") || vae_file(folder) || text_encoder_file(folder);
 }
 
 void take_parts_nearby(Builder& builder, const fs::path& folder, const MhlaSettings& settings) {
@@ -257,7 +278,7 @@ void refuse_other_wans(const fs::path& folder) {
 }
 
 bool is_release_folder(const fs::path& folder) {
-  if (first_file(folder, kVaeNames) || first_file(folder, kTextNames)) return true;
+  if (vae_file(folder) || text_encoder_file(folder)) return true;
   if (!is_file(folder / "config.json")) return false;
   const JsonConfig config = JsonConfig::read(folder / "config.json");
   return config.has("model_type") && config.has("dim") && config.has("num_heads");

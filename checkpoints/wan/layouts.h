@@ -10,7 +10,8 @@ namespace tessera {
 ///
 /// "wan": the folder of the original release (config.json of WanModel, diffusion_pytorch_model*.safetensors, in shards
 /// or not, Wan2.1_VAE.pth, models_t5_umt5-xxl-enc-bf16.pth, google/umt5-xxl/spiece.model), or one file of such a
-/// transformer, also in ComfyUI's form.
+/// transformer, also in ComfyUI's form, quantized or not, and as GGUF. The text encoder may also be the one file of the
+/// folder whose name begins with umt5, quantized or as GGUF.
 ///
 /// "wan-mhla": a checkpoint of DAGroup-PKU's video project, given as a file (safetensors, or a PyTorch archive with a
 /// state_dict) or as a folder that holds one. Its layers with softmax attention, its gate and LePE are known from the

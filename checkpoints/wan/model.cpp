@@ -95,14 +95,15 @@ void check_weights(const WanModel& model) {
   check_part<WanVae>(read_component(model.folder.component("vae")), model.vae, all);
 }
 
-Loaded<Umt5Encoder> load_text_encoder(const WanModel& model, const std::string& dtype, at::Device device) {
+Loaded<Umt5Encoder> load_text_encoder(const WanModel& model, const std::string& dtype, at::Device device, bool stream) {
   return load_part<Umt5Encoder>(read_component(model.folder.component("text_encoder")), model.text_encoder, dtype,
-                                device);
+                                device, stream);
 }
 
-Loaded<WanTransformer> load_transformer(const WanModel& model, const std::string& dtype, at::Device device) {
+Loaded<WanTransformer> load_transformer(const WanModel& model, const std::string& dtype, at::Device device,
+                                        bool stream) {
   return load_part<WanTransformer>(read_component(model.folder.component("transformer")), model.transformer, dtype,
-                                   device);
+                                   device, stream);
 }
 
 Loaded<WanVae> load_vae(const WanModel& model, const std::string& dtype, at::Device device) {

@@ -39,10 +39,12 @@ WanModel open_wan_model(const std::filesystem::path& path);
 /// found before hours of work. The tensors stay mapped: no memory is used. Throws bind's Error.
 void check_weights(const WanModel& model);
 
-/// Reads one part's weights. `dtype` is --dtype's value; see choose_dtype. The autoencoder stays in float32 unless a
-/// dtype is given. Throws Error for weights that do not match.
-Loaded<Umt5Encoder> load_text_encoder(const WanModel& model, const std::string& dtype, at::Device device);
-Loaded<WanTransformer> load_transformer(const WanModel& model, const std::string& dtype, at::Device device);
+/// Reads one part's weights. `dtype` is --dtype's value; see choose_dtype; `stream`: see load_part. The autoencoder
+/// stays in float32 unless a dtype is given. Throws Error for weights that do not match.
+Loaded<Umt5Encoder> load_text_encoder(const WanModel& model, const std::string& dtype, at::Device device,
+                                      bool stream = false);
+Loaded<WanTransformer> load_transformer(const WanModel& model, const std::string& dtype, at::Device device,
+                                        bool stream = false);
 Loaded<WanVae> load_vae(const WanModel& model, const std::string& dtype, at::Device device);
 /// Throws Error when its ids exceed the text encoder's table.
 Tokenizer load_tokenizer(const WanModel& model);

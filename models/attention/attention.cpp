@@ -69,6 +69,20 @@ const char* name_of(AttentionKind kind) {
   return kKindNames.at(static_cast<size_t>(kind));
 }
 
+const char* scope_of(AttentionKind kind) {
+  switch (kind) {
+    case AttentionKind::kSoftmax:
+      return "self-attention softmax";
+    case AttentionKind::kMhla:
+      return "self-attention mhla";
+    case AttentionKind::kLinear:
+      return "self-attention linear";
+    case AttentionKind::kFocused:
+      return "self-attention focused";
+  }
+  return "self-attention";
+}
+
 const char* name_of(Normalizer normalizer) {
   return kNormalizerNames.at(static_cast<size_t>(normalizer));
 }

@@ -30,6 +30,8 @@ enum class MixingTransform { kLinear, kCos, kExp, kGaussian, kLocal };
 
 /// The names of these in configs, e.g. "mhla", "sums", "linear".
 const char* name_of(AttentionKind kind);
+/// What a profile calls self-attention of that kind, e.g. "self-attention mhla".
+const char* scope_of(AttentionKind kind);
 const char* name_of(Normalizer normalizer);
 const char* name_of(MixingTransform transform);
 
@@ -77,11 +79,14 @@ struct NormalizerStats {
 /// The normalizer, at least 1e-6 away from zero with its sign kept; a larger magnitude passes bit for bit.
 at::Tensor guard_normalizer(const at::Tensor& normalizer);
 
+class AttentionProbe;  // models/attention/probe.h
+
 /// What a self-attention layer needs besides its tokens; one per forward pass.
 struct AttentionInput {
   Extent3 grid;                      ///< tokens along time, height, width; token order is raster, time slowest
   Rope rope;                         ///< make_rope(grid, head_dim)
   NormalizerStats* stats = nullptr;  ///< counts MHLA's normalizers when given
+  AttentionProbe* probe = nullptr;   ///< sees the layer's attention when given
 };
 
 /// Query, key, value and output projections with RMS-normed q and k (over all heads), under diffusers' names:

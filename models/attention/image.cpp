@@ -8,6 +8,7 @@
 #include "models/attention/lepe.h"
 #include "models/attention/mhla.h"
 #include "models/attention/mixing.h"
+#include "models/attention/probe.h"
 #include "models/attention/softmax.h"
 
 namespace tessera {
@@ -54,10 +55,19 @@ void ImageAttention::params(ParamList& out, const std::string& prefix) {
 
 at::Tensor ImageAttention::operator()(const at::Tensor& x, const AttentionInput& input) const {
   const at::Tensor q = to_q_(x), k = to_k_(x), v = to_v_(x);
-  if (kind_ == AttentionKind::kSoftmax) return to_out_(softmax_attention(q, k, v, heads_));
+  AttentionProbe* probe = watching(input);
+  if (kind_ == AttentionKind::kSoftmax) {
+    if (probe) probe->see(softmax_view(q, k, heads_, input.grid));
+    return to_out_(softmax_attention(q, k, v, heads_));
+  }
   const auto features = [&](const at::Tensor& t) {
     return focusing_ ? focusing_->features(t) : at::relu(t.to(wide_type(t))) + kFeatureEps;
   };
+  if (probe) {
+    AttentionView view = linear_view(features(q), features(k), heads_, nullptr, input.grid);
+    if (focusing_) see_focusing(view, *focusing_);
+    probe->see(view);
+  }
   const at::Tensor out = linear_attention(features(q), features(k), v, heads_);
   return to_out_(focusing_ ? out + focusing_->convolved(v, input.grid) : out);
 }
@@ -99,10 +109,16 @@ at::Tensor ImageMhla::operator()(const at::Tensor& x, const AttentionInput& inpu
 
   const at::Tensor summaries = at::matmul(k.mT(), group_blocks(v.to(wide_type(v)), heads_, cut));  // [M, B, H, D, D]
   at::Tensor out = at::matmul(q, mix_blocks(mixing, summaries));                                   // [M, B, H, P, D]
+  at::Tensor n;
   if (config_.normalizer != Normalizer::kNone) {
-    const at::Tensor n = mhla_normalizer(q, k, mixing, cut, config_.normalizer);
+    n = mhla_normalizer(q, k, mixing, cut, config_.normalizer);
     if (input.stats) input.stats->count(n);
     out = out / guard_normalizer(n);
+  }
+  if (AttentionProbe* probe = watching(input)) {
+    AttentionView view = mhla_view(q, k, mixing, n, cut);
+    if (config_.lepe) view.convolution = convolution_matrix(lepe_weight_, input.grid);
+    probe->see(view);
   }
   out = ungroup_blocks(out, cut).to(x.scalar_type());  // [B, N, C]
   return to_out_(config_.lepe ? out + depthwise_2d(v, input.grid, lepe_weight_, lepe_bias_) : out);

@@ -4,11 +4,12 @@
 
 #include "kernels/value_type.h"
 #include "models/attention/lepe.h"
+#include "models/attention/probe.h"
 
 namespace tessera {
 namespace {
 
-constexpr double kFeatureEps = 1e-6, kNormalizerEps = 1e-6;
+constexpr double kFeatureEps = 1e-6;
 
 at::Tensor by_head(const at::Tensor& x, int64_t heads) {
   return x.unflatten(-1, {heads, -1}).transpose(1, 2);  // [B, H, N, D]
@@ -24,9 +25,9 @@ at::Tensor linear_attention(const at::Tensor& q, const at::Tensor& k, const at::
   const at::Tensor normalizer = at::matmul(by_head(q, heads), by_head(k, heads).mean(-2, true).mT());  // [B, H, N, 1]
   const auto dtype = v.scalar_type();
   const at::Tensor keys = by_head(turned(k) / static_cast<double>(k.size(1)), heads).to(dtype);
-  const at::Tensor summary = at::matmul(keys.mT(), by_head(v, heads));                // [B, H, D, D]
-  const at::Tensor out = at::matmul(by_head(turned(q), heads).to(dtype), summary);    // [B, H, N, D]
-  return (out / (normalizer + kNormalizerEps)).to(dtype).transpose(1, 2).flatten(2);  // [B, N, C]
+  const at::Tensor summary = at::matmul(keys.mT(), by_head(v, heads));                      // [B, H, D, D]
+  const at::Tensor out = at::matmul(by_head(turned(q), heads).to(dtype), summary);          // [B, H, N, D]
+  return (out / (normalizer + kLinearNormalizerEps)).to(dtype).transpose(1, 2).flatten(2);  // [B, N, C]
 }
 
 at::Tensor focus(const at::Tensor& x, const at::Tensor& scale, double power) {
@@ -70,9 +71,13 @@ at::Tensor LinearAttention::features(const at::Tensor& x) const {
 
 at::Tensor LinearAttention::operator()(const at::Tensor& x, const AttentionInput& input) const {
   const auto& p = projections_;
-  const at::Tensor v = p.to_v(x);
-  at::Tensor out =
-      linear_attention(features(p.norm_q.wide(p.to_q(x))), features(p.norm_k.wide(p.to_k(x))), v, heads_, &input.rope);
+  const at::Tensor q = features(p.norm_q.wide(p.to_q(x))), k = features(p.norm_k.wide(p.to_k(x))), v = p.to_v(x);
+  if (AttentionProbe* probe = watching(input)) {
+    AttentionView view = linear_view(q, k, heads_, &input.rope, input.grid);
+    if (focusing_) see_focusing(view, *focusing_);
+    probe->see(view);
+  }
+  at::Tensor out = linear_attention(q, k, v, heads_, &input.rope);
   if (focusing_) out = out + focusing_->convolved(v, input.grid);
   return p.to_out(out);
 }

@@ -4,6 +4,9 @@
 
 namespace tessera {
 
+/// Added to the denominator of linear_attention.
+constexpr double kLinearNormalizerEps = 1e-6;
+
 /// out_i = q_i (mean_j k_j^T v_j) / (q_i . mean_j k_j + 1e-6) for each head: linear in the number of tokens.
 /// q [B, N, C] and k [B, L, C] are non-negative features in wide_type, v [B, L, C]; returns [B, N, C] in v's dtype.
 /// `rope`, when given, turns q and k in the numerator alone (N = L then). The denominator stays in the wide type.
@@ -26,6 +29,7 @@ class Focusing {
   void params(ParamList& out, const std::string& prefix);
   at::Tensor features(const at::Tensor& x) const;                        ///< focus of x [B, N, C]
   at::Tensor convolved(const at::Tensor& v, const Extent3& grid) const;  ///< v [B, N, C] in raster order; the same back
+  const at::Tensor& filters() const { return weight_; }                  ///< [head_dim, 1, k, k]
 
  private:
   int64_t heads_, head_dim_, kernel_;

@@ -6,6 +6,7 @@
 #include "models/attention/blocks.h"
 #include "models/attention/lepe.h"
 #include "models/attention/mixing.h"
+#include "models/attention/probe.h"
 
 namespace tessera {
 namespace {
@@ -58,10 +59,16 @@ at::Tensor MhlaAttention::operator()(const at::Tensor& x, const AttentionInput& 
 
   const at::Tensor summaries = at::matmul(k.rotated.mT(), group_blocks(v, heads_, cut));  // [M, B, H, D, D]
   at::Tensor out = at::matmul(q.rotated, mix_blocks(mixing, summaries));                  // [M, B, H, P, D]
+  at::Tensor n;
   if (normalized) {
-    const at::Tensor n = mhla_normalizer(q.unrotated, k.unrotated, mixing, cut, config_.normalizer);
+    n = mhla_normalizer(q.unrotated, k.unrotated, mixing, cut, config_.normalizer);
     if (input.stats) input.stats->count(n);
     out = out / guard_normalizer(n);
+  }
+  if (AttentionProbe* probe = watching(input)) {
+    AttentionView view = mhla_view(q.rotated, k.rotated, mixing, n, cut);
+    if (config_.lepe) view.convolution = convolution_matrix(lepe_weight_, input.grid);
+    probe->see(view);
   }
   out = ungroup_normed(out, head_norm_, cut, x.scalar_type());  // [B, N, C]
   if (config_.gated) out = out * at::silu(gate_(x));

@@ -5,6 +5,7 @@
 #include <cmath>
 
 #include "kernels/value_type.h"
+#include "models/attention/probe.h"
 #include "models/attention/rope.h"
 
 namespace tessera {
@@ -33,6 +34,7 @@ at::Tensor SoftmaxAttention::operator()(const at::Tensor& x, const AttentionInpu
   };
   const at::Tensor q = rotated(p.norm_q.wide(p.to_q(x)));
   const at::Tensor k = rotated(p.norm_k.wide(p.to_k(x)));
+  if (AttentionProbe* probe = watching(input)) probe->see(softmax_view(q, k, heads_, input.grid));
   return p.to_out(softmax_attention(q, k, p.to_v(x), heads_));
 }
 

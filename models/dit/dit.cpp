@@ -4,6 +4,7 @@
 
 #include <cmath>
 
+#include "core/profile.h"
 #include "core/size_limits.h"
 #include "kernels/activation.h"
 #include "models/attention/image.h"
@@ -93,7 +94,8 @@ nlohmann::ordered_json DitConfig::to_json() const {
 DitBlock::DitBlock(const DitConfig& config, int64_t layer)
     : attn1(make_image_attention(config.attention.kind_of_layer(layer), config.attention, config.num_attention_heads,
                                  config.attention_head_dim, config.attention_bias)),
-      norm_eps_(config.norm_eps) {}
+      norm_eps_(config.norm_eps),
+      attention_scope_(scope_of(config.attention.kind_of_layer(layer))) {}
 
 void DitBlock::params(ParamList& out, const std::string& prefix, const DitConfig& config) {
   const int64_t C = config.channels(), hidden = config.feed_forward();
@@ -113,7 +115,12 @@ at::Tensor DitBlock::condition(const at::Tensor& sinusoid, const at::Tensor& cla
 
 at::Tensor DitBlock::operator()(const at::Tensor& x, const at::Tensor& condition, const AttentionInput& input) const {
   const auto m = modulation(at::silu(condition).to(x.scalar_type())).unsqueeze(1).chunk(6, 2);  // each [B, 1, C]
-  const at::Tensor h = at::addcmul(x, (*attn1)(modulated_norm(x, m[0], m[1], kNormEps), input), m[2]);
+  at::Tensor h;
+  {
+    const ProfileScope scope(attention_scope_);
+    h = at::addcmul(x, (*attn1)(modulated_norm(x, m[0], m[1], kNormEps), input), m[2]);
+  }
+  const ProfileScope scope("feed-forward");
   const at::Tensor hidden = gelu_tanh(ff_in(modulated_norm(h, m[3], m[4], norm_eps_)));
   return at::addcmul(h, ff_out(hidden), m[5]);
 }
@@ -137,7 +144,7 @@ void Dit::params(ParamList& out, const std::string& prefix) {
 }
 
 at::Tensor Dit::operator()(const at::Tensor& latents, const at::Tensor& timesteps, const at::Tensor& classes,
-                           NormalizerStats* stats) const {
+                           NormalizerStats* stats, AttentionProbe* probe) const {
   const int64_t size = config_.sample_size, grid = config_.grid();
   TORCH_CHECK(latents.dim() == 4 && latents.size(1) == config_.in_channels && latents.size(2) == size &&
                   latents.size(3) == size,
@@ -146,8 +153,9 @@ at::Tensor Dit::operator()(const at::Tensor& latents, const at::Tensor& timestep
   TORCH_CHECK(timesteps.dim() == 1 && timesteps.size(0) == B, "Dit: want timesteps [", B, "], got ", timesteps.sizes());
   TORCH_CHECK(classes.dim() == 1 && classes.size(0) == B && classes.scalar_type() == at::kLong,
               "Dit: want classes int64 [", B, "], got ", classes.scalar_type(), " ", classes.sizes());
+  const ProfileScope scope("transformer, outside of blocks");
   const at::Tensor sinusoid = dit_timestep_sinusoid(timesteps, kSinusoid, config_.downscale_freq_shift);
-  const AttentionInput input{{1, grid, grid}, {}, stats};
+  const AttentionInput input{{1, grid, grid}, {}, stats, probe};
   at::Tensor x = embed_patches(latents);
   for (const DitBlock& block : blocks_) x = block(x, block.condition(sinusoid, classes), input);
   const at::Tensor last = at::silu(blocks_.front().condition(sinusoid, classes)).to(x.scalar_type());

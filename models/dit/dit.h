@@ -61,6 +61,7 @@ struct DitBlock {
 
  private:
   double norm_eps_;
+  const char* attention_scope_;  // in profiles
 };
 
 /// DiT, the class-conditional denoiser of latents (arXiv:2212.09748), with softmax, MHLA or another self-attention in
@@ -75,9 +76,9 @@ class Dit {
   /// latents [B, in_channels, sample_size, sample_size] in the compute dtype; timesteps [B], 0 to 999, fractions kept;
   /// classes [B] int64, num_embeds_ada_norm for none. Returns the noise, and with a learned variance its channels after
   /// those of the noise: [B, out_channels, sample_size, sample_size] in the latents' dtype. With `stats`, MHLA's
-  /// normalizers are counted. Throws c10::Error on other shapes.
+  /// normalizers are counted; `probe`, when given, sees every self-attention layer. Throws c10::Error on other shapes.
   at::Tensor operator()(const at::Tensor& latents, const at::Tensor& timesteps, const at::Tensor& classes,
-                        NormalizerStats* stats = nullptr) const;
+                        NormalizerStats* stats = nullptr, AttentionProbe* probe = nullptr) const;
 
   const DitConfig& config() const { return config_; }
 

@@ -7,14 +7,10 @@
 #include <limits>
 
 #include "core/size_limits.h"
+#include "kernels/packed.h"
 
 namespace tessera {
 namespace {
-
-/// table[index] over the first axis; at::embedding has no kernel on the meta device.
-at::Tensor rows_of(const at::Tensor& table, const at::Tensor& index) {
-  return table.index({index});
-}
 
 double inverse_root(int64_t n) {
   return 1.0 / std::sqrt(static_cast<double>(n));
@@ -98,9 +94,9 @@ void Umt5Attention::params(ParamList& out, const std::string& prefix, const Umt5
 at::Tensor Umt5Attention::operator()(const at::Tensor& x, const at::Tensor& buckets,
                                      const at::Tensor& hidden_keys) const {
   const int64_t B = x.size(0), L = x.size(1);
-  const auto split = [&](const at::Tensor& t) { return t.view({B, L, heads, -1}).transpose(1, 2); };    // [B, H, L, D]
-  const at::Tensor bias = rows_of(relative_attention_bias.to(at::kFloat), buckets).permute({2, 0, 1});  // [H, L, L]
-  at::Tensor scores = split(q(x)).to(at::kFloat).matmul(split(k(x)).to(at::kFloat).mT()) + bias;        // [B, H, L, L]
+  const auto split = [&](const at::Tensor& t) { return t.view({B, L, heads, -1}).transpose(1, 2); };  // [B, H, L, D]
+  const at::Tensor bias = gather_rows(relative_attention_bias.to(at::kFloat), buckets).permute({2, 0, 1});  // [H, L, L]
+  at::Tensor scores = split(q(x)).to(at::kFloat).matmul(split(k(x)).to(at::kFloat).mT()) + bias;  // [B, H, L, L]
   if (hidden_keys.defined()) scores = scores.masked_fill(hidden_keys, std::numeric_limits<float>::lowest());
   const at::Tensor seen = scores.softmax(-1).to(x.scalar_type()).matmul(split(v(x)));  // [B, H, L, D]
   return o(seen.transpose(1, 2).reshape({B, L, -1}));
@@ -136,6 +132,7 @@ Umt5Encoder::Umt5Encoder(const Umt5Config& config) : config_(config), blocks_(st
 
 void Umt5Encoder::params(ParamList& out, const std::string& prefix) {
   out.add(prefix + "shared.weight", shared_, {config_.vocab_size, config_.d_model}, Init::normal(1.0));
+  out.last_is_packable();
   for (size_t i = 0; i < blocks_.size(); ++i)
     blocks_[i].params(out, prefix + "encoder.block." + std::to_string(i) + ".", config_);
   final_norm_.params(out, prefix + "encoder.final_layer_norm.", config_.d_model);
@@ -151,7 +148,7 @@ at::Tensor Umt5Encoder::forward(const at::Tensor& ids, const at::Tensor& mask,
                                                    config_.relative_attention_max_distance)
                                  .to(ids.device());
   const at::Tensor hidden_keys = mask.defined() ? mask.eq(0).unsqueeze(1).unsqueeze(1) : at::Tensor();
-  at::Tensor x = rows_of(shared_, ids).to(dtype.value_or(shared_.scalar_type()));  // [B, L, d_model]
+  at::Tensor x = gather_rows(shared_, ids).to(dtype.value_or(shared_.scalar_type()));  // [B, L, d_model]
   for (const auto& block : blocks_) x = block(x, buckets, hidden_keys);
   return final_norm_(x);
 }

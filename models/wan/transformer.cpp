@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "core/profile.h"
 #include "core/size_limits.h"
 #include "kernels/activation.h"
 #include "models/attention/rope.h"
@@ -69,7 +70,8 @@ WanBlock::WanBlock(const WanTransformerConfig& config, int64_t layer)
                                 config.attention_head_dim, config.eps)),
       attn2{config.num_attention_heads, AttentionProjections(config.channels(), config.eps)},
       eps_(config.eps),
-      cross_attn_norm_(config.cross_attn_norm) {
+      cross_attn_norm_(config.cross_attn_norm),
+      attention_scope_(scope_of(config.attention.kind_of_layer(layer))) {
   norm2.eps = config.eps;
 }
 
@@ -86,8 +88,16 @@ void WanBlock::params(ParamList& out, const std::string& prefix, const WanTransf
 at::Tensor WanBlock::operator()(const at::Tensor& x, const at::Tensor& context, const at::Tensor& modulation,
                                 const AttentionInput& input) const {
   const auto m = (scale_shift_table + modulation).to(x.scalar_type()).chunk(6, 1);  // each [B, 1, C]
-  at::Tensor h = at::addcmul(x, (*attn1)(modulated_norm(x, m[0], m[1], eps_), input), m[2]);
-  h = h + attn2(cross_attn_norm_ ? norm2(h) : h, context);
+  at::Tensor h;
+  {
+    const ProfileScope scope(attention_scope_);
+    h = at::addcmul(x, (*attn1)(modulated_norm(x, m[0], m[1], eps_), input), m[2]);
+  }
+  {
+    const ProfileScope scope("cross-attention");
+    h = h + attn2(cross_attn_norm_ ? norm2(h) : h, context);
+  }
+  const ProfileScope scope("feed-forward");
   const at::Tensor hidden = gelu_tanh(ffn_in(modulated_norm(h, m[3], m[4], eps_)));
   return at::addcmul(h, ffn_out(hidden), m[5]);
 }
@@ -118,7 +128,7 @@ void WanTransformer::params(ParamList& out, const std::string& prefix) {
 }
 
 at::Tensor WanTransformer::operator()(const at::Tensor& latents, const at::Tensor& timesteps, const at::Tensor& context,
-                                      NormalizerStats* stats) const {
+                                      NormalizerStats* stats, AttentionProbe* probe) const {
   const auto& patch = config_.patch_size;
   TORCH_CHECK(latents.dim() == 5 && latents.size(1) == config_.in_channels, "WanTransformer: want latents [B, ",
               config_.in_channels, ", T, H, W], got ", latents.sizes());
@@ -129,6 +139,7 @@ at::Tensor WanTransformer::operator()(const at::Tensor& latents, const at::Tenso
               latents.size(0), "], got ", timesteps.sizes());
   TORCH_CHECK(context.dim() == 3 && context.size(0) == latents.size(0) && context.size(2) == config_.text_dim,
               "WanTransformer: want context [", latents.size(0), ", L, ", config_.text_dim, "], got ", context.sizes());
+  const ProfileScope scope("transformer, outside of blocks");
   const auto dtype = latents.scalar_type();
   const Extent3 grid{latents.size(2) / patch[0], latents.size(3) / patch[1], latents.size(4) / patch[2]};
 
@@ -136,7 +147,7 @@ at::Tensor WanTransformer::operator()(const at::Tensor& latents, const at::Tenso
   const at::Tensor modulation =
       time_proj_(silu_of_rows(time).to(time_proj_.weight.scalar_type())).to(at::kFloat).unflatten(1, {6, -1});
   const at::Tensor text = text_out_(gelu_tanh(text_in_(context.to(dtype))));
-  const AttentionInput input{grid, make_rope(grid, config_.attention_head_dim, latents.device()), stats};
+  const AttentionInput input{grid, make_rope(grid, config_.attention_head_dim, latents.device()), stats, probe};
 
   at::Tensor x = embed_patches(latents, grid);
   for (const WanBlock& block : blocks_) x = block(x, text, modulation, input);

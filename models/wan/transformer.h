@@ -61,6 +61,7 @@ struct WanBlock {
  private:
   double eps_;
   bool cross_attn_norm_;
+  const char* attention_scope_;  // in profiles
 };
 
 /// The Wan 2.1 text-to-video denoiser with softmax, MHLA or mixed self-attention; the same forward trains (float32
@@ -76,10 +77,10 @@ class WanTransformer {
   /// latents: [B, in_channels, T, H, W], each axis a multiple of the patch, in the compute dtype; timesteps: [B] in
   /// [0, 1000], fractions kept; context: [B, L, text_dim] text states, zero rows beyond the prompt (they pass the text
   /// MLP and are attended to like any other, so L is part of the model: 512 for Wan). Returns the velocity
-  /// [B, out_channels, T, H, W] in the latents' dtype. With `stats`, MHLA's normalizers are counted.
-  /// Throws c10::Error on other shapes.
+  /// [B, out_channels, T, H, W] in the latents' dtype. With `stats`, MHLA's normalizers are counted;
+  /// `probe`, when given, sees every self-attention layer. Throws c10::Error on other shapes.
   at::Tensor operator()(const at::Tensor& latents, const at::Tensor& timesteps, const at::Tensor& context,
-                        NormalizerStats* stats = nullptr) const;
+                        NormalizerStats* stats = nullptr, AttentionProbe* probe = nullptr) const;
 
   const WanTransformerConfig& config() const { return config_; }
 

@@ -62,6 +62,7 @@ WanVaeConfig WanVaeConfig::from_json(const JsonConfig& json) {
   require(json, "latents_std",
           std::all_of(config.latents_std.begin(), config.latents_std.end(), [](double s) { return s > 0; }),
           "must hold positive numbers");
+  config.latent_rgb = read_latent_rgb(json, config.z_dim, /*wan21=*/config.latents_mean == kWan21Mean);
   return config;
 }
 

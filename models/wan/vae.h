@@ -8,6 +8,7 @@
 
 #include "core/json_config.h"
 #include "core/params.h"
+#include "models/wan/latent_rgb.h"
 #include "models/wan/vae_layers.h"
 
 namespace tessera {
@@ -25,9 +26,11 @@ struct WanVaeConfig {
   int64_t out_channels = 3;
   int64_t patch_size = 1;                         ///< pixel unshuffle before the encoder, shuffle after the decoder
   std::vector<double> latents_mean, latents_std;  ///< [z_dim]; a pipeline applies them, the autoencoder does not
+  LatentRgb latent_rgb;                           ///< for previews
 
   /// Throws Error naming file and key for a value of the wrong type, lists of the wrong length, and Wan 2.2's residual
-  /// form. Absent latents_mean and latents_std are Wan 2.1's when z_dim is 16, else 0 and 1.
+  /// form. Absent latents_mean and latents_std are Wan 2.1's when z_dim is 16, else 0 and 1; absent colors of latents
+  /// are Wan 2.1's where the means are.
   static WanVaeConfig from_json(const JsonConfig& json);
 
   int64_t spatial_stride() const;   ///< pixels a latent pixel covers on a side

@@ -167,8 +167,8 @@ TEST_F(ReleaseCases, WhatIsNoTransformerIsNamed) {
   expect_named(release_folder(),
                {file().string(), "it is text (\"Invalid username or password.\")", "download it again"});
   fs::remove(file());
-  test::write_bytes(release_folder() / "model.gguf", std::string("GGUF\x03\0\0\0", 8) + std::string(500, '\0'));
-  expect_named(release_folder(), {"model.gguf is a GGUF file", "get the safetensors file"});
+  test::write_bytes(release_folder() / "model.gguf", std::string("GGUF\x03\0\0\0\x07", 9) + std::string(500, '\0'));
+  expect_named(release_folder(), {"model.gguf", "a tensor has a name of 0 bytes"});
   fs::remove(release_folder() / "model.gguf");
   Tensors lora;
   for (const char* layer : {"q", "k", "v", "o"})
@@ -180,7 +180,8 @@ TEST_F(ReleaseCases, WhatIsNoTransformerIsNamed) {
   Tensors scaled = transformer;
   scaled["blocks.0.self_attn.q.scale_weight"] = at::ones({1});
   write_safetensors(file(), scaled);
-  expect_named(release_folder(), {file().string(), "fp8 weights with separate scales"});
+  expect_named(release_folder(),
+               {file().string(), "layer blocks.0.self_attn.q has a scale, but its weight holds Float"});
   write_safetensors(file(), transformer);
   test::write_bytes(file().string() + ".aria2", "x");
   expect_named(release_folder(), {file().string() + " is an unfinished download"});

@@ -2,6 +2,7 @@
 
 #include <chrono>
 
+#include "media/picture.h"
 #include "tests/support/fixture.h"
 #include "tests/support/process.h"
 
@@ -39,6 +40,21 @@ TEST(Interrupt, StopsWithinAStepAndLeavesNothing) {
       EXPECT_LT(stopped.seconds, 10.0);
     }
   }
+}
+
+TEST(Interrupt, KeepsThePreviewThatItWasStoppedFor) {
+  const test::TemporaryFolder folder;
+  const auto model = test::fixture_folder() / "wan_pipeline" / "pipeline";
+  test::Process process({TESSERA_BINARY, "generate", "a star", "--model", model, "--size", "64x48", "--frames", "17",
+                         "--steps", "1000", "--seed", "1", "--max-sequence-length", "64", "--preview", "1", "-o",
+                         folder / "x.mp4"});
+  EXPECT_TRUE(test::wait_until([&] { return std::filesystem::exists(folder / "x.preview.png"); }));
+  process.signal(SIGINT);
+  EXPECT_EQ(process.wait().exit_code, 130);
+  EXPECT_EQ(test::listing(folder.path()), std::vector<std::string>{"x.preview.png"});
+  const at::Tensor picture = read_picture(folder / "x.preview.png");  // four of five latent frames, at half the size
+  EXPECT_EQ(picture.size(0), 24);
+  EXPECT_EQ(picture.size(1), 4 * 32);
 }
 
 }  // namespace

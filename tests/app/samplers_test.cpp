@@ -214,6 +214,51 @@ TEST(Sampling, ExplicitSigmasSetTheStepsAndAreKeptInTheRecipe) {
       std::string::npos);
 }
 
+TEST(Presets, AreListedAsTheOptionsTheyStandFor) {
+  const ProcessResult text = test::tessera({"samplers", "--presets"});
+  EXPECT_EQ(text.exit_code, 0) << text.err;
+  EXPECT_NE(text.out.find("--sampler lcm --sigmas 1.0,0.75,0.5,0.25 --flow-shift 5.0 --cfg-scale 1.0"),
+            std::string::npos)
+      << text.out;
+  const auto json = nlohmann::json::parse(test::tessera({"samplers", "fast-wan", "--presets", "--json"}).out);
+  ASSERT_EQ(json.size(), 1u);
+  EXPECT_EQ(json[0].at("timesteps"), nlohmann::json({1000.0, 757.0, 522.0}));
+  EXPECT_EQ(test::tessera({"samplers", "unipc", "--presets"}).exit_code, 2);
+}
+
+TEST(Presets, MakeThePictureOfTheirOptionsAndOfTheirRecipe) {
+  const TemporaryFolder folder;
+  const ProcessResult result = generate({"--preset", "lightx2v", "--json", "-o", folder / "x.png"});
+  ASSERT_EQ(result.exit_code, 0) << result.err;
+  const auto report = nlohmann::json::parse(result.out);
+  EXPECT_EQ(report.at("job").at("preset"), "lightx2v");
+  EXPECT_EQ(report.at("job").at("cfg_scale"), 1.0);
+  EXPECT_EQ(report.at("step_cache").at("calls"), 4);
+  ASSERT_EQ(generate({"--sampler", "lcm", "--sigmas", "1,0.75,0.5,0.25", "--flow-shift", "5", "--cfg-scale", "1", "-o",
+                      folder / "y.png"})
+                .exit_code,
+            0);
+  EXPECT_TRUE(at::equal(pixels(folder / "x.png"), pixels(folder / "y.png")));
+  const auto again = [&](const std::vector<std::string>& more) {
+    std::vector<std::string> all = {"generate", "--json", "--from-file", folder / "x.png", "-o", folder / "z.png"};
+    all.insert(all.end(), more.begin(), more.end());
+    const ProcessResult made = test::tessera(all);
+    EXPECT_EQ(made.exit_code, 0) << made.err;
+    return nlohmann::json::parse(made.out).at("job");
+  };
+  again({});
+  EXPECT_TRUE(at::equal(pixels(folder / "x.png"), pixels(folder / "z.png")));
+  const auto other = again({"--preset", "causvid"});
+  EXPECT_EQ(other.at("timesteps"), "1000.0,757.0,522.0");
+  EXPECT_FALSE(other.contains("sigmas"));
+  const auto steps = again({"--steps", "3"});
+  EXPECT_FALSE(steps.contains("preset"));
+  EXPECT_FALSE(steps.contains("sigmas"));
+  EXPECT_EQ(steps.at("steps"), 3);
+  expect_refused({"--preset", "fastwan", "--steps", "5"}, "preset fastwan has the timesteps of its 3 steps");
+  expect_refused({"--timesteps", "1000,500"}, "sampler unipc takes no explicit timesteps: use one of euler, heun, lcm");
+}
+
 TEST(Sampling, GuidanceOptionsChangeThePictureAndAreInTheRecipe) {
   const TemporaryFolder folder;
   ASSERT_EQ(generate({"--steps", "4", "-o", folder / "plain.png"}).exit_code, 0);

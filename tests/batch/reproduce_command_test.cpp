@@ -65,5 +65,17 @@ TEST(ReproduceCommand, APromptLikeAFlagIsNotOne) {
             "tessera generate --prompt='--help me' --seed 1 -o x.png");
 }
 
+TEST(ReproduceCommand, EveryLoraIsAFlag) {
+  Job job;
+  job.prompt = "a cat";
+  job.loras = {{"a b.safetensors", 0.5, "12"}, {"-c", -1}};
+  const std::vector<std::string> words = words_in_bash(reproduce_command(recipe_json(job), "x.png"));
+  EXPECT_EQ(words, (std::vector<std::string>{"generate", "a cat", "--lora", "a b.safetensors:0.5", "--lora=-c:-1.0",
+                                             "-o", "x.png"}));
+  Job again;
+  set_job_option(again, find_job_option("lora"), value_of_all(find_job_option("lora"), {words[3], "-c:-1.0"}));
+  EXPECT_EQ(again.loras, (std::vector<LoraUse>{{"a b.safetensors", 0.5}, {"-c", -1}}));
+}
+
 }  // namespace
 }  // namespace tessera

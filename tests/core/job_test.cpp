@@ -137,6 +137,43 @@ TEST(JobJson, RecipeRoundTrips) {
   EXPECT_EQ(again.seed, 9007199254740991);
 }
 
+TEST(JobLoras, AreAFileWithAStrengthOrAList) {
+  const auto loras = [](const std::string& value) { return with("lora", value).loras; };
+  using Uses = std::vector<LoraUse>;
+  EXPECT_EQ(loras("a.safetensors"), (Uses{{"a.safetensors", 1}}));
+  EXPECT_EQ(loras("dir/a:b.safetensors:-0.5"), (Uses{{"dir/a:b.safetensors", -0.5}}));
+  EXPECT_EQ(loras("a:b"), (Uses{{"a:b", 1}}));
+  EXPECT_EQ(loras("[x].safetensors:2"), (Uses{{"[x].safetensors", 2}}));
+  EXPECT_EQ(loras(R"(["a:0.5", {"path": "b:1"}, {"path": "c", "strength": 2, "sha256": "12"}])"),
+            (Uses{{"a", 0.5}, {"b:1", 1}, {"c", 2, "12"}}));
+  EXPECT_EQ(loras("[]"), Uses{});
+  EXPECT_EQ(refusal("lora", "a:101"), "--lora wants a strength from -100 to 100, got \"101\"");
+  EXPECT_EQ(refusal("lora", "a:nan"), "--lora wants a strength from -100 to 100, got \"nan\"");
+  EXPECT_EQ(refusal("lora", ":1"), "--lora wants FILE or FILE:STRENGTH, got \":1\"");
+  for (const char* wrong : {"[1]", R"([{"strength": 1}])", R"([{"path": "a", "weight": 1}])", R"([{"path": 1}])",
+                            R"([{"path": "a", "strength": "1"}])", R"([{"path": "a", "strength": 1000}])"})
+    EXPECT_TRUE(refusal("lora", wrong).starts_with("--lora")) << wrong;
+}
+
+TEST(JobLoras, SeveralFlagsAreOneListAndRecipesKeepIt) {
+  const JobOption& option = find_job_option("loras");
+  EXPECT_EQ(option.name, "lora");
+  EXPECT_EQ(json_key(option), "loras");
+  const std::string all = value_of_all(option, {"a:0.5", "b", R"(["c:2"])"});
+  Job job;
+  set_job_option(job, option, all);
+  ASSERT_EQ(job.loras.size(), 3u);
+  EXPECT_EQ(job.loras[2], (LoraUse{"c", 2}));
+  EXPECT_EQ(value_of_all(find_job_option("steps"), {"3", "5"}), "5");
+  EXPECT_FALSE(recipe_json(Job{}).contains("loras"));
+  job.loras[0].sha256 = "ab";
+  const auto recipe = recipe_json(job);
+  EXPECT_EQ(recipe["loras"][0].dump(), R"({"path":"a","strength":0.5,"sha256":"ab"})");
+  Job again;
+  apply_json(again, nlohmann::json::parse(recipe.dump()), "r");
+  EXPECT_EQ(again.loras, job.loras);
+}
+
 TEST(JobJson, ErrorsNameFileAndKey) {
   Job job;
   EXPECT_EQ(test::error_of([&] {

@@ -33,6 +33,59 @@ def safetensors():
     write("safetensors", "deep", struct.pack("<Q", 5000) + b"[" * 5000)
 
 
+def scaled_weights():
+    text = lambda value: torch.tensor(list(json.dumps(value).encode()), dtype=torch.uint8)
+    fp8 = torch.ones(4, 8).to(torch.float8_e4m3fn)
+    one = torch.tensor(0.5)
+    write("scaled_weights", "marked", save({"scaled_fp8": fp8[0, :2].clone(), "a.weight": fp8, "a.scale_weight": one, "a.scale_input": one.clone()}))
+    layers = {"a": {"format": "float8_e4m3fn"}, "b": "int8_tensorwise"}
+    int8 = torch.ones(4, 8, dtype=torch.int8)
+    write("scaled_weights", "header", save({"a.weight": fp8.view(torch.uint8), "a.weight_scale": one, "b.weight": int8,
+                                            "b.weight_scale": torch.ones(4, 1)},
+                                           {"_quantization_metadata": json.dumps({"layers": layers})}))
+    turned = {"format": "int8_tensorwise", "convrot": True, "convrot_groupsize": 4}
+    write("scaled_weights", "comfy_quant", save({"a.weight": int8, "a.weight_scale": torch.ones(4, 1), "a.comfy_quant": text(turned)}))
+    square = {"format": "int8_blockwise", "group_size": 4}
+    write("scaled_weights", "blocks", save({"a.weight": int8, "a.weight_scale": torch.ones(1, 2), "a.comfy_quant": text(square)}))
+    write("scaled_weights", "no_scale", save({"a.weight": int8, "a.comfy_quant": text(square)}))
+    write("scaled_weights", "deep", save({"a.weight": int8}, {"_quantization_metadata": "[" * 2000}))
+    write("scaled_weights", "bad_scale", save({"a.weight": fp8, "a.weight_scale": torch.tensor(float("nan"))}))
+
+
+def gguf():
+    text = lambda value: struct.pack("<Q", len(value)) + value.encode()
+    key = lambda name, kind, value: text(name) + struct.pack("<I", kind) + value
+    info = lambda name, sizes, kind, offset: (text(name) + struct.pack("<I", len(sizes)) + struct.pack(f"<{len(sizes)}Q", *sizes) +
+                                              struct.pack("<IQ", kind, offset))
+
+    def file(keys, infos, data=b"", version=3, counts=None):
+        head = b"GGUF" + struct.pack("<IQQ", version, *(counts or (len(infos), len(keys)))) + b"".join(keys) + b"".join(infos)
+        return head + bytes(-len(head) % 32) + data
+
+    keys = [key("general.architecture", 8, text("wan")), key("general.alignment", 4, struct.pack("<I", 32)),
+            key("comfy.gguf.orig_shape.q4_k", 9, struct.pack("<IQiii", 5, 3, 2, 8, 16)),
+            key("words", 9, struct.pack("<IQ", 8, 2) + text("a") + text("b")),
+            key("nested", 9, struct.pack("<IQIQB", 9, 1, 0, 1, 7))]
+    sizes = {2: 18, 3: 20, 6: 22, 7: 24, 8: 34}
+    wide = {10: 84, 11: 110, 12: 144, 13: 176, 14: 210}
+    infos, data = [], b""
+    for kind, length in (sizes | wide).items():
+        infos.append(info("q4_k" if kind == 12 else f"t{kind}", [32 if kind in sizes else 256], kind, len(data)))
+        data += bytes(range(length)) + bytes(-length % 32)
+    infos.append(info("f16", [3, 2], 1, len(data)))
+    data += bytes(32)
+    write("gguf", "sound", file(keys, infos, data))
+    write("gguf", "version2", file(keys[:1], [info("a", [2], 0, 0)], bytes(8), version=2))
+    write("gguf", "counts", file([], [], counts=(2**63, 2**63)))
+    write("gguf", "huge", file([], [info("a", [2**62, 2**62], 8, 0)], bytes(64)))
+    write("gguf", "outside", file([], [info("a", [32], 8, 2**64 - 32)], bytes(64)))
+    write("gguf", "overlap", file([], [info("a", [32], 0, 0), info("b", [32], 0, 32)], bytes(256)))
+    write("gguf", "twice", file([], [info("a", [1], 0, 0), info("a", [1], 0, 32)], bytes(64)))
+    write("gguf", "long_text", file([text("k") + struct.pack("<IQ", 8, 2**63)], []))
+    write("gguf", "long_array", file([text("k") + struct.pack("<IIQ", 9, 12, 2**62)], []))
+    write("gguf", "deep", file([text("k") + struct.pack("<I", 9) + struct.pack("<IQ", 9, 1) * 500], []))
+
+
 def torch_archive():
     def saved(value, **options):
         file = io.BytesIO()
@@ -103,6 +156,8 @@ def tokenizer():
 
 if __name__ == "__main__":
     safetensors()
+    scaled_weights()
+    gguf()
     torch_archive()
     configs()
     tokenizer()

@@ -92,6 +92,41 @@ TEST(SchedulerConfig, RefusesWhatNoSolverHonors) {
   expect_error(json, {"predict_x0"});
 }
 
+TEST(SchedulerConfig, LcmIsForFlowsOfOneSize) {
+  nlohmann::json lcm = {
+      {"_class_name", "FlowMatchLCMScheduler"}, {"shift", 5}, {"scale_factors", nullptr}, {"upscale_mode", "bicubic"}};
+  const SamplerConfig config = read(lcm);
+  EXPECT_EQ(config.sampler, "lcm");
+  EXPECT_TRUE(config.flow());
+  EXPECT_EQ(config.flow_shift, 5.0);
+  lcm["scale_factors"] = {0.5, 1.0};
+  expect_error(lcm, {"scheduler_config.json", "scale_factors", "not supported"});
+}
+
+TEST(Registry, ExplicitTimestepsAreKeptAsTheyAre) {
+  SamplerConfig config = read(wan());
+  const SamplingPlan plan{.timesteps = {1000, 757, 522}};
+  const auto refusal = [&] { return error_of([&] { make_sampler(config, plan); }); };
+  EXPECT_NE(refusal().find("sampler unipc takes no explicit timesteps: use one of euler, heun, lcm"), std::string::npos)
+      << refusal();
+  for (const char* name : {"euler", "lcm"}) {
+    config.sampler = name;
+    const Schedule schedule = make_sampler(config, plan)->schedule();
+    EXPECT_EQ(schedule.timesteps, (std::vector<double>{1000, 757, 522})) << name;
+    ASSERT_EQ(schedule.sigmas.size(), 4u);
+    EXPECT_NEAR(schedule.sigmas[1], 0.757, 1e-7);  // whatever the shift
+    EXPECT_EQ(schedule.sigmas[3], 0);
+  }
+  config.sigma_curve = SigmaCurve::kKarras;
+  EXPECT_NE(refusal().find("explicit timesteps and the karras scheduler exclude each other"), std::string::npos);
+  config.sigma_curve = SigmaCurve::kPlain;
+  EXPECT_NE(error_of([&] { make_sampler(config, {.sigmas = {1}, .timesteps = {1000}}); }).find("exclude each other"),
+            std::string::npos);
+  SamplerConfig diffusion;
+  diffusion.prediction = Prediction::kEpsilon;
+  EXPECT_EQ(error_of([&] { make_sampler(diffusion, plan); }), "explicit timesteps are for flow-matching models");
+}
+
 TEST(Registry, FindsNamesAliasesAndClasses) {
   for (const auto& info : samplers()) {
     EXPECT_EQ(find_sampler(info.name).name, info.name);

@@ -41,6 +41,55 @@ TEST(Loop, FollowsAConstantVelocityExactly) {
   EXPECT_EQ(done, (std::vector<int64_t>{1, 2, 3, 4}));
 }
 
+/// Rows that the network was asked for in four steps of LCM.
+int64_t rows_asked(double scale) {
+  SamplerConfig config;
+  config.sampler = "lcm";
+  int64_t rows = 0;
+  const auto network = [&](const at::Tensor& x, const at::Tensor&, const at::Tensor& condition) {
+    EXPECT_EQ(x.size(0), condition.size(0));
+    rows += x.size(0);
+    return at::zeros_like(x);
+  };
+  SampleTask task{.sampler = make_sampler(config, {.sigmas = {1, 0.75, 0.5, 0.25}}),
+                  .noise = at::ones({1, 2}),
+                  .guidance = {.scale = scale},
+                  .positive = at::ones({1, 3}),
+                  .negative = scale > 1 ? at::zeros({1, 3}) : at::Tensor()};
+  task.sampler->set_noise([](at::IntArrayRef shape) { return at::zeros(shape); });
+  sample_one(std::move(task), network);
+  return rows;
+}
+
+TEST(Loop, AGuidanceOfOneComputesOneBranch) {
+  EXPECT_EQ(rows_asked(1.0), 4);
+  EXPECT_EQ(rows_asked(1.5), 8);
+}
+
+TEST(Loop, TellsTheDataThatEachPredictionStandsFor) {
+  for (const char* name : {"euler", "heun", "unipc", "lcm"}) {
+    SCOPED_TRACE(name);
+    SamplerConfig config;
+    config.sampler = name;
+    std::vector<int64_t> done;
+    SampleTask task{.sampler = make_sampler(config, {.steps = 3}),
+                    .noise = at::full({1, 2}, 3.0),
+                    .guidance = {.scale = 1},
+                    .positive = at::ones({1, 1}),
+                    .negative = {}};
+    task.sampler->set_noise([](at::IntArrayRef shape) { return at::full(shape, 3.0); });
+    const int64_t calls = task.sampler->calls();
+    task.on_data = [&](int64_t count, const at::Tensor& data) {
+      done.push_back(count);
+      EXPECT_TRUE(at::allclose(data, at::full({1, 2}, 1.0), 1e-5, 1e-5)) << data;  // noise 3 less the velocity 2
+    };
+    sample_one(std::move(task),
+               [](const at::Tensor& x, const at::Tensor&, const at::Tensor&) { return at::full_like(x, 2.0); });
+    ASSERT_EQ(static_cast<int64_t>(done.size()), calls);
+    EXPECT_EQ(done.back(), calls);
+  }
+}
+
 std::string failure_at(int64_t bad_call, float bad_value) {
   const auto sampler = euler(5);
   try {

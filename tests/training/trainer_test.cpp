@@ -173,6 +173,9 @@ TEST_F(Trainer, DecoderAloneKeepsTheLatents) {
     return read_json_object(folder / name / "config.json")["latents_std"];
   };
   EXPECT_EQ(statistics("vae"), statistics("sharper"));
+  const nlohmann::json colors = read_json_object(folder / "vae/config.json")["latent_rgb_factors"];
+  EXPECT_EQ(colors.size(), 4u);
+  EXPECT_EQ(colors, read_json_object(folder / "sharper/config.json")["latent_rgb_factors"]);
 }
 
 TEST_F(Trainer, HostileConfigsAreOneClearLine) {

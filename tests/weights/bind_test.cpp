@@ -74,7 +74,7 @@ TEST(Bind, ListsMissingUnexpectedAndMisshapedInOneLine) {
   EXPECT_EQ(
       error_of([&] { bind(model.params(), file_of(tensors), at::kFloat, at::kCPU); }),
       "small.safetensors does not fit this model: layer.weight is [3, 2], want [2, 3]; missing layer.bias [2]; "
-      "norm holds Long, want floating-point numbers (quantized weights are not supported); unexpected layer.extra [7]");
+      "norm holds Long, want floating-point numbers, or quantized ones with their scales; unexpected layer.extra [7]");
   EXPECT_FALSE(model.weight.defined() || model.bias.defined() || model.norm.defined());
 }
 

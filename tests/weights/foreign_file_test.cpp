@@ -97,8 +97,8 @@ TEST(ForeignFile, TensorsThatAreNoNetwork) {
       {{"transformer.blocks.0.attn1.to_q.lora.down.weight", "transformer.blocks.0.attn1.to_q.lora.up.weight"},
        "it is a LoRA"},
       {{"base_model.model.a.lora_A.default.weight", "a.base_layer.weight", "b.weight", "c.weight"}, "not merged"},
-      {{"blocks.0.q.weight", "blocks.0.q.scale_weight", "scaled_fp8"}, "fp8 weights with separate scales"},
-      {{"blocks.0.q.weight", "blocks.0.q.weight_scale"}, "fp8 weights with separate scales"},
+      {{"blocks.0.q.weight", "blocks.0.q.weight_scale_inv"}, "scales of a kind that is not read"},
+      {{"blocks.0.q.weight", "blocks.0.q.weight_scale_2"}, "scales of a kind that is not read"},
       {{"q.weight", "q.weight.absmax", "q.weight.quant_map"}, "quantized weights (q.weight.absmax)"},
       {{"q.qweight", "q.qzeros", "q.scales"}, "quantized weights"}};
   for (const auto& [names, words] : cases) {
@@ -135,12 +135,11 @@ TEST(ForeignFile, WhatAFolderHoldsInPlaceOfWeights) {
   EXPECT_EQ(foreign_holdings(folder.path()), "");
   write_bytes(folder / "config.json", "{}");
   EXPECT_EQ(foreign_holdings(folder.path()), "");
-  write_bytes(folder / "model.gguf", "GGUF");
   write_bytes(folder / "model.safetensors.part", "");
   fs::create_symlink("../../blobs/none", folder / "model.safetensors");
   const std::string said = foreign_holdings(folder.path());
-  for (const char* part : {"model.gguf is a GGUF file", "model.safetensors.part is an unfinished download",
-                           "model.safetensors is a link to a file that is not there"})
+  for (const char* part :
+       {"model.safetensors.part is an unfinished download", "model.safetensors is a link to a file that is not there"})
     EXPECT_TRUE(contains(said, part)) << part << " in: " << said;
 }
 

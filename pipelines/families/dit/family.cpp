@@ -21,6 +21,10 @@ void check_denoiser(const Component& part, WeightCheck depth) {
   check_part<Dit>(read_dit_transformer(part), DitConfig::from_json(part.config()), depth);
 }
 
+std::set<std::string> denoiser_matrices(const Component& part) {
+  return matrices_of_part<Dit>(DitConfig::from_json(part.config()));
+}
+
 void describe_denoiser(const Component& part, ModelInfo& info) {
   const auto config = DitConfig::from_json(part.config());
   describe_attention(config.attention, config.num_layers, info);
@@ -52,6 +56,7 @@ Family dit_family() {
                        .read = read_dit_transformer,
                        .config = denoiser_config,
                        .check = check_denoiser,
+                       .matrices = denoiser_matrices,
                        .describe = describe_denoiser},
           .recognize = recognize_dit_layout,
           .describe = describe,

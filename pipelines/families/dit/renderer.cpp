@@ -7,7 +7,9 @@
 #include "checkpoints/fingerprint.h"
 #include "core/cancel.h"
 #include "core/error.h"
+#include "core/profile.h"
 #include "core/text.h"
+#include "models/attention/probe.h"
 #include "pipelines/denoise_tasks.h"
 #include "pipelines/frame_check.h"
 #include "pipelines/latents.h"
@@ -24,6 +26,7 @@ void refuse_prompt_options(const Job& job) {
                                                   {"--negative-prompt", !job.negative_prompt.empty()},
                                                   {"--frames above 1", job.frames.value_or(1) != 1},
                                                   {"--fps", job.fps.has_value()},
+                                                  {"--lora", !job.loras.empty()},
                                                   {"--max-sequence-length", job.max_sequence_length.has_value()}};
   for (const auto& [name, given] : options)
     if (given) throw Error(name + why);
@@ -102,10 +105,13 @@ at::Tensor decode_latents(const DitModel& model, const Loaded<AutoencoderKl>& va
   return pixels.to(at::kFloat).div(2).add(0.5).clamp(0, 1);
 }
 
-ConditionalModel network_of(const Loaded<Dit>& transformer, bool variance, NormalizerStats* stats) {
-  return [&transformer, variance, stats](const at::Tensor& x, const at::Tensor& timesteps, const at::Tensor& classes) {
+ConditionalModel network_of(const Loaded<Dit>& transformer, bool variance, NormalizerStats* stats,
+                            AttentionProbe* probe) {
+  return [&transformer, variance, stats, probe](const at::Tensor& x, const at::Tensor& timesteps,
+                                                const at::Tensor& classes) {
     if (stats) *stats = {};
-    const at::Tensor out = transformer.part(x.to(transformer.dtype), timesteps, classes, stats);
+    if (probe) probe->begin_call(timesteps);
+    const at::Tensor out = transformer.part(x.to(transformer.dtype), timesteps, classes, stats, probe);
     return variance ? out : out.narrow(1, 0, x.size(1));
   };
 }
@@ -114,6 +120,7 @@ DitRenderer::DitRenderer(const std::filesystem::path& path, const Job& like)
     : device_(open_device(like.device)),
       model_(open_dit_model(path, model_options(like))),
       dtype_(like.dtype),
+      stream_(like.stream_layers),
       fingerprint_(model_fingerprint(like)) {}
 
 at::Tensor DitRenderer::read_latents(const std::string& argument) const {
@@ -137,6 +144,7 @@ std::vector<Job> DitRenderer::single_outputs(const Job& job) const {
 }
 
 void DitRenderer::check_weights() const {
+  const ProfileScope scope("checking weights");
   tessera::check_weights(model_);
 }
 
@@ -172,21 +180,29 @@ SampleTask DitRenderer::task(const DenoiseRequest& request) const {
 
 std::vector<DenoiseResult> DitRenderer::denoise(std::span<const DenoiseRequest> requests, BatchLimit& limit,
                                                 Progress& progress) {
-  if (!transformer_) transformer_ = load_transformer(model_, dtype_, device_);
+  if (!transformer_) {
+    const ProfileScope scope("reading weights");
+    transformer_ = load_transformer(model_, dtype_, device_, stream_);
+  }
   std::vector<SampleTask> tasks;
   for (const DenoiseRequest& request : requests) tasks.push_back(task(request));
   NormalizerStats stats;
-  const auto network = network_of(*transformer_, takes_variance(*requests.front().job, model_), &stats);
+  const auto network = network_of(*transformer_, takes_variance(*requests.front().job, model_), &stats, probe_);
   return denoise_tasks(tasks, network, stats, limit, progress);
 }
 
 FrameProblem DitRenderer::decode(const Job& job, const at::Tensor& latents, FrameWriter& writer, Progress& progress) {
-  if (!vae_) vae_ = load_vae(model_, dtype_, device_);
+  if (!vae_) {
+    const ProfileScope scope("reading weights");
+    vae_ = load_vae(model_, dtype_, device_);
+  }
+  const ProfileScope scope("decode");
   const at::Tensor picture = decode_latents(model_, *vae_, latents.to(device_), job.vae_tile.value_or(0)).cpu();
   FrameCheck check;
   check.add(picture.unsqueeze(2));
   if (check.problem() != FrameProblem::kNone) return check.problem();
   throw_if_canceled();
+  const ProfileScope writing("write");
   writer.write(picture.select(0, 0));
   progress.advance();
   writer.finish();

@@ -22,8 +22,9 @@ at::Tensor decode_latents(const DitModel& model, const Loaded<AutoencoderKl>& va
 
 /// The network as samplers ask it: condition int64 [R], classes. Without `variance` it gives the noise alone. The
 /// transformer must outlive the result, and so must `stats`, which receives the counts of MHLA's normalizers in the
-/// last call.
-ConditionalModel network_of(const Loaded<Dit>& transformer, bool variance, NormalizerStats* stats = nullptr);
+/// last call, and `probe`.
+ConditionalModel network_of(const Loaded<Dit>& transformer, bool variance, NormalizerStats* stats = nullptr,
+                            AttentionProbe* probe = nullptr);
 
 /// Class to image (DiTPipeline). Denoiser and autoencoder are read at their first use.
 class DitRenderer : public Renderer {
@@ -50,7 +51,9 @@ class DitRenderer : public Renderer {
 
   at::Device device_;  // opened before the model makes tensors
   DitModel model_;
-  std::string dtype_, fingerprint_;
+  std::string dtype_;
+  bool stream_;
+  std::string fingerprint_;
   std::optional<Loaded<Dit>> transformer_;
   std::optional<Loaded<AutoencoderKl>> vae_;
 };

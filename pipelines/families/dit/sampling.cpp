@@ -56,6 +56,8 @@ void check_sampling(Job& job, const DitModel& model, std::vector<std::string>& n
   const char* flow = "is for flow-matching models; DiT is a diffusion model";
   refuse(job.flow_shift.has_value(), "flow-shift", flow);
   refuse(job.sigmas.has_value(), "sigmas", flow);
+  refuse(job.timesteps.has_value(), "timesteps", flow);
+  refuse(job.preset.has_value(), "preset", flow);
   refuse(job.cfg_zero || job.cfg_zero_steps, "cfg-zero", flow);
   const SamplerConfig config = sampler_config(job, model);
   job.sampler = config.sampler;

@@ -25,6 +25,10 @@ void check_denoiser(const Component& part, WeightCheck depth) {
   check_part<WanTransformer>(read_component(part), WanTransformerConfig::from_json(part.config()), depth);
 }
 
+std::set<std::string> denoiser_matrices(const Component& part) {
+  return matrices_of_part<WanTransformer>(WanTransformerConfig::from_json(part.config()));
+}
+
 void describe_denoiser(const Component& part, ModelInfo& info) {
   const auto config = WanTransformerConfig::from_json(part.config());
   describe_attention(config.attention, config.num_layers, info);
@@ -58,6 +62,7 @@ Family wan_family() {
                        .read = read_component,
                        .config = denoiser_config,
                        .check = check_denoiser,
+                       .matrices = denoiser_matrices,
                        .describe = describe_denoiser},
           .recognize = recognize,
           .describe = describe,

@@ -1,16 +1,19 @@
 #pragma once
 
 #include <map>
+#include <memory>
 #include <optional>
-#include <utility>
+#include <tuple>
 
+#include "checkpoints/lora.h"
 #include "pipelines/families/wan/text_to_video.h"
 #include "pipelines/renderer.h"
 
 namespace tessera {
 
 /// Text to video (WanPipeline). The transformer and the autoencoder are read at their first use; the text encoder is in
-/// memory only while prepare runs. States of earlier prompts are forgotten once they take more than 256 MB.
+/// memory only while prepare runs. States of earlier prompts are forgotten once they take more than 256 MB. LoRAs are
+/// added to the weights when a job with others than the last one comes.
 class WanRenderer : public Renderer {
  public:
   /// The model at `path` in the dtype and on the device of `like`. Throws what open_wan_model and load_tokenizer throw.
@@ -25,22 +28,31 @@ class WanRenderer : public Renderer {
   void prepare(std::span<const Job* const> jobs, const Note& note) override;
   std::vector<DenoiseResult> denoise(std::span<const DenoiseRequest> requests, BatchLimit& limit,
                                      Progress& progress) override;
-  void release_denoiser() override { transformer_.reset(); }
+  LatentPainter painter(const std::string& decoder) const override;
+  void release_denoiser() override;
   FrameProblem decode(const Job& job, const at::Tensor& latents, FrameWriter& writer, Progress& progress) override;
 
  private:
-  using TextKey = std::pair<int64_t, std::string>;  // length, prompt
+  using TextKey = std::tuple<std::string, int64_t, std::string>;  // LoRAs of the encoder, length, prompt
 
-  at::Tensor text(const std::string& prompt, int64_t length) const;
+  TextKey text_key(const Job& job, const std::string& prompt) const;
+  at::Tensor text(const Job& job, const std::string& prompt) const;
+  LoraShelf& loras() const;
+  void take_loras(Job& job, std::vector<std::string>& notes) const;
   SampleTask task(const DenoiseRequest& request) const;
-  const Loaded<WanTransformer>& transformer();
+  /// With the LoRAs of `job` in its weights.
+  const Loaded<WanTransformer>& transformer(const Job& job);
 
   at::Device device_;  // opened before the model makes tensors
   WanModel model_;
-  std::string dtype_, fingerprint_;
+  std::string dtype_;
+  bool stream_;
+  std::string fingerprint_;
   Tokenizer tokenizer_;
-  std::map<TextKey, at::Tensor> texts_;  // [1, tokens, d_model], without the padding
+  std::map<TextKey, at::Tensor> texts_;       // [1, tokens, d_model], without the padding
+  mutable std::unique_ptr<LoraShelf> loras_;  // null until a job has a LoRA
   std::optional<Loaded<WanTransformer>> transformer_;
+  std::optional<LoraWeights> transformer_loras_;  // none until a job has a LoRA
   std::optional<Loaded<WanVae>> vae_;
 };
 

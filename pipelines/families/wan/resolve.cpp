@@ -7,6 +7,7 @@
 #include "media/frame_writer.h"
 #include "models/umt5/prompt_clean.h"
 #include "pipelines/families/wan/sampling.h"
+#include "pipelines/few_steps.h"
 #include "pipelines/prompt_syntax.h"
 #include "pipelines/recipe.h"
 #include "samplers/registry.h"
@@ -142,7 +143,10 @@ Job model_defaults(const WanModel& model) {
   if (!model.scheduler.dynamic_shift) wan.flow_shift = model.scheduler.flow_shift;
   wan.sampler = model.scheduler.sampler;
   wan.scheduler = sigma_curve_name(model.scheduler.sigma_curve);
-  take_sigmas(defaults);
+  std::vector<std::string> unheard;
+  take_preset(defaults, unheard);
+  defaults.preset.reset();  // its settings are the model's own now
+  take_levels(defaults, model.scheduler.train_steps);
   fill_unset(defaults, wan);
   return defaults;
 }
@@ -153,11 +157,12 @@ Job resolve_job(Job job, const WanModel& model, const at::Tensor& latents, std::
   for (const std::string& note : literal_syntax_notes(job.prompt + "\n" + job.negative_prompt)) notes.push_back(note);
   if (!job.frames && !job.output.empty() && output_kind(job.output) == OutputKind::kImage) job.frames = 1;
   if (latents.defined()) take_size_of(latents, model, job);
-  take_sigmas(job);
+  take_preset(job, notes);
   Job defaults = model_defaults(model);
-  if (job.steps) defaults.sigmas.reset();
   take_720p_defaults(job, model, defaults);
-  fill_unset(job, defaults);
+  fill_schedule(job, defaults);
+  take_levels(job, model.scheduler.train_steps);
+  if (!job.flow_shift && !model.scheduler.dynamic_shift) job.flow_shift = model.scheduler.flow_shift;
   check_size(job, model);
   round_frames(job, model, notes);
   choose_vae_tile(job, model, notes);

@@ -38,7 +38,7 @@ void check_sampling(Job& job, const WanModel& model, std::vector<std::string>& n
 
 std::unique_ptr<Sampler> sampler_of(const Job& job, const WanModel& model) {
   const SamplerConfig config = sampler_config(job, model);
-  SamplingPlan plan{.steps = *job.steps, .sigmas = sigmas_of(job)};
+  SamplingPlan plan{.steps = *job.steps, .sigmas = sigmas_of(job), .timesteps = timesteps_of(job, config.train_steps)};
   if (config.dynamic_shift) {
     int64_t tokens = 1;
     const std::vector<int64_t> latents = latent_shape(job, model);  // [1, C, t, h, w]

@@ -23,6 +23,7 @@ SCHEDULERS = {
     "dpmpp_2m": ("DPMSolverMultistepScheduler", FLOW),
     "dpmpp_2m_sde": ("DPMSolverMultistepScheduler", {**FLOW, "algorithm_type": "sde-dpmsolver++"}),
     "sa_solver": ("SASolverScheduler", FLOW),
+    "lcm": ("FlowMatchLCMScheduler", {"shift": 3.0}),
 }
 
 
