@@ -17,7 +17,7 @@ struct AnalyzeOptions {
 };
 
 /// Options of a job that say nothing about one sample's denoising.
-const std::set<std::string>& left_out() {
+const std::set<std::string>& not_of_an_analysis() {
   static const std::set<std::string> names = {"output", "count", "json", "fps", "vae-tile"};
   return names;
 }
@@ -40,7 +40,7 @@ void add_analyze_command(CLI::App& root) {
   auto options = std::make_shared<AnalyzeOptions>();
   CLI::App* command = root.add_subcommand("analyze", "Look into a model's self-attention while it denoises one sample");
   command->add_option("PROMPT", options->bare_prompt, "What to show, in quotes")->group("What to render");
-  add_job_options(*command, options->request.job, left_out());
+  add_job_options(*command, options->request.job, not_of_an_analysis());
   command
       ->add_option("--calls", options->request.calls,
                    "Network calls to look at, counted from 1 and joined by commas; default: five, evenly spread")

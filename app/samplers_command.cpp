@@ -71,19 +71,6 @@ nlohmann::ordered_json to_json(const SamplingPreset& preset) {
   return out;
 }
 
-/// What a preset sets, as options: "--sampler lcm --sigmas 1.0,0.75,0.5,0.25 --flow-shift 5.0 --cfg-scale 1.0".
-std::string to_options(const SamplingPreset& preset) {
-  std::string text;
-  const nlohmann::ordered_json settings = recipe_json(preset_settings(preset.name));
-  for (const char* key : {"sampler", "steps", "sigmas", "timesteps", "flow_shift", "cfg_scale"}) {
-    if (!settings.contains(key)) continue;
-    const auto& value = settings[key];
-    text += (text.empty() ? "--" : " --") + find_job_option(key).name + " " +
-            (value.is_string() ? value.get<std::string>() : value.dump());
-  }
-  return text;
-}
-
 void print_presets(const SamplersOptions& options) {
   const SamplingPreset* one = options.name.empty() ? nullptr : &find_preset(options.name);
   nlohmann::ordered_json all = nlohmann::ordered_json::array();
@@ -91,8 +78,8 @@ void print_presets(const SamplersOptions& options) {
     if (one && &preset != one) continue;
     all.push_back(to_json(preset));
     if (options.json) continue;
-    std::cout << preset.name << ": " << preset.advice << "\n  " << to_options(preset) << "\n  source: " << preset.source
-              << "\n";
+    std::cout << preset.name << ": " << preset.advice << "\n  " << schedule_options(preset_settings(preset.name))
+              << "\n  source: " << preset.source << "\n";
     if (!preset.aliases.empty()) std::cout << "  aliases: " << joined(preset.aliases) << "\n";
   }
   if (options.json)

@@ -2,7 +2,13 @@
 # includes and nothing else.
 # ATen is 10 s a file; one precompiled header, built once, serves every folder.
 # psabi: only functions that are always inlined pass vectors.
-set(TESSERA_WARNINGS -Wall -Wextra -Wshadow -Wno-unknown-pragmas -Wno-psabi)
+# shadow: a name of one file is "global" to those that are compiled with it; so is subobject-linkage's anonymous namespace.
+set(TESSERA_WARNINGS -Wall -Wextra -Wno-unknown-pragmas -Wno-psabi)
+if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
+  list(APPEND TESSERA_WARNINGS -Wshadow=local -Wno-subobject-linkage)
+else()
+  list(APPEND TESSERA_WARNINGS -Wshadow)
+endif()
 
 # GCC 12 sees an access beyond a string where std::string's own operator+ and move are inlined; later versions do not.
 if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU" AND CMAKE_CXX_COMPILER_VERSION VERSION_LESS 13)
@@ -35,6 +41,13 @@ function(tessera_compile_options target)
 endfunction()
 tessera_compile_options(tessera_pch)
 
+# With the precompiled header an empty file still takes 2.3 s of GCC 12 (templates that the headers leave pending), a file of
+# ours 3 to 5 s. Five files compiled as one take half the time of all.
+option(TESSERA_UNITY "Compile several files of a folder as one" ON)
+function(tessera_unity target)
+  set_target_properties(${target} PROPERTIES UNITY_BUILD ${TESSERA_UNITY} UNITY_BUILD_BATCH_SIZE 5)
+endfunction()
+
 function(tessera_library name)
   cmake_parse_arguments(arg "SHARED" "" "SOURCES;LINK;PRIVATE_LINK" ${ARGN})
   if(arg_SHARED)
@@ -47,4 +60,5 @@ function(tessera_library name)
   target_include_directories(tessera_${name} PRIVATE ${tessera_SOURCE_DIR})
   tessera_compile_options(tessera_${name})
   target_precompile_headers(tessera_${name} REUSE_FROM tessera_pch)
+  tessera_unity(tessera_${name})
 endfunction()

@@ -4,6 +4,11 @@
 
 namespace tessera {
 
+/// Seconds of a clock that never jumps, from an unknown moment.
+inline double steady_seconds() {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
+}
+
 /// Seconds since its construction.
 class Stopwatch {
  public:

@@ -3,19 +3,16 @@
 #include <c10/util/Exception.h>
 
 #include <algorithm>
-#include <chrono>
 #include <cstdio>
 #include <nlohmann/json.hpp>
+
+#include "core/clock.h"
 
 namespace tessera {
 namespace {
 
 thread_local ProfileScope* innermost = nullptr;
 constexpr const char* kOther = "other";
-
-double steady_seconds() {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
-}
 
 /// A small number for this thread: 1 for the first that asks.
 int64_t thread_number() {

@@ -9,6 +9,7 @@
 #include <cstdlib>
 #include <iostream>
 
+#include "core/clock.h"
 #include "core/printable.h"
 
 namespace tessera {
@@ -46,10 +47,6 @@ std::string bar_text(int64_t done, int64_t total, size_t width, bool color) {
   if (filled > 0 && filled < inner) bar.back() = '>';
   if (color) bar = "\033[36m" + bar + "\033[0m";
   return "[" + bar + std::string(inner - filled, ' ') + "]";
-}
-
-double steady_seconds() {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
 }
 
 }  // namespace

@@ -14,34 +14,34 @@ namespace {
 
 /// libjpeg reports errors through callbacks that must not return. The exception unwinds its C frames, whose memory
 /// jpeg_destroy_decompress frees.
-struct Failure {
+struct JpegFailure {
   std::string reason;
 };
 
 [[noreturn]] void on_error(j_common_ptr info) {
   char text[JMSG_LENGTH_MAX];
   info->err->format_message(info, text);
-  throw Failure{text};
+  throw JpegFailure{text};
 }
 
 void on_message(j_common_ptr info, int level) {
   // As in Pillow, only truncated data are an error; other damage is decoded as far as it goes.
-  if (level < 0 && info->err->msg_code == JWRN_JPEG_EOF) throw Failure{"it is cut short"};
+  if (level < 0 && info->err->msg_code == JWRN_JPEG_EOF) throw JpegFailure{"it is cut short"};
 }
 
-struct Decoder {
+struct JpegDecoder {
   jpeg_decompress_struct info{};
   jpeg_error_mgr errors{};
 
-  Decoder() {
+  JpegDecoder() {
     info.err = jpeg_std_error(&errors);
     errors.error_exit = on_error;
     errors.emit_message = on_message;
     jpeg_create_decompress(&info);
   }
-  ~Decoder() { jpeg_destroy_decompress(&info); }
-  Decoder(const Decoder&) = delete;
-  Decoder& operator=(const Decoder&) = delete;
+  ~JpegDecoder() { jpeg_destroy_decompress(&info); }
+  JpegDecoder(const JpegDecoder&) = delete;
+  JpegDecoder& operator=(const JpegDecoder&) = delete;
 };
 
 // Stored inverted, as Adobe's programs write them; Pillow assumes this of every four-channel JPEG.
@@ -57,12 +57,12 @@ void from_inverted_cmyk(const uint8_t* row, int64_t width, uint8_t* to) {
 
 at::Tensor decode_jpeg(std::string_view bytes, const std::filesystem::path& path) {
   try {
-    Decoder decoder;
+    JpegDecoder decoder;
     jpeg_decompress_struct& info = decoder.info;
     jpeg_mem_src(&info, reinterpret_cast<const unsigned char*>(bytes.data()), bytes.size());
     jpeg_read_header(&info, TRUE);
     if (info.num_components != 1 && info.num_components != 3 && info.num_components != 4)
-      throw Failure{"it has " + std::to_string(info.num_components) + " channels"};
+      throw JpegFailure{"it has " + std::to_string(info.num_components) + " channels"};
     info.out_color_space = info.num_components == 4 ? JCS_CMYK : JCS_RGB;
     const at::Tensor picture = make_picture(info.image_height, info.image_width, path);
     jpeg_start_decompress(&info);
@@ -75,7 +75,7 @@ at::Tensor decode_jpeg(std::string_view bytes, const std::filesystem::path& path
       if (!four.empty()) from_inverted_cmyk(four.data(), width, to);
     }
     return picture;
-  } catch (const Failure& failure) {
+  } catch (const JpegFailure& failure) {
     fail(path, "JPEG", failure.reason);
   }
 }

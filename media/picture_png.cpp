@@ -11,31 +11,31 @@ namespace {
 
 /// libpng's error callback must not return. The exception unwinds its C frames, whose memory png_destroy_read_struct
 /// frees.
-struct Failure {
+struct PngFailure {
   std::string reason;
 };
 
 [[noreturn]] void on_error(png_structp, png_const_charp text) {
-  throw Failure{text};
+  throw PngFailure{text};
 }
 void on_warning(png_structp, png_const_charp) {}
 
 void read_bytes(png_structp png, png_bytep to, size_t count) {
   auto& left = *static_cast<std::string_view*>(png_get_io_ptr(png));
-  if (left.size() < count) throw Failure{"it is cut short"};
+  if (left.size() < count) throw PngFailure{"it is cut short"};
   std::memcpy(to, left.data(), count);
   left.remove_prefix(count);
 }
 
-struct Decoder {
+struct PngDecoder {
   png_structp png = png_create_read_struct(PNG_LIBPNG_VER_STRING, nullptr, on_error, on_warning);
   png_infop info = png ? png_create_info_struct(png) : nullptr;
-  Decoder() {
+  PngDecoder() {
     if (!info) throw std::bad_alloc();
   }
-  Decoder(const Decoder&) = delete;
-  Decoder& operator=(const Decoder&) = delete;
-  ~Decoder() { png_destroy_read_struct(&png, &info, nullptr); }
+  PngDecoder(const PngDecoder&) = delete;
+  PngDecoder& operator=(const PngDecoder&) = delete;
+  ~PngDecoder() { png_destroy_read_struct(&png, &info, nullptr); }
 };
 
 /// The format of the rows that libpng hands over, and their conversion to RGB.
@@ -63,7 +63,7 @@ struct RowFormat {
 
 at::Tensor decode_png(std::string_view bytes, const std::filesystem::path& path) {
   try {
-    const Decoder decoder;
+    const PngDecoder decoder;
     png_structp png = decoder.png;
     png_infop info = decoder.info;
     png_set_read_fn(png, &bytes, read_bytes);
@@ -93,7 +93,7 @@ at::Tensor decode_png(std::string_view bytes, const std::filesystem::path& path)
         if (pass + 1 == passes) format.convert(row, width, picture.data_ptr<uint8_t>() + y * width * 3);
       }
     return picture;
-  } catch (const Failure& failure) {
+  } catch (const PngFailure& failure) {
     fail(path, "PNG", failure.reason);
   }
 }

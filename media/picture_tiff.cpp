@@ -16,14 +16,14 @@ namespace tessera::pictures {
 namespace {
 
 /// The bytes of the file, and the first error that libtiff reports about them.
-struct Source {
+struct TiffSource {
   std::string_view bytes;
   size_t at = 0;
   std::string error{};
 
-  static Source& of(thandle_t handle) { return *static_cast<Source*>(handle); }
+  static TiffSource& of(thandle_t handle) { return *static_cast<TiffSource*>(handle); }
   static tmsize_t read(thandle_t handle, void* to, tmsize_t size) {
-    Source& self = of(handle);
+    TiffSource& self = of(handle);
     const size_t left = self.bytes.size() - std::min(self.at, self.bytes.size());
     const size_t count = std::min(left, static_cast<size_t>(size));
     std::memcpy(to, self.bytes.data() + self.at, count);
@@ -32,7 +32,7 @@ struct Source {
   }
   static tmsize_t write(thandle_t, void*, tmsize_t) { return 0; }
   static toff_t seek(thandle_t handle, toff_t offset, int from) {
-    Source& self = of(handle);
+    TiffSource& self = of(handle);
     self.at = static_cast<size_t>(offset) + (from == SEEK_CUR ? self.at : (from == SEEK_END ? self.bytes.size() : 0));
     self.at = std::min(self.at, self.bytes.size());
     return self.at;
@@ -46,7 +46,7 @@ struct Source {
   }
   static void unmap(thandle_t, void*, toff_t) {}
   static int on_error(TIFF*, void* source, const char*, const char* format, va_list values) {
-    auto& self = *static_cast<Source*>(source);
+    auto& self = *static_cast<TiffSource*>(source);
     std::array<char, 256> text{};
     std::vsnprintf(text.data(), text.size(), format, values);
     if (self.error.empty()) self.error = text.data();
@@ -70,14 +70,15 @@ Buffer zeroed(size_t size) {
   return buffer;
 }
 
-File open(Source& source) {
+File open(TiffSource& source) {
   const std::unique_ptr<TIFFOpenOptions, Close> options(TIFFOpenOptionsAlloc());
   if (!options) throw std::bad_alloc();
   TIFFOpenOptionsSetMaxSingleMemAlloc(options.get(), std::numeric_limits<int>::max());
-  TIFFOpenOptionsSetErrorHandlerExtR(options.get(), Source::on_error, &source);
-  TIFFOpenOptionsSetWarningHandlerExtR(options.get(), Source::on_warning, nullptr);
-  return File(TIFFClientOpenExt("the file", "r", &source, Source::read, Source::write, Source::seek, Source::close,
-                                Source::size, Source::map, Source::unmap, options.get()));
+  TIFFOpenOptionsSetErrorHandlerExtR(options.get(), TiffSource::on_error, &source);
+  TIFFOpenOptionsSetWarningHandlerExtR(options.get(), TiffSource::on_warning, nullptr);
+  return File(TIFFClientOpenExt("the file", "r", &source, TiffSource::read, TiffSource::write, TiffSource::seek,
+                                TiffSource::close, TiffSource::size, TiffSource::map, TiffSource::unmap,
+                                options.get()));
 }
 
 /// What the tags say of the samples, and the blocks (strips or tiles) that they lie in.
@@ -229,7 +230,7 @@ void convert(const Row& row, size_t x, uint8_t* to) {
 struct Reader {
   TIFF* file;
   Layout layout;
-  const Source& source;
+  const TiffSource& source;
   const std::filesystem::path& path;
 
   [[noreturn]] void refuse(const std::string& reason) const {
@@ -345,7 +346,7 @@ at::Tensor upright(const at::Tensor& picture, uint16_t orientation, const std::f
 }  // namespace
 
 at::Tensor decode_tiff(std::string_view bytes, const std::filesystem::path& path) {
-  Source source{.bytes = bytes};
+  TiffSource source{.bytes = bytes};
   const File file = open(source);
   if (!file) fail(path, "TIFF", source.error.empty() ? "it is damaged or cut short" : source.error);
   const Reader reader{.file = file.get(), .layout = layout_of(file.get()), .source = source, .path = path};

@@ -55,7 +55,11 @@ void AttentionAnalysis::see(const AttentionView& view) {
                 " tokens; choose a smaller --size or fewer --frames");
   grid_ = view.grid;
   const at::Tensor heads = view.weights.select(0, 0).detach().cpu();  // [H, N, N]
-  LayerFigures figures{.call = call_, .timestep = timestep_, .layer = layer_, .kind = view.kind};
+  LayerFigures figures;
+  figures.call = call_;
+  figures.timestep = timestep_;
+  figures.layer = layer_;
+  figures.kind = view.kind;
   for (int64_t head = 0; head < heads.size(0); ++head) figures.heads.push_back(figures_of(heads[head]));
   if (view.convolution.defined())
     figures.rank_with_convolution = rank_of(at::linalg_svdvals(heads[0].to(at::kFloat) + view.convolution.cpu()));

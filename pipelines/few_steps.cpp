@@ -126,6 +126,18 @@ Job schedule_of_metadata(const Metadata& metadata, const std::string& where) {
   return job;
 }
 
+std::string schedule_options(const Job& job) {
+  std::string text;
+  const nlohmann::ordered_json settings = recipe_json(job);
+  for (const char* key : {"sampler", "steps", "sigmas", "timesteps", "flow_shift", "cfg_scale"}) {
+    if (!settings.contains(key)) continue;
+    const auto& value = settings[key];
+    text += (text.empty() ? "--" : " --") + find_job_option(key).name + " " +
+            (value.is_string() ? value.get<std::string>() : value.dump());
+  }
+  return text;
+}
+
 void fill_schedule(Job& job, const Job& settings) {
   Job open = settings;
   if (has_steps(job)) {

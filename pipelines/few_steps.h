@@ -20,6 +20,10 @@ Job preset_settings(const std::string& name);
 /// before a preset. Throws Error naming `where` and the key for values that the option would not take.
 Job schedule_of_metadata(const std::map<std::string, std::string>& metadata, const std::string& where);
 
+/// The schedule that a job sets, as options: "--sampler lcm --sigmas 1.0,0.75,0.5,0.25 --flow-shift 5.0 --cfg-scale
+/// 1.0"; "" for none. A preset's name is left out.
+std::string schedule_options(const Job& job);
+
 /// Sets what `job` leaves open of a schedule: `settings` may be a preset's, a LoRA's or a model's. Steps, sigmas and
 /// timesteps are one choice, so those of `settings` are left out where the job has any of them.
 void fill_schedule(Job& job, const Job& settings);

@@ -54,7 +54,7 @@ std::string known_dtypes() {
 }
 
 /// JSON text on one line and of bounded length, for messages about hostile headers.
-std::string shown(const json& value) {
+std::string shown_json(const json& value) {
   std::string text = value.dump(-1, ' ', true, json::error_handler_t::replace);
   if (text.size() > 120) text.replace(117, std::string::npos, "...");
   return text;
@@ -106,7 +106,7 @@ json parse_header(const char* text, uint64_t length, const std::string& where) {
                   " tensors, which no model has");
     if (event == json::parse_event_t::object_start) keys[static_cast<size_t>(depth) + 1].clear();
     if (event == json::parse_event_t::key && !keys[static_cast<size_t>(depth)].insert(value.get<std::string>()).second)
-      throw Error(where + ": its header names " + shown(value) + " twice");
+      throw Error(where + ": its header names " + shown_json(value) + " twice");
     return true;
   };
   json header;
@@ -125,7 +125,7 @@ at::ScalarType parse_dtype(const json& info, const std::string& at_tensor) {
   if (!info.contains("dtype") || !info["dtype"].is_string()) throw Error(at_tensor + " has no \"dtype\" string");
   for (const auto& known : kDtypes)
     if (info["dtype"] == known.name) return known.type;
-  throw Error(at_tensor + " has dtype " + shown(info["dtype"]) + ", which is not one of " + known_dtypes());
+  throw Error(at_tensor + " has dtype " + shown_json(info["dtype"]) + ", which is not one of " + known_dtypes());
 }
 
 /// The array `key`, of whole numbers in [0, 2^63).
@@ -134,7 +134,8 @@ std::vector<int64_t> parse_numbers(const json& info, const char* key, const std:
   std::vector<int64_t> numbers;
   for (const auto& item : info[key]) {
     if (!item.is_number_unsigned() || item.get<uint64_t>() > static_cast<uint64_t>(INT64_MAX))
-      throw Error(at_tensor + ": \"" + key + "\" must hold whole numbers from 0 to 2^63 - 1, got " + shown(info[key]));
+      throw Error(at_tensor + ": \"" + key + "\" must hold whole numbers from 0 to 2^63 - 1, got " +
+                  shown_json(info[key]));
     numbers.push_back(item.get<int64_t>());
   }
   return numbers;
@@ -150,24 +151,24 @@ uint64_t byte_count(const Entry& entry, const json& info, const std::string& at_
   for (const int64_t size : entry.shape) {
     empty = empty || size == 0;
     if (__builtin_mul_overflow(bytes, std::max<int64_t>(size, 1), &bytes))
-      throw Error(at_tensor + ": its shape " + shown(info["shape"]) + " is larger than any file can be");
+      throw Error(at_tensor + ": its shape " + shown_json(info["shape"]) + " is larger than any file can be");
   }
   return empty ? 0 : static_cast<uint64_t>(bytes);
 }
 
 Entry parse_entry(const std::string& name, const json& info, uint64_t data_bytes, const std::string& where) {
-  const std::string at_tensor = where + ": tensor " + shown(name);
+  const std::string at_tensor = where + ": tensor " + shown_json(name);
   if (!info.is_object()) throw Error(at_tensor + " is described by " + info.type_name() + ", want an object");
   Entry entry{name, parse_dtype(info, at_tensor), parse_numbers(info, "shape", at_tensor), 0, 0};
   const auto offsets = parse_numbers(info, "data_offsets", at_tensor);
   if (offsets.size() != 2 || offsets[0] > offsets[1])
-    throw Error(at_tensor + ": \"data_offsets\" must be [begin, end], got " + shown(info["data_offsets"]));
+    throw Error(at_tensor + ": \"data_offsets\" must be [begin, end], got " + shown_json(info["data_offsets"]));
   entry.begin = static_cast<uint64_t>(offsets[0]);
   entry.end = static_cast<uint64_t>(offsets[1]);
   const uint64_t want = byte_count(entry, info, at_tensor);
   if (entry.end - entry.begin != want)
     throw Error(at_tensor + " has " + std::to_string(entry.end - entry.begin) + " bytes, but its shape " +
-                shown(info["shape"]) + " of " + shown(info["dtype"]) + " needs " + std::to_string(want));
+                shown_json(info["shape"]) + " of " + shown_json(info["dtype"]) + " needs " + std::to_string(want));
   if (entry.end > data_bytes)
     throw Error(at_tensor + " ends at byte " + std::to_string(entry.end) + " of the data, but the file holds " +
                 std::to_string(data_bytes) + ": it is truncated or damaged; download or copy it again");
@@ -182,9 +183,9 @@ void check_layout(std::vector<Entry>& entries, uint64_t data_bytes, const std::s
   uint64_t covered = 0;
   const Entry* last = nullptr;
   for (const auto& entry : entries) {
-    const std::string at_tensor = where + ": tensor " + shown(entry.name);
+    const std::string at_tensor = where + ": tensor " + shown_json(entry.name);
     if (entry.begin < covered)
-      throw Error(at_tensor + " overlaps tensor " + shown(last->name) + " (it begins at byte " +
+      throw Error(at_tensor + " overlaps tensor " + shown_json(last->name) + " (it begins at byte " +
                   std::to_string(entry.begin) + ", the other ends at " + std::to_string(covered) + ")");
     if (entry.begin > covered)
       throw Error(at_tensor + " begins at byte " + std::to_string(entry.begin) + ", want " + std::to_string(covered) +
@@ -216,7 +217,7 @@ std::map<std::string, std::string> parse_metadata(const json& info, const std::s
   std::map<std::string, std::string> metadata;
   for (const auto& [key, value] : info.items()) {
     if (!value.is_string())
-      throw Error(where + ": its __metadata__ " + shown(key) + " is " + value.type_name() + ", want a string");
+      throw Error(where + ": its __metadata__ " + shown_json(key) + " is " + value.type_name() + ", want a string");
     metadata[key] = value.get<std::string>();
   }
   return metadata;

@@ -6,6 +6,7 @@
 
 #include "kernels/value_type.h"
 #include "models/attention/lepe.h"
+#include "models/attention/linear.h"
 #include "models/attention/mhla.h"
 #include "models/attention/mixing.h"
 #include "models/attention/probe.h"
@@ -14,7 +15,6 @@
 namespace tessera {
 namespace {
 
-constexpr double kFeatureEps = 1e-6;
 constexpr double kLayerNormEps = 1e-5;
 constexpr double kRmsNormEps = std::numeric_limits<float>::epsilon();  // torch.nn.RMSNorm without an eps
 

@@ -9,8 +9,6 @@
 namespace tessera {
 namespace {
 
-constexpr double kFeatureEps = 1e-6;
-
 at::Tensor by_head(const at::Tensor& x, int64_t heads) {
   return x.unflatten(-1, {heads, -1}).transpose(1, 2);  // [B, H, N, D]
 }

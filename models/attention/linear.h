@@ -4,6 +4,9 @@
 
 namespace tessera {
 
+/// Added to features that a ReLU may have made 0.
+constexpr double kFeatureEps = 1e-6;
+
 /// Added to the denominator of linear_attention.
 constexpr double kLinearNormalizerEps = 1e-6;
 

@@ -131,6 +131,32 @@ TEST_F(LoraCommand, TheRecipeHoldsItByContent) {
   EXPECT_TRUE(contains(gone.err, "made with the LoRA " + lora + ", which was not found")) << gone.err;
 }
 
+TEST_F(LoraCommand, TakesTheScheduleOfItsMetadata) {
+  const std::string lora = folder / "four.safetensors";
+  write_safetensors(lora,
+                    {{"lora_unet_blocks_0_self_attn_q.lora_down.weight", at::ones({1, 192})},
+                     {"lora_unet_blocks_0_self_attn_q.lora_up.weight", at::ones({192, 1})}},
+                    {{"denoising_step_list", "[1000, 500]"}, {"sample_shift", "5"}, {"enable_cfg", "False"}});
+  const auto job_of = [&](const std::string& name, std::vector<std::string> more) {
+    std::vector<std::string> all = {"generate", "a star", "--frames", "1", "--size", "32x32", "--lora", lora};
+    all.insert(all.end(), {"-o", folder / name});
+    all.insert(all.end(), more.begin(), more.end());
+    const ProcessResult result = test::tessera(all);
+    EXPECT_EQ(result.exit_code, 0) << result.err;
+    EXPECT_EQ(contains(result.err, lora + " has a schedule in its metadata"), more.empty()) << result.err;
+    return json::parse(test::tessera({"info", "--json", folder / name}).out).at("job");
+  };
+  const json own = job_of("own.png", {});
+  EXPECT_EQ(own.at("sigmas"), "1.0,0.5");
+  EXPECT_EQ(own.at("flow_shift"), 5);
+  EXPECT_EQ(own.at("cfg_scale"), 1);
+  EXPECT_EQ(own.at("steps"), 2);
+  const json other = job_of("other.png", {"--steps", "3", "--flow-shift", "2", "--cfg-scale", "2"});
+  EXPECT_EQ(other.at("steps"), 3);
+  EXPECT_EQ(other.at("flow_shift"), 2);
+  EXPECT_FALSE(other.contains("sigmas"));
+}
+
 TEST_F(LoraCommand, ABatchSwitchesBetweenSetsAndBack) {
   const std::string a = transformer_lora("a.safetensors", 1), b = transformer_lora("b.safetensors", 2);
   const json prompts = {{"prompts",

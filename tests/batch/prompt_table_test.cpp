@@ -3,12 +3,9 @@
 namespace tessera {
 namespace {
 
+using test::contains;
 using test::ids_of;
 using test::PromptFiles;
-
-bool holds(const std::string& text, const std::string& part) {
-  return text.find(part) != std::string::npos;
-}
 
 TEST_F(PromptFiles, TablesAreReadByTheirHeader) {
   const auto jobs = read("p.csv",
@@ -67,18 +64,18 @@ TEST_F(PromptFiles, TablesAreRecognizedWhateverTheirName) {
 
 TEST_F(PromptFiles, TheColumnOfThePromptIsAskedFor) {
   const std::string text = "id,video_caption,score\nx,a cat,3\n";
-  EXPECT_TRUE(holds(refusal("p.csv", text),
-                    "line 1: the first line names the columns, and no column is called \"prompt\"; "
-                    "the nearest is \"video_caption\": pass --prompt-key video_caption"));
+  EXPECT_TRUE(contains(refusal("p.csv", text),
+                       "line 1: the first line names the columns, and no column is called \"prompt\"; "
+                       "the nearest is \"video_caption\": pass --prompt-key video_caption"));
   prompt_key = "video_caption";
   const auto jobs = read("p.csv", text);
   EXPECT_EQ(jobs[0].job.prompt, "a cat");
   EXPECT_EQ(jobs[0].id, "x");
   EXPECT_EQ(jobs[0].metadata.dump(), "{\"score\":\"3\"}");
   EXPECT_EQ(read("p.txt", "a,video_caption\nx,y\n")[0].job.prompt, "y");
-  EXPECT_TRUE(holds(refusal("p.csv", "prompt,seed\na,1\n"),
-                    "no column is called \"video_caption\" (--prompt-key); want one of \"prompt\", \"seed\""));
-  EXPECT_TRUE(holds(refusal("p.txt", "a cat\n"), "--prompt-key is for files whose prompts have keys or columns"));
+  EXPECT_TRUE(contains(refusal("p.csv", "prompt,seed\na,1\n"),
+                       "no column is called \"video_caption\" (--prompt-key); want one of \"prompt\", \"seed\""));
+  EXPECT_TRUE(contains(refusal("p.txt", "a cat\n"), "--prompt-key is for files whose prompts have keys or columns"));
 }
 
 TEST_F(PromptFiles, MistakesInTablesHaveTheirLines) {
@@ -86,16 +83,16 @@ TEST_F(PromptFiles, MistakesInTablesHaveTheirLines) {
   for (const char* part :
        {"line 2: unknown key \"sed\" (did you mean \"seed\"?)", "line 3: \"seed\" wants a whole number",
         "line 5: 4 fields, but the first line names 3", "line 6: text follows the quote"})
-    EXPECT_TRUE(holds(refused, part)) << part << refused;
-  EXPECT_TRUE(holds(refusal("p.csv", "prompt\n\"a\n"), "line 2: a field in quotes is not closed"));
-  EXPECT_TRUE(holds(refusal("p.csv", "prompt,a,a\nb,c,d\n"), "line 1: two columns are called \"a\""));
-  EXPECT_TRUE(holds(refusal("p.csv", "prompt\n"), "no prompt in the whole file"));
-  EXPECT_TRUE(holds(refusal("p.csv", "prompt,seed\n,3\n"), "line 2"));
+    EXPECT_TRUE(contains(refused, part)) << part << refused;
+  EXPECT_TRUE(contains(refusal("p.csv", "prompt\n\"a\n"), "line 2: a field in quotes is not closed"));
+  EXPECT_TRUE(contains(refusal("p.csv", "prompt,a,a\nb,c,d\n"), "line 1: two columns are called \"a\""));
+  EXPECT_TRUE(contains(refusal("p.csv", "prompt\n"), "no prompt in the whole file"));
+  EXPECT_TRUE(contains(refusal("p.csv", "prompt,seed\n,3\n"), "line 2"));
 }
 
 TEST_F(PromptFiles, Utf16IsNamed) {
   for (const std::string mark : {"\xFF\xFE", "\xFE\xFF"})
-    EXPECT_TRUE(holds(refusal("p.csv", mark + "p"), "is UTF-16; save it as UTF-8")) << mark;
+    EXPECT_TRUE(contains(refusal("p.csv", mark + "p"), "is UTF-16; save it as UTF-8")) << mark;
 }
 
 TEST_F(PromptFiles, KeysOfBenchmarksAreMetadata) {
@@ -120,11 +117,11 @@ TEST_F(PromptFiles, MisspelledKeysOfOursAreStillMistakes) {
   for (const std::string key : {"stepz", "guidence_scale", "negativ_prompt", "sed", "heigth", "num_infrence_steps"}) {
     const std::string entry = "{\"prompt\": \"a\", \"" + key + "\": \"1\"}";
     for (const std::string& text : {"[" + entry + "]", "{\"prompts\": [" + entry + "]}"})
-      EXPECT_TRUE(holds(refusal("p.json", text), "unknown key \"" + key + "\" (did you mean")) << text;
-    EXPECT_TRUE(holds(refusal("p.jsonl", entry), "unknown key \"" + key + "\" (did you mean")) << key;
+      EXPECT_TRUE(contains(refusal("p.json", text), "unknown key \"" + key + "\" (did you mean")) << text;
+    EXPECT_TRUE(contains(refusal("p.jsonl", entry), "unknown key \"" + key + "\" (did you mean")) << key;
   }
   // Our own form takes no other program's keys.
-  EXPECT_TRUE(holds(refusal("p.json", R"({"prompts": [{"prompt": "a", "tag": 1}]})"), "unknown key \"tag\""));
+  EXPECT_TRUE(contains(refusal("p.json", R"({"prompts": [{"prompt": "a", "tag": 1}]})"), "unknown key \"tag\""));
   for (const std::string key :
        {"tag", "Note", "level", "video_prompt", "prompt_id", "item_id", "type", "scene", "style"})
     EXPECT_EQ(refusal("p.json", "[{\"prompt\": \"a\", \"" + key + "\": 1}]"), "accepted") << key;
@@ -135,16 +132,16 @@ TEST_F(PromptFiles, TheKeyOfThePromptIsAskedFor) {
   EXPECT_EQ(refusal("p.jsonl", text),
             ": 1 mistake; nothing was rendered\n  line 1: no key is called \"prompt\"; the "
             "nearest is \"video_prompt\": pass --prompt-key video_prompt");
-  EXPECT_TRUE(holds(refusal("p.json", "[{\"promt\": \"a\"}]"), "the nearest is \"promt\""));
+  EXPECT_TRUE(contains(refusal("p.json", "[{\"promt\": \"a\"}]"), "the nearest is \"promt\""));
   EXPECT_TRUE(
-      holds(refusal("p.json", "[{\"n\": 1, \"what\": \"a long text\", \"b\": \"c\"}]"), "the nearest is \"what\""));
+      contains(refusal("p.json", "[{\"n\": 1, \"what\": \"a long text\", \"b\": \"c\"}]"), "the nearest is \"what\""));
   prompt_key = "video_prompt";
   const auto jobs = read("p.jsonl", text);
   ASSERT_EQ(ids_of(jobs), "0");
   EXPECT_EQ(jobs[0].job.prompt, "A door closes.");
   EXPECT_EQ(jobs[0].metadata.dump(), R"({"audio_prompt":"a soft thud"})");
   EXPECT_EQ(read("p.json", R"({"prompts": [{"video_prompt": "x"}]})")[0].job.prompt, "x");
-  EXPECT_TRUE(holds(refusal("p.jsonl", text + "\n{\"id\": 1}"), "line 2: no \"video_prompt\" (--prompt-key) here"));
+  EXPECT_TRUE(contains(refusal("p.jsonl", text + "\n{\"id\": 1}"), "line 2: no \"video_prompt\" (--prompt-key) here"));
 }
 
 }  // namespace

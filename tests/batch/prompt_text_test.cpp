@@ -5,12 +5,9 @@
 namespace tessera {
 namespace {
 
+using test::contains;
 using test::ids_of;
 using test::PromptFiles;
-
-bool holds(const std::string& text, const std::string& part) {
-  return text.find(part) != std::string::npos;
-}
 
 TEST_F(PromptFiles, LineEndsOfEveryKind) {
   for (const std::string end : {"\n", "\r\n", "\r"}) {
@@ -22,7 +19,7 @@ TEST_F(PromptFiles, LineEndsOfEveryKind) {
     EXPECT_EQ(read("p.csv", "prompt,seed" + end + "a,1" + end + "b,2").size(), 2u);
     EXPECT_EQ(read("p.jsonl", "\"a\"" + end + "\"b\"" + end).size(), 2u);
     EXPECT_TRUE(
-        holds(refusal("p.json", "[" + end + "\"a\"," + end + "]"), "line 2: not valid JSON at column 4: remove"));
+        contains(refusal("p.json", "[" + end + "\"a\"," + end + "]"), "line 2: not valid JSON at column 4: remove"));
   }
 }
 
@@ -31,7 +28,7 @@ TEST_F(PromptFiles, JsonIsRecognizedInText) {
     EXPECT_EQ(read(name, R"([{"prompt": "a", "seed": 1}])")[0].job.seed, 1);
     EXPECT_EQ(read(name, "\n{\"prompts\": [\"a\", \"b\"]}\n").size(), 2u);
     EXPECT_EQ(read(name, "{\"prompt\": \"a\"}\n{\"prompt\": \"b\"}\n").size(), 2u);
-    EXPECT_TRUE(holds(refusal(name, "[\"a\",]"), "line 1: not valid JSON at column 5: remove the trailing comma"));
+    EXPECT_TRUE(contains(refusal(name, "[\"a\",]"), "line 1: not valid JSON at column 5: remove the trailing comma"));
     EXPECT_EQ(read(name, "\"a\"\n\"b\"\n")[1].job.prompt, "b");
   }
   for (const std::string text : {"[a] cat", "{red|blue} heart", "[blue]", "(a)", "[1girl]"})
@@ -53,7 +50,7 @@ TEST_F(PromptFiles, ValuesOfAScriptGoUpToTheNextName) {
   EXPECT_EQ(jobs[1].job.steps, 3);
   EXPECT_EQ(jobs[2].job.negative_prompt, "no --steps here");
   EXPECT_EQ(jobs[2].job.prompt, "a cat");
-  EXPECT_TRUE(holds(refusal("p.txt", "--prompt a --steps --seed 3"), "got \"--steps\" without a value"));
+  EXPECT_TRUE(contains(refusal("p.txt", "--prompt a --steps --seed 3"), "got \"--steps\" without a value"));
 }
 
 TEST_F(PromptFiles, LinesOfAutomatic1111BelongToTheirPrompt) {
@@ -77,10 +74,10 @@ TEST_F(PromptFiles, LinesOfAutomatic1111BelongToTheirPrompt) {
   EXPECT_EQ(jobs[3].job.prompt, "plain two");
   EXPECT_EQ(jobs[4].job.prompt, "a bird");
   EXPECT_EQ(jobs[4].job.negative_prompt, "cats");
-  EXPECT_TRUE(holds(refusal("p.txt", "a cat\nSteps: 20, Hires upscale: 2\n"), "\"Hires upscale: 2\""));
-  EXPECT_TRUE(holds(refusal("p.txt", "Steps: 20, Sampler: Euler\n"), "line 1: settings without a prompt"));
+  EXPECT_TRUE(contains(refusal("p.txt", "a cat\nSteps: 20, Hires upscale: 2\n"), "\"Hires upscale: 2\""));
+  EXPECT_TRUE(contains(refusal("p.txt", "Steps: 20, Sampler: Euler\n"), "line 1: settings without a prompt"));
   read("p.txt", "one\ntwo\nSteps: 20, Sampler: Euler\n");
-  EXPECT_TRUE(holds(notes.back() + notes.front(), "lines 1 to 2 are one prompt"));
+  EXPECT_TRUE(contains(notes.back() + notes.front(), "lines 1 to 2 are one prompt"));
   EXPECT_EQ(read("p.txt", "Steps: 3 of stone, a garden\n")[0].job.prompt, "Steps: 3 of stone, a garden");
 }
 
@@ -99,7 +96,7 @@ TEST(PromptFolders, EachTextFileIsAPrompt) {
   EXPECT_EQ(file.jobs[0].job.prompt, "A blue square, --steps 3,\nand a circle.");
   EXPECT_EQ(file.jobs[1].job.prompt, "A green umbrella.");
   ASSERT_EQ(file.notes.size(), 1u);
-  EXPECT_TRUE(holds(file.notes[0], "readme.md"));
+  EXPECT_TRUE(contains(file.notes[0], "readme.md"));
   write("bad.txt", "\xFF");
   write("empty.txt", " \n");
   const auto refusal = [&] {
@@ -108,11 +105,11 @@ TEST(PromptFolders, EachTextFileIsAPrompt) {
       bad.mistakes.throw_if_any(bad.name);
     });
   };
-  EXPECT_TRUE(holds(refusal(), "\n  bad.txt: not UTF-8")) << refusal();
+  EXPECT_TRUE(contains(refusal(), "\n  bad.txt: not UTF-8")) << refusal();
   std::filesystem::remove(folder / "bad.txt");
-  EXPECT_TRUE(holds(refusal(), "\n  empty.txt: the file is empty")) << refusal();
+  EXPECT_TRUE(contains(refusal(), "\n  empty.txt: the file is empty")) << refusal();
   const test::TemporaryFolder none;
-  EXPECT_TRUE(holds(test::refusal_of([&] { read_prompt_file(none.path()); }), "is a folder without .txt files"));
+  EXPECT_TRUE(contains(test::refusal_of([&] { read_prompt_file(none.path()); }), "is a folder without .txt files"));
 }
 
 TEST_F(PromptFiles, SeedsOfSixtyFourBits) {
@@ -122,8 +119,8 @@ TEST_F(PromptFiles, SeedsOfSixtyFourBits) {
   EXPECT_EQ(jobs[1].job.seed.text(), "9223372036854775808");
   EXPECT_EQ(jobs[2].job.seed, 1);
   EXPECT_EQ(jobs[3].job.seed, 1000);
-  EXPECT_TRUE(holds(refusal("p.json", R"([{"prompt": "a", "seed": 18446744073709551615, "count": 2}])"), "exceeds"));
-  EXPECT_TRUE(holds(refusal("p.json", R"([{"prompt": "a", "seed": 1.5}])"), "wants a whole number"));
+  EXPECT_TRUE(contains(refusal("p.json", R"([{"prompt": "a", "seed": 18446744073709551615, "count": 2}])"), "exceeds"));
+  EXPECT_TRUE(contains(refusal("p.json", R"([{"prompt": "a", "seed": 1.5}])"), "wants a whole number"));
 }
 
 TEST_F(PromptFiles, NamesHoldNoControlCharacters) {

@@ -16,7 +16,7 @@ at::Tensor scaled(const at::Tensor& x, const at::Tensor&, const at::Tensor& cond
   return x * condition;
 }
 
-std::unique_ptr<Sampler> euler(int64_t steps) {
+std::unique_ptr<Sampler> euler_steps(int64_t steps) {
   SamplerConfig config;
   config.prediction = Prediction::kFlow;
   config.sampler = "euler";
@@ -24,7 +24,7 @@ std::unique_ptr<Sampler> euler(int64_t steps) {
 }
 
 SampleTask task(double noise, double condition, int64_t steps = 3, double scale = 1) {
-  return {.sampler = euler(steps),
+  return {.sampler = euler_steps(steps),
           .noise = at::full({1, 2}, noise),
           .guidance = {.scale = scale},
           .positive = at::full({1, 1}, condition),
@@ -118,7 +118,7 @@ TEST(SampleBatch, WhatFailsForOneTaskAloneIsItsOwnFailure) {
 /// A solver that breaks after its first call.
 class BrokenSampler : public Sampler {
  public:
-  BrokenSampler() : Sampler(euler(3)->schedule()) {}
+  BrokenSampler() : Sampler(euler_steps(3)->schedule()) {}
 
  protected:
   at::Tensor advance(const at::Tensor& output, const at::Tensor& sample, int64_t i) override {

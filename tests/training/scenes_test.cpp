@@ -10,7 +10,7 @@
 namespace tessera {
 namespace {
 
-const SceneRenderer& renderer() {
+const SceneRenderer& scenes() {
   static const SceneRenderer shared;
   return shared;
 }
@@ -32,7 +32,7 @@ Scene plain_scene(const std::string& shape, Motion motion) {
 
 /// Coverage of each frame of a white-on-black clip, [T, H, W] in 0..1.
 at::Tensor coverage(const Scene& scene, int64_t frames) {
-  const at::Tensor clip = renderer().clip(scene, frames, 64, 64)[0];
+  const at::Tensor clip = scenes().clip(scene, frames, 64, 64)[0];
   const double black = 18 / 127.5 - 1, white = 246 / 127.5 - 1;
   return (clip - black) / (white - black);
 }
@@ -114,21 +114,21 @@ TEST(Scenes, SpinningTurnsClockwiseByThreeQuarters) {
 
 TEST(Scenes, WindowCutsTheFrame) {
   const Scene scene = sample_scene(2, 3, true);
-  const at::Tensor whole = renderer().clip(scene, 3, 96, 128);
-  const at::Tensor part = renderer().clip(scene, 3, 96, 128, {20, 30, 40, 50});
+  const at::Tensor whole = scenes().clip(scene, 3, 96, 128);
+  const at::Tensor part = scenes().clip(scene, 3, 96, 128, {20, 30, 40, 50});
   EXPECT_TRUE(at::allclose(part, whole.narrow(2, 20, 40).narrow(3, 30, 50), 1e-5, 1e-4));
 }
 
 TEST(Scenes, SamePairSamePixels) {
   const Scene a = sample_scene(5, 17, true), b = sample_scene(5, 17, true), other = sample_scene(5, 18, true);
-  EXPECT_TRUE(at::equal(renderer().clip(a, 3, 32, 32), renderer().clip(b, 3, 32, 32)));
-  EXPECT_FALSE(at::equal(renderer().clip(a, 3, 32, 32), renderer().clip(other, 3, 32, 32)));
+  EXPECT_TRUE(at::equal(scenes().clip(a, 3, 32, 32), scenes().clip(b, 3, 32, 32)));
+  EXPECT_FALSE(at::equal(scenes().clip(a, 3, 32, 32), scenes().clip(other, 3, 32, 32)));
 }
 
 TEST(Scenes, ColorsAreThePalette) {
   Scene scene = plain_scene("square", Motion::kStill);
   scene.color = 0, scene.background = 4;  // red on blue
-  const at::Tensor bytes = ((renderer().clip(scene, 1, 32, 32) + 1) * 127.5).select(1, 0);
+  const at::Tensor bytes = ((scenes().clip(scene, 1, 32, 32) + 1) * 127.5).select(1, 0);
   EXPECT_NEAR(bytes[0][16][16].item<double>(), 220, 0.1);
   EXPECT_NEAR(bytes[2][16][16].item<double>(), 35, 0.1);
   EXPECT_NEAR(bytes[0][0][0].item<double>(), 35, 0.1);

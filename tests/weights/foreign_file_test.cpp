@@ -18,7 +18,7 @@ std::string said_of(const std::string& bytes) {
   return foreign_bytes({reinterpret_cast<const uint8_t*>(bytes.data()), bytes.size()});
 }
 
-TensorFile file_of(const std::vector<std::string>& names) {
+TensorFile file_with(const std::vector<std::string>& names) {
   std::map<std::string, at::Tensor> tensors;
   for (const auto& name : names) tensors[name] = at::ones({2});
   return {std::move(tensors), "a.safetensors"};
@@ -102,18 +102,18 @@ TEST(ForeignFile, TensorsThatAreNoNetwork) {
       {{"q.weight", "q.weight.absmax", "q.weight.quant_map"}, "quantized weights (q.weight.absmax)"},
       {{"q.qweight", "q.qzeros", "q.scales"}, "quantized weights"}};
   for (const auto& [names, words] : cases) {
-    const std::string said = foreign_tensors(file_of(names));
+    const std::string said = foreign_tensors(file_with(names));
     EXPECT_TRUE(contains(said, words)) << names.front() << ": " << said;
   }
-  EXPECT_EQ(foreign_tensors(file_of({"blocks.0.q.weight", "head.alpha", "scale_shift_table", "norm.scale"})), "");
-  EXPECT_EQ(foreign_tensors(file_of({})), "");
+  EXPECT_EQ(foreign_tensors(file_with({"blocks.0.q.weight", "head.alpha", "scale_shift_table", "norm.scale"})), "");
+  EXPECT_EQ(foreign_tensors(file_with({})), "");
 }
 
 TEST(ForeignFile, BindSaysWhatItIsInPlaceOfListingNames) {
   at::Tensor slot;
   ParamList params;
   params.add("q.weight", slot, {2});
-  EXPECT_ERROR(bind(params, file_of({"q.lora_A.weight", "q.lora_B.weight"}), at::kFloat, at::kCPU), "a.safetensors",
+  EXPECT_ERROR(bind(params, file_with({"q.lora_A.weight", "q.lora_B.weight"}), at::kFloat, at::kCPU), "a.safetensors",
                "it is a LoRA");
   EXPECT_ERROR(check_names(params, {{{"q.weight", at::ones({2}, at::kChar)}}, "a.safetensors"}), "q.weight holds Char",
                "quantized");

@@ -9,7 +9,7 @@
 namespace tessera {
 namespace {
 
-const std::filesystem::path kData = std::filesystem::path(TESSERA_SOURCE_DIR) / "tests/data/pickles";
+const std::filesystem::path kPickles = std::filesystem::path(TESSERA_SOURCE_DIR) / "tests/data/pickles";
 
 at::Tensor array(const ArchiveValue& root, const std::string& key) {
   const ArchiveValue* found = root.find(key);
@@ -20,7 +20,7 @@ at::Tensor array(const ArchiveValue& root, const std::string& key) {
 TEST(PickleFile, ArraysOfNumpyInEveryProtocolAndOrder) {
   const at::Tensor want = at::arange(6, at::kDouble).view({2, 3});
   for (const char* name : {"arrays_2.pkl", "arrays_3.pkl", "arrays_4.pkl", "arrays_5.pkl"}) {
-    const ArchiveValue root = read_pickle(kData / name);
+    const ArchiveValue root = read_pickle(kPickles / name);
     for (const char* key : {"c", "f", "strided", "f4"}) {
       const at::Tensor got = array(root, key);
       ASSERT_TRUE(got.defined()) << name << " " << key;
@@ -32,7 +32,7 @@ TEST(PickleFile, ArraysOfNumpyInEveryProtocolAndOrder) {
     EXPECT_EQ(root.find("number")->integer(), 7) << name;
   }
   for (const char* name : {"numpy1_2.pkl", "numpy1_5.pkl"}) {
-    const ArchiveValue root = read_pickle(kData / name);
+    const ArchiveValue root = read_pickle(kPickles / name);
     for (const char* key : {"c", "f"}) {
       ASSERT_TRUE(array(root, key).defined()) << name << " " << key;
       EXPECT_TRUE(array(root, key).equal(want)) << name << " " << key;
@@ -41,8 +41,8 @@ TEST(PickleFile, ArraysOfNumpyInEveryProtocolAndOrder) {
 }
 
 TEST(PickleFile, HostileFiles) {
-  EXPECT_ERROR(read_pickle(kData / "absent.pkl"), "absent.pkl");
-  EXPECT_ERROR(read_pickle(kData / "evil.pkl"), "evil.pkl", "system", "nothing was run");
+  EXPECT_ERROR(read_pickle(kPickles / "absent.pkl"), "absent.pkl");
+  EXPECT_ERROR(read_pickle(kPickles / "evil.pkl"), "evil.pkl", "system", "nothing was run");
   const test::TemporaryFolder folder;
   const auto refused = [&](const std::string& bytes, const std::string& part) {
     test::write_bytes(folder / "x.pkl", bytes);
@@ -52,7 +52,7 @@ TEST(PickleFile, HostileFiles) {
   refused("(dp0\nS'mu'\n.", "protocol 2 to 5");
   refused("PK\x03\x04", "protocol 2 to 5");
   refused("\x80\x02U\x01xQ.", "outside of the file");
-  const std::string good = test::read_text(kData / "arrays_5.pkl");
+  const std::string good = test::read_text(kPickles / "arrays_5.pkl");
   for (size_t size = 1; size < good.size(); size += 37) refused(good.substr(0, size), "truncated");
 }
 

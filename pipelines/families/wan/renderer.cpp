@@ -13,6 +13,7 @@
 #include "pipelines/families/wan/painter.h"
 #include "pipelines/families/wan/resolve.h"
 #include "pipelines/families/wan/sampling.h"
+#include "pipelines/few_steps.h"
 #include "pipelines/latents.h"
 
 namespace tessera {
@@ -50,7 +51,9 @@ at::Tensor WanRenderer::read_latents(const std::string& argument) const {
 }
 
 Job WanRenderer::resolve(const Job& job, const at::Tensor& latents, std::vector<std::string>& notes) const {
-  Job resolved = resolve_job(job, model_, latents, notes);
+  Job wanted = job;
+  take_lora_schedules(wanted, notes);
+  Job resolved = resolve_job(wanted, model_, latents, notes);
   resolved.model_fingerprint = fingerprint_;
   take_loras(resolved, notes);
   return resolved;
@@ -59,6 +62,20 @@ Job WanRenderer::resolve(const Job& job, const at::Tensor& latents, std::vector<
 LoraShelf& WanRenderer::loras() const {
   if (!loras_) loras_ = std::make_unique<LoraShelf>(lora_shelf(model_));
   return *loras_;
+}
+
+/// A distilled LoRA may carry its schedule: it fills what the job leaves open, unless a preset was chosen.
+void WanRenderer::take_lora_schedules(Job& job, std::vector<std::string>& notes) const {
+  if (job.preset) return;
+  for (const LoraUse& use : job.loras) {
+    if (use.strength == 0) continue;
+    const Job schedule = schedule_of_metadata(loras().open(use.path).file.metadata, use.path);
+    const nlohmann::ordered_json before = recipe_json(job);
+    fill_schedule(job, schedule);
+    if (recipe_json(job) != before)
+      notes.push_back(use.path +
+                      " has a schedule in its metadata, used where no option is given: " + schedule_options(schedule));
+  }
 }
 
 /// Opens the job's LoRAs, tells what is to be told of them and drops those of strength 0.

@@ -38,6 +38,7 @@ class WanRenderer : public Renderer {
   TextKey text_key(const Job& job, const std::string& prompt) const;
   at::Tensor text(const Job& job, const std::string& prompt) const;
   LoraShelf& loras() const;
+  void take_lora_schedules(Job& job, std::vector<std::string>& notes) const;
   void take_loras(Job& job, std::vector<std::string>& notes) const;
   SampleTask task(const DenoiseRequest& request) const;
   /// With the LoRAs of `job` in its weights.
