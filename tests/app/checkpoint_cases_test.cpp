@@ -205,7 +205,7 @@ TEST_F(CheckpointCases, TheReleasesTransformerInAPipelineDirectory) {
   fs::remove(out() / "x.png");
   fs::remove(model() / "transformer/model.safetensors");
   test::write_bytes(model() / "transformer/model.gguf", "GGUF");
-  expect_named({"model.gguf is a GGUF file"});
+  expect_named({"model.gguf is truncated or damaged", "download or copy it again"});
 }
 
 TEST_F(CheckpointCases, ADenoiserWrappedByTrainingCodeRuns) {
