@@ -98,11 +98,12 @@ std::optional<PackedType> streamed_type(const at::Tensor& tensor) {
   }
 }
 
-/// Pages of a mapped tensor that `value` is a copy of are not needed again.
-void forget_source(const at::Tensor& source, const at::Tensor& value) {
+/// Pages of a mapped tensor that `value` is a copy of are not needed again. Those that were `read` only to be checked
+/// leave memory too: a streamed network never has them all at once.
+void forget_source(const at::Tensor& source, const at::Tensor& value, bool read) {
   if (const PackedWeight* packed = packed_weight(source)) return forget_pages(packed->bytes);
   const bool copied = value.is_cpu() && value.const_data_ptr() != source.const_data_ptr();
-  if (copied || value.is_cuda()) forget_pages(source);
+  if (read || copied || value.is_cuda()) forget_pages(source);
 }
 
 }  // namespace
@@ -125,7 +126,7 @@ void bind(const ParamList& params, const TensorFile& file, at::ScalarType dtype,
     const at::ScalarType wanted = param.keep_float ? at::kFloat : dtype;
     if (const PackedWeight* packed = packed_weight(source); packed && check_finite) {
       if (!all_finite(*packed)) problems.push_back(param.name + " holds NaN or infinity");
-      if (packed->release) packed->release(packed->bytes);
+      forget_pages(packed->bytes);
     }
     if (packed_weight(source) && param.packable && device.is_cpu()) {
       values.push_back(packed_as(source, wanted));
@@ -138,7 +139,7 @@ void bind(const ParamList& params, const TensorFile& file, at::ScalarType dtype,
                                   : param.name + " holds NaN or infinity");
     }
     values.push_back(value.to(device));
-    forget_source(source, values.back());
+    forget_source(source, values.back(), check_finite);
   }
   if (!problems.empty()) fail(file, problems);
   size_t next = 0;

@@ -1,5 +1,6 @@
 #include "weights/bind.h"
 
+#include <fstream>
 #include <limits>
 
 #include "tests/weights/support.h"
@@ -54,6 +55,32 @@ TEST(Bind, TensorsOfTheRightDtypeStayViewsOfTheMap) {
   bind(model.params(), file, at::kFloat, at::kCPU);
   EXPECT_EQ(model.weight.const_data_ptr(), file.at("layer.weight").const_data_ptr());
   EXPECT_EQ(model.norm.const_data_ptr(), file.at("norm").const_data_ptr());
+}
+
+/// Bytes of mapped files that are in this process's memory.
+int64_t resident_file_bytes() {
+  std::ifstream status("/proc/self/status");
+  for (std::string line; std::getline(status, line);)
+    if (line.starts_with("RssFile:")) return std::stoll(line.substr(8)) << 10;
+  return -1;
+}
+
+TEST(Bind, AStreamedNetworkKeepsNothingOfItsFileInMemory) {
+  constexpr int64_t kSize = 4096, kBytes = 2 * kSize * kSize;
+  const TemporaryFolder folder;
+  write_safetensors(folder / "a", {{"layer.weight", at::full({kSize, kSize}, 0.5, at::kBFloat16)}});
+  const TensorFile file = read_safetensors(folder / "a");
+  at::Tensor weight;
+  ParamList list;
+  list.add("layer.weight", weight, {kSize, kSize});
+  list.last_is_packable();
+  const int64_t before = resident_file_bytes();
+  bind(list, streamed(list, file), at::kBFloat16, at::kCPU);
+  EXPECT_LT(resident_file_bytes() - before, kBytes / 4);
+  bind(list, file, at::kBFloat16, at::kCPU);  // as a check of the weights does
+  EXPECT_LT(resident_file_bytes() - before, kBytes / 4);
+  EXPECT_EQ(weight.sum(at::kDouble).item<double>(), 0.5 * kSize * kSize);
+  EXPECT_GT(resident_file_bytes() - before, kBytes / 2);
 }
 
 TEST(Bind, WorksOnTheMetaDevice) {
