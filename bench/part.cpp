@@ -1,7 +1,7 @@
 // One network with the weights of a model folder, run on request: what bench/peers times as "tessera".
 // Usage: bench_part PART MODEL INPUTS.safetensors DTYPE THREADS
-// Reads a line at a time from stdin: "run" computes once and answers {"seconds", "cpu_seconds"}, the processor time of all
-// threads; "save FILE" writes the last result, "quit" answers {"peak_bytes"} and ends. Loading is not timed.
+// Reads a line at a time from stdin: "run" computes once and answers {"seconds", "cpu_seconds"}, the processor time of
+// all threads; "save FILE" writes the last result, "quit" answers {"peak_bytes"} and ends. Loading is not timed.
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
 #include <c10/core/InferenceMode.h>
@@ -19,6 +19,7 @@
 #include "checkpoints/wan/model.h"
 #include "core/clock.h"
 #include "core/error.h"
+#include "pipelines/families/wan/text_to_video.h"
 #include "weights/safetensors.h"
 
 namespace tessera {
@@ -41,13 +42,14 @@ std::shared_ptr<const Loaded<Part>> shared(Loaded<Part> loaded) {
   return std::make_shared<const Loaded<Part>>(std::move(loaded));
 }
 
-/// inputs: latents [1, 16, t, h, w], timesteps [1], context [1, L, 4096].
+/// As the sampler calls it, one step after the other. inputs: latents [1, 16, t, h, w], timesteps [1], context
+/// [1, L, 4096].
 Run wan_transformer(const Request& request) {
-  const auto network = shared(load_transformer(open_wan_model(request.model), request.dtype, at::kCPU));
-  const at::Tensor latents = request.input("latents", network->dtype);
-  const at::Tensor context = request.input("context", network->dtype);
+  const auto loaded = shared(load_transformer(open_wan_model(request.model), request.dtype, at::kCPU));
+  const ConditionalModel network = network_of(*loaded);
+  const at::Tensor latents = request.input("latents", at::kFloat), context = request.input("context", loaded->dtype);
   const at::Tensor timesteps = request.input("timesteps", at::kFloat);
-  return [=] { return network->part(latents, timesteps, context); };
+  return [loaded, network, latents, timesteps, context] { return network(latents, timesteps, context); };
 }
 
 /// inputs: latents [1, 16, t, h, w].
@@ -91,9 +93,12 @@ Run kl_decode(const Request& request) {
 }
 
 Run make_run(const std::string& part, const Request& request) {
-  static const std::map<std::string, Run (*)(const Request&)> parts = {
-      {"wan-transformer", wan_transformer}, {"wan-decode", wan_decode}, {"wan-encode", wan_encode},
-      {"text-encoder", text_encoder},       {"dit", dit},               {"kl-decode", kl_decode}};
+  static const std::map<std::string, Run (*)(const Request&)> parts = {{"wan-transformer", wan_transformer},
+                                                                       {"wan-decode", wan_decode},
+                                                                       {"wan-encode", wan_encode},
+                                                                       {"text-encoder", text_encoder},
+                                                                       {"dit", dit},
+                                                                       {"kl-decode", kl_decode}};
   const auto found = parts.find(part);
   if (found == parts.end()) throw Error("bench_part: no part is called " + part);
   return found->second(request);

@@ -21,7 +21,7 @@ in every round of one run: {rounds} rounds, as many threads on the same cores, w
 threads. GFLOP/s are the operations of the plain algorithm (a convolution without Winograd's saving) by the least time. "Of product"
 is the share of the rate that a 2048x2048x2048 bf16 product of torch reached in the same rounds, by CPU time; it passes 100% where an
 algorithm needs fewer operations or int8 has the higher rate. "Difference" is the norm of the difference from the peer's result
-over the norm of that. Ratios are the peer's minimum over tessera's.
+over the norm of that. tessera's video transformer is called as its sampler does. Ratios are the peer's minimum over tessera's.
 
 Machine: {cpu}, {cores} cores, {memory} GiB, {features}. Versions: {versions}.
 
