@@ -1,9 +1,11 @@
 """Processes that are measured in turn: networks that wait for their turn with their weights loaded, and whole commands."""
 
 import collections
+import contextlib
 import json
 import os
 import pathlib
+import select
 import subprocess
 import sys
 import time
@@ -11,6 +13,7 @@ import time
 ROOT = pathlib.Path(__file__).parent.parent
 CACHE = pathlib.Path(os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache") / "tessera"
 THREADS = 2  # of everyone; --threads sets it
+LONGEST_TURN = 1800  # seconds
 TICK = os.sysconf("SC_CLK_TCK")
 
 
@@ -66,6 +69,9 @@ class Worker:
                                             env=settings(), cwd=ROOT)
 
     def answer(self):
+        if not select.select([self.process.stdout], [], [], LONGEST_TURN)[0]:
+            self.process.kill()
+            raise Failed(f"no answer in {LONGEST_TURN} seconds")
         line = self.process.stdout.readline()
         if not line:
             code = self.process.wait()
@@ -87,7 +93,8 @@ class Worker:
         except Failed:
             return None
         finally:
-            self.process.stdin.close()
+            with contextlib.suppress(BrokenPipeError):
+                self.process.stdin.close()
             self.process.stdout.close()
             self.process.wait()
 
