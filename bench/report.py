@@ -75,11 +75,19 @@ def middle(entry, key):
     return statistics.median(values) if values else None
 
 
+def peer_of(part, entry):
+    """What an entry is compared with, None for the peer itself."""
+    if "operators" in part:
+        return next((other for other in part["operators"] if other["name"] == "eager_" + entry["name"]), None)
+    peer = part["contenders"][0]
+    return peer if entry["program"] == "tessera" and peer["program"] == "peer" else None
+
+
 def ratio(part, entry, key):
     """How many times the peer's minimum is tessera's; None for the peer and where one is missing."""
-    peer = part["contenders"][0]
-    ours, theirs = least(entry, key), least(peer, key)
-    return theirs / ours if entry["program"] == "tessera" and peer["program"] == "peer" and ours and theirs else None
+    peer = peer_of(part, entry)
+    ours, theirs = least(entry, key), peer and least(peer, key)
+    return theirs / ours if ours and theirs else None
 
 
 def rate(part, entry, key):
@@ -101,11 +109,15 @@ def digits(seconds):
     return f"{seconds:.1f}" if seconds >= 10 else f"{seconds:.2f}" if seconds >= 1 else f"{seconds:.3f}"
 
 
+def fair_ratio(part, entry):
+    """By the clock, or by processor time where other work disturbed the clock."""
+    return ratio(part, entry, "cpu_seconds" if part["other_cores"] >= NOISY else "seconds")
+
+
 def verdict(part, entry):
-    """The target, and whether it is reached: by the clock, or by processor time where other work disturbed the clock."""
-    target = entry.get("target")
-    reached = ratio(part, entry, "cpu_seconds" if part["other_cores"] >= NOISY else "seconds")
-    if target is None:
+    """The target, and whether it is reached."""
+    target, reached = entry.get("target"), fair_ratio(part, entry)
+    if target is None or not peer_of(part, entry):
         return ""
     return f"{target}x: " + ("?" if reached is None else "yes" if reached >= target else "no")
 
@@ -134,13 +146,10 @@ def command_row(part, entry):
             shown(ratio(part, entry, "cpu_seconds"), "{:.2f}x"), shown(entry.get("difference"), "{:.1e}")]
 
 
-def operator_rows(operators):
-    by_name = {entry["name"]: entry for entry in operators}
-    for name, entry in by_name.items():
-        eager = by_name.get("eager_" + name)
-        times = eager and least(eager, "seconds") / least(entry, "seconds")
-        yield [f"`{name}`", f"{1e3 * least(entry, 'seconds'):.2f} / {1e3 * middle(entry, 'seconds'):.2f}",
-               f"{1e3 * least(entry, 'cpu_seconds'):.2f}", shown(times, "{:.2f}x")]
+def operator_row(part, entry):
+    return [f"`{entry['name']}`", f"{1e3 * least(entry, 'seconds'):.2f} / {1e3 * middle(entry, 'seconds'):.2f}",
+            f"{1e3 * least(entry, 'cpu_seconds'):.2f}", shown(rate(part, entry, "seconds"), "{:.0f}", 1e-9),
+            shown(ratio(part, entry, "seconds"), "{:.2f}x"), shown(ratio(part, entry, "cpu_seconds"), "{:.2f}x"), verdict(part, entry)]
 
 
 def table(columns, rows):
@@ -160,7 +169,8 @@ def section(part):
     if "error" in part:
         return text + f"Failed: {part['error']}\n"
     if "operators" in part:
-        return text + table(["operator", "ms, min / median", "CPU ms", "eager / this"], operator_rows(part["operators"]))
+        return text + table(["operator", "ms, min / median", "CPU ms", "GFLOP/s", "ratio", "ratio, CPU", "wanted"],
+                            [operator_row(part, entry) for entry in part["operators"]])
     if "product" in part:
         return text + table(["", "seconds, min / median", "CPU s", "GFLOP/s", "of product", "peak GiB", "ratio", "ratio, CPU", "wanted",
                              "difference"], [network_row(part, entry) for entry in part["contenders"]])
@@ -176,12 +186,12 @@ def markdown(results):
 
 def bars(results):
     """(part, label, ratio) of all that is compared with a peer."""
-    for part in results["parts"].values():
-        key = "cpu_seconds" if part["other_cores"] >= NOISY else "seconds"
-        for entry in part["contenders"]:
-            value = ratio(part, entry, key)
-            if value and "error" not in entry and "Start-up" not in part["title"]:
-                yield part["title"], entry["label"].replace("tessera, ", "") + " " + entry.get("dtype", ""), value
+    for name, part in results["parts"].items():
+        for entry in part.get("operators") or part["contenders"]:
+            value = fair_ratio(part, entry)
+            if value and "error" not in entry and name != "start-up":
+                label = entry.get("name") or entry["label"].replace("tessera, ", "")
+                yield part["title"], f"{label} {entry.get('dtype', '')}".strip(), value
 
 
 def plot(results):
