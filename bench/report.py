@@ -10,18 +10,19 @@ import statistics
 import subprocess
 import sys
 
+import harness
 from harness import ROOT
 
 NOISY = 0.1  # cores that others used, on average, from which on a part is marked
 HEAD = """# Speed
 
-Measured by `{command}` on {date}, commit {commit}; this page and the plot are made from `results.json` beside them
-(`bench/peers --check` tells whether they still are). Everyone computes the same shapes with the same random weights, and takes a turn
-in every round of one run: {rounds} rounds, as many threads on the same cores, weights in memory. "CPU" is the processor time of all
-threads. GFLOP/s are the operations of the plain algorithm (a convolution without Winograd's saving) by the least time. "Of product"
-is the share of the rate that a 2048x2048x2048 bf16 product of torch reached in the same rounds, by CPU time; it passes 100% where an
-algorithm needs fewer operations or int8 has the higher rate. "Difference" is the norm of the difference from the peer's result
-over the norm of that. tessera's video transformer is called as its sampler does. Ratios are the peer's minimum over tessera's.
+Measured by `bench/peers`; this page and the plot are made from `results.json` beside them (`bench/peers --check` tells whether they still
+are). In a part everyone computes the same shapes with the same random weights, and takes a turn in every round of one run, with as many
+threads on the same cores and weights in memory. "CPU" is the processor time of all threads. GFLOP/s are the operations of the plain
+algorithm (a convolution without Winograd's saving) by the least time. "Of product" is the share of the rate that a 2048x2048x2048
+bf16 product of torch reached in the same rounds, by CPU time; it passes 100% where an algorithm needs fewer operations or int8 has
+the higher rate. "Difference" is the norm of the difference from the peer's result over the norm of that. tessera's video
+transformer is called as its sampler does. Ratios are the peer's minimum over tessera's.
 
 Machine: {cpu}, {cores} cores, {memory} GiB, {features}. Versions: {versions}.
 
@@ -33,8 +34,8 @@ def git(*words):
     return subprocess.run(["git", "-C", ROOT, *words], capture_output=True, text=True).stdout.strip()
 
 
-def machine(python, options):
-    """What is said of the whole run."""
+def machine(python):
+    """What is said of all."""
     info = pathlib.Path("/proc/cpuinfo").read_text()
     flags = re.search(r"^flags\s*:(.*)$", info, re.M)[1].split()
     names = [name for name in ("avx2", "avx512f", "avx512_bf16", "avx512_vnni", "amx_bf16", "amx_int8") if name in flags]
@@ -42,13 +43,16 @@ def machine(python, options):
     script = "import importlib.metadata as m, sys; print(*[m.version(name) for name in sys.argv[1:]])"
     versions = subprocess.run([python, "-c", script, *packages], capture_output=True, text=True, check=True).stdout.split()
     ours = subprocess.run([ROOT / "build/release/tessera", "--version"], capture_output=True, text=True, check=True).stdout.split()[-1]
-    return {"date": datetime.date.today().isoformat(), "commit": git("rev-parse", "--short=12", "HEAD") + (
-                " with changes" if git("status", "--porcelain", "--untracked-files=no", "--", ":!docs") else ""),
-            "command": " ".join(["bench/peers", *(word for word in sys.argv[1:] if not word.startswith("docs/"))]),
-            "cpu": re.search(r"^model name\s*:\s*(.*)$", info, re.M)[1], "cores": os.cpu_count(),
+    return {"cpu": re.search(r"^model name\s*:\s*(.*)$", info, re.M)[1], "cores": os.cpu_count(),
             "memory": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30), "features": ", ".join(names),
-            "rounds": options.rounds,
             "versions": {"tessera": ours} | dict(zip(packages, versions))}
+
+
+def run(options):
+    """What is said of a part's run."""
+    changed = git("status", "--porcelain", "--untracked-files=no", "--", ":!docs")
+    return {"date": datetime.date.today().isoformat(), "commit": git("rev-parse", "--short=12", "HEAD") + (" with changes" if changed else ""),
+            "threads": harness.THREADS, "rounds": options.rounds, "layers": options.layers}
 
 
 def read(folder):
@@ -100,6 +104,10 @@ def rate(part, entry, key):
 
 def shown(value, form, factor=1.0):
     return "" if value is None else form.format(value * factor)
+
+
+def counted(number, thing):
+    return f"{number} {thing}{'' if number == 1 else 's'}"
 
 
 def digits(seconds):
@@ -159,7 +167,7 @@ def table(columns, rows):
 
 def section(part):
     text = f"\n## {part['title']}" + (f", {part['layers']} of 30 layers" if "Wan 1.3B" in part["title"] else "")
-    text += f"\n\n{part['date']}, {part['threads']} threads."
+    text += f"\n\n{part['date']}, commit {part['commit']}, {counted(part['threads'], 'thread')}, {counted(part['rounds'], 'round')}."
     if "product" in part and least(part["product"], "seconds"):
         by_clock, by_cpu = (1e-9 * rate(part, part["product"], key) for key in ("seconds", "cpu_seconds"))
         text += f" The product: {by_clock:.0f} GFLOP/s, {by_cpu:.0f} by CPU time."
