@@ -31,9 +31,10 @@ install: build
 package: build
 	cpack --config $(BUILD)/CPackConfig.cmake
 
-bench: build
-	scripts/bench
-	bench/fid
+# Against diffusers, transformers and pytorch-fid, on a quiet machine: 20 minutes, and docs/benchmarks is written anew.
+bench: setup $(BUILD)/build.ninja
+	cmake --build $(BUILD) -j $(JOBS) --target tessera benchmarks
+	bench/peers
 
 # Every folder under AddressSanitizer and UBSan.
 asan: setup
