@@ -47,7 +47,7 @@ at::ScalarType plain_dtype(const at::Tensor& tensor, std::optional<at::ScalarTyp
 }
 
 TensorToWrite plain(const at::Tensor& tensor, at::ScalarType dtype) {
-  return {dtype, tensor.sizes().vec(), [tensor, dtype] { return unpacked(tensor, dtype).detach(); }};
+  return {dtype, tensor.sizes().vec(), [tensor = tensor, dtype] { return unpacked(tensor, dtype).detach(); }};
 }
 
 void write_blocks(const std::filesystem::path& path, const std::string& class_name, const TensorFile& file,
@@ -59,7 +59,8 @@ void write_blocks(const std::filesystem::path& path, const std::string& class_na
     GgufTensor& entry = tensors[theirs == names.end() ? name : theirs->second];
     if (const auto found = plan.find(name); found != plan.end()) {
       const PackedType type = found->second;
-      entry = {type, {at::kByte, tensor.sizes().vec(), [tensor, type] { return packed_for(tensor, type).bytes; }}};
+      entry = {type,
+               {at::kByte, tensor.sizes().vec(), [tensor = tensor, type] { return packed_for(tensor, type).bytes; }}};
     } else {
       entry = {{}, plain(tensor, tensor.dim() < 2 ? at::kFloat : plain_dtype(tensor, dtype))};
     }
@@ -105,7 +106,7 @@ void write_scaled(const std::filesystem::path& path, const TensorFile& file, con
     }
     const PackedType type = found->second;
     const at::ScalarType stored = dtype_of(type);
-    tensors[name] = {stored, tensor.sizes().vec(), [tensor, type, stored] {
+    tensors[name] = {stored, tensor.sizes().vec(), [tensor = tensor, type, stored] {
                        return packed_for(tensor, type).bytes.view(stored).view(tensor.sizes());
                      }};
     const PackedWeight* weight = packed_weight(tensor);
@@ -114,7 +115,7 @@ void write_scaled(const std::filesystem::path& path, const TensorFile& file, con
     const std::string layer = name.substr(0, name.size() - kWeight.size());
     const std::vector<int64_t> shape = scale_shape(tensor, type);
     tensors[layer + ".weight_scale"] = {
-        at::kFloat, shape, [tensor, type, shape] { return packed_for(tensor, type).scales.reshape(shape); }};
+        at::kFloat, shape, [tensor = tensor, type, shape] { return packed_for(tensor, type).scales.reshape(shape); }};
     layers[layer] = layer_format(tensor, type);
   }
   if (!layers.empty()) metadata["_quantization_metadata"] = json{{"format_version", "1.0"}, {"layers", layers}}.dump();

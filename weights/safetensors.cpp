@@ -276,7 +276,7 @@ void write_safetensors(const std::filesystem::path& path, const std::map<std::st
     TORCH_CHECK(tensor.defined(), "tensor ", name, " is undefined");
     TORCH_CHECK(dtype || !packed_weight(tensor), "tensor ", name, " is packed and needs a dtype");
     const at::ScalarType stored = dtype && tensor.is_floating_point() ? *dtype : tensor.scalar_type();
-    plan[name] = {stored, tensor.sizes().vec(), [tensor, stored] {
+    plan[name] = {stored, tensor.sizes().vec(), [tensor = tensor, stored] {
                     return packed_weight(tensor) ? unpacked(tensor, stored) : tensor.detach().cpu().to(stored);
                   }};
   }
