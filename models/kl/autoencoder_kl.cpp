@@ -73,12 +73,37 @@ void Conv2d::params(ParamList& out, const std::string& prefix, int64_t in, int64
   out.add(prefix + "bias", bias, {out_channels}, Init::zeros());
 }
 
-at::Tensor Conv2d::operator()(const at::Tensor& x) const {
-  const int64_t border = weight.size(2) / 2;
-  return convolution(x, weight, bias, {1, 1}, {border, border});
+namespace {
+
+/// [B, C, H, W] -> one frame each, [B, 1, H, W, C]; and back.
+at::Tensor to_frames(const at::Tensor& x) {
+  return x.permute({0, 2, 3, 1}).unsqueeze(1);
+}
+at::Tensor from_frames(const at::Tensor& x) {
+  return x.squeeze(1).permute({0, 3, 1, 2});
 }
 
-KlResnet::KlResnet(int64_t in_channels, int64_t out_channels, int64_t groups) : in(in_channels), out(out_channels) {
+}  // namespace
+
+at::Tensor Conv2d::operator()(const at::Tensor& x, const at::Tensor& residual) const {
+  if (!plain && has_frame_conv(x, weight))
+    return from_frames(frame_conv(
+        {.parts = {to_frames(x)}, .bias = bias, .residual = residual.defined() ? to_frames(residual) : residual},
+        *filters.of(weight)));
+  const int64_t border = weight.size(2) / 2;
+  const at::Tensor y = convolution(x, weight, bias, {1, 1}, {border, border});
+  return residual.defined() ? residual + y : y;
+}
+
+at::Tensor Conv2d::enlarged(const at::Tensor& x) const {
+  if (has_frame_conv(x, weight))
+    return from_frames(frame_conv({.parts = {to_frames(x)}, .enlarge = true, .bias = bias}, *filters.of(weight)));
+  return (*this)(at::upsample_nearest2d(x, {x.size(2) * 2, x.size(3) * 2}));
+}
+
+KlResnet::KlResnet(int64_t in_channels, int64_t out_channels, int64_t groups, bool plain)
+    : in(in_channels), out(out_channels) {
+  conv1.plain = conv2.plain = plain;
   norm1.groups = norm2.groups = groups;
 }
 
@@ -91,8 +116,8 @@ void KlResnet::params(ParamList& list, const std::string& prefix) {
 }
 
 at::Tensor KlResnet::operator()(const at::Tensor& x, SharedStatistics* shared) const {
-  const at::Tensor h = conv2(at::silu(norm2(conv1(at::silu(norm1(x, shared))), shared)));
-  return (in == out ? x : conv_shortcut(x)) + h;
+  const at::Tensor h = conv1(norm1.silu(x, shared));
+  return conv2(norm2.silu(h, shared), in == out ? x : conv_shortcut(x));
 }
 
 KlAttention::KlAttention(int64_t width, int64_t groups) : channels(width) {
@@ -114,7 +139,7 @@ at::Tensor KlAttention::operator()(const at::Tensor& x) const {
 }
 
 KlMiddle::KlMiddle(int64_t channels, const AutoencoderKlConfig& config)
-    : first(channels, channels, config.norm_num_groups), last(first) {
+    : first(channels, channels, config.norm_num_groups, /*plain=*/true), last(first) {
   if (config.mid_block_add_attention) attention.emplace(channels, config.norm_num_groups);
 }
 
@@ -135,17 +160,19 @@ AutoencoderKl::AutoencoderKl(AutoencoderKlConfig config)
       decoder_middle_(config_.block_out_channels.back(), config_) {
   const auto& widths = config_.block_out_channels;
   const size_t levels = widths.size();
-  const auto add_level = [&](std::vector<KlLevel>& to, int64_t from, int64_t width, int64_t resnets) {
+  const auto add_level = [&](std::vector<KlLevel>& to, int64_t from, int64_t width, int64_t resnets, bool plain) {
     KlLevel level;
     for (int64_t i = 0; i < resnets; ++i)
-      level.resnets.emplace_back(i == 0 ? from : width, width, config_.norm_num_groups);
+      level.resnets.emplace_back(i == 0 ? from : width, width, config_.norm_num_groups, plain);
     if (to.size() + 1 < levels) level.resample.emplace();
     to.push_back(std::move(level));
   };
   for (size_t i = 0; i < levels; ++i)
-    add_level(down_, i == 0 ? widths[0] : widths[i - 1], widths[i], config_.layers_per_block);
+    add_level(down_, i == 0 ? widths[0] : widths[i - 1], widths[i], config_.layers_per_block, /*plain=*/false);
   for (size_t i = levels; i-- > 0;)
-    add_level(up_, i + 1 == levels ? widths[i] : widths[i + 1], widths[i], config_.layers_per_block + 1);
+    add_level(up_, i + 1 == levels ? widths[i] : widths[i + 1], widths[i], config_.layers_per_block + 1,
+              /*plain=*/i + 1 == levels);
+  decoder_in_.plain = true;
   encoder_norm_.groups = decoder_norm_.groups = config_.norm_num_groups;
 }
 
@@ -181,7 +208,7 @@ KlMoments AutoencoderKl::encode(const at::Tensor& images) const {
       h = convolution(at::constant_pad_nd(h, {0, 1, 0, 1}), level.resample->weight, level.resample->bias, {2, 2},
                       {0, 0});
   }
-  h = encoder_out_(at::silu(encoder_norm_(encoder_middle_(h), nullptr)));
+  h = encoder_out_(encoder_norm_.silu(encoder_middle_(h), nullptr));
   if (config_.use_quant_conv) h = quant_conv_(h);
   const auto halves = h.chunk(2, 1);
   return {halves[0].contiguous(), halves[1].clamp(-30, 20).contiguous()};
@@ -198,9 +225,9 @@ at::Tensor AutoencoderKl::decoder_levels(const at::Tensor& x, SharedStatistics* 
   at::Tensor h = x;
   for (const KlLevel& level : up_) {
     for (const KlResnet& resnet : level.resnets) h = resnet(h, shared);
-    if (level.resample) h = (*level.resample)(at::upsample_nearest2d(h, {h.size(2) * 2, h.size(3) * 2}));
+    if (level.resample) h = level.resample->enlarged(h);
   }
-  return decoder_out_(at::silu(decoder_norm_(h, shared)));
+  return decoder_out_(decoder_norm_.silu(h, shared));
 }
 
 at::Tensor AutoencoderKl::decode(const at::Tensor& latents) const {

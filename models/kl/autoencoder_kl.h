@@ -7,6 +7,7 @@
 
 #include "core/json_config.h"
 #include "core/params.h"
+#include "kernels/frame_conv.h"
 #include "models/kl/group_norm.h"
 #include "models/layers.h"
 
@@ -33,13 +34,17 @@ struct AutoencoderKlConfig {
   int64_t stride() const { return int64_t{1} << (block_out_channels.size() - 1); }  ///< pixels of a latent cell
 };
 
-/// A convolution with its bias, weight [out, in, k, k].
+/// A convolution with its bias, weight [out, in, k, k]. By frame_conv where there is one.
 struct Conv2d {
   at::Tensor weight, bias;
+  FrameFilterCache filters;  ///< of weight
+  bool plain = false;        ///< never by frame_conv: see KlResnet
 
   void params(ParamList& out, const std::string& prefix, int64_t in, int64_t out_channels, int64_t kernel);
-  /// Padded to keep the size.
-  at::Tensor operator()(const at::Tensor& x) const;
+  /// Padded to keep the size. `residual`, where defined, is added.
+  at::Tensor operator()(const at::Tensor& x, const at::Tensor& residual = {}) const;
+  /// Of x with every pixel repeated to 2x2.
+  at::Tensor enlarged(const at::Tensor& x) const;
 };
 
 /// Norm, SiLU, 3x3 convolution, twice, plus the input (through a 1x1 convolution where the channels differ).
@@ -48,7 +53,9 @@ struct KlResnet {
   Conv2d conv1, conv2, conv_shortcut;
   int64_t in, out;
 
-  KlResnet(int64_t in_channels, int64_t out_channels, int64_t groups);
+  /// `plain`: without Winograd's filtering, whose rounding errors matter where neighboring cells do not resemble each
+  /// other, at the latents' resolution. The few cells there take little time.
+  KlResnet(int64_t in_channels, int64_t out_channels, int64_t groups, bool plain = false);
   void params(ParamList& list, const std::string& prefix);
   at::Tensor operator()(const at::Tensor& x, SharedStatistics* shared) const;
 };

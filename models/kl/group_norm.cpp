@@ -2,6 +2,7 @@
 
 #include <ATen/ATen.h>
 
+#include "kernels/group_norm.h"
 #include "kernels/value_type.h"
 
 namespace tessera {
@@ -29,19 +30,45 @@ void GroupNorm::params(ParamList& out, const std::string& prefix, int64_t channe
   out.add_float(prefix + "bias", bias, {channels}, Init::zeros());
 }
 
-at::Tensor GroupNorm::operator()(const at::Tensor& x, SharedStatistics* shared) const {
+namespace {
+
+/// In one pass of our own where x is stored pixel by pixel.
+at::Tensor normalized(const GroupNorm& norm, const at::Tensor& x, bool silu) {
   const auto dtype = x.scalar_type();
+  const at::Tensor pixels = x.permute({0, 2, 3, 1});
+  if (has_group_norm(x, norm.weight) && pixels.is_contiguous())
+    return group_norm_rows(pixels.flatten(1, 2), norm.groups, norm.weight, norm.bias, norm.eps, silu)
+        .view(pixels.sizes())
+        .permute({0, 3, 1, 2});
+  const at::Tensor y = at::group_norm(x, norm.groups, norm.weight.to(dtype), norm.bias.to(dtype), norm.eps);
+  return silu ? at::silu(y) : y;
+}
+
+/// `silu` after it.
+at::Tensor group_norm(const GroupNorm& norm, const at::Tensor& x, SharedStatistics* shared, bool silu) {
   if (shared == nullptr || shared->recording()) {
     if (shared != nullptr)
-      shared->record(
-          x.contiguous().view({x.size(0), groups, x.size(1) / groups * x.size(2) * x.size(3)}).to(at::kFloat));
-    return at::group_norm(x, groups, weight.to(dtype), bias.to(dtype), eps);
+      shared->record(x.contiguous()
+                         .view({x.size(0), norm.groups, x.size(1) / norm.groups * x.size(2) * x.size(3)})
+                         .to(at::kFloat));
+    return normalized(norm, x, silu);
   }
   const auto [mean, variance] = shared->take();  // [B, G, 1]
-  const at::Tensor gain = weight.view({1, groups, -1}) * (variance + eps).rsqrt();
-  const at::Tensor offset = bias.view({1, groups, -1}) - mean * gain;
+  const at::Tensor gain = norm.weight.view({1, norm.groups, -1}) * (variance + norm.eps).rsqrt();
+  const at::Tensor offset = norm.bias.view({1, norm.groups, -1}) - mean * gain;
   const auto per_channel = [&](const at::Tensor& t) { return t.view({x.size(0), x.size(1), 1, 1}); };
-  return at::addcmul(per_channel(offset), x.to(wide_type(x)), per_channel(gain)).to(dtype);
+  const at::Tensor y = at::addcmul(per_channel(offset), x.to(wide_type(x)), per_channel(gain)).to(x.scalar_type());
+  return silu ? at::silu(y) : y;
+}
+
+}  // namespace
+
+at::Tensor GroupNorm::operator()(const at::Tensor& x, SharedStatistics* shared) const {
+  return group_norm(*this, x, shared, /*silu=*/false);
+}
+
+at::Tensor GroupNorm::silu(const at::Tensor& x, SharedStatistics* shared) const {
+  return group_norm(*this, x, shared, /*silu=*/true);
 }
 
 }  // namespace tessera

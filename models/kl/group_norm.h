@@ -42,6 +42,8 @@ struct GroupNorm {
   void params(ParamList& out, const std::string& prefix, int64_t channels);
   /// `shared` (may be null) records or replaces the statistics.
   at::Tensor operator()(const at::Tensor& x, SharedStatistics* shared) const;
+  /// SiLU of the normalized x.
+  at::Tensor silu(const at::Tensor& x, SharedStatistics* shared) const;
 };
 
 }  // namespace tessera

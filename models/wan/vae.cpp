@@ -102,7 +102,7 @@ void mid_params(ParamList& out, const std::string& prefix, WanResidualBlock& fir
 }  // namespace
 
 WanVaeEncoder::WanVaeEncoder(const WanVaeConfig& config)
-    : mid_in(config.base_dim * config.dim_mult.back(), config.base_dim * config.dim_mult.back()),
+    : mid_in(config.base_dim * config.dim_mult.back(), config.base_dim * config.dim_mult.back(), /*plain=*/true),
       mid_out(mid_in),
       mid_attention(mid_in.in) {
   int64_t width = config.base_dim;
@@ -140,16 +140,18 @@ at::Tensor WanVaeEncoder::operator()(const at::Tensor& x, CausalCache* cache) co
 }
 
 WanVaeDecoder::WanVaeDecoder(const WanVaeConfig& config)
-    : mid_in(config.decoder_base_dim * config.dim_mult.back(), config.decoder_base_dim * config.dim_mult.back()),
+    : mid_in(config.decoder_base_dim * config.dim_mult.back(), config.decoder_base_dim * config.dim_mult.back(),
+             /*plain=*/true),
       mid_out(mid_in),
       mid_attention(mid_in.in) {
+  conv_in.plain = true;
   int64_t width = mid_in.in;
   const size_t levels = config.dim_mult.size();
   for (size_t level = 0; level < levels; ++level) {
     const int64_t out = config.decoder_base_dim * config.dim_mult[levels - 1 - level];
     UpBlock block;
     for (int64_t i = 0; i <= config.num_res_blocks; ++i) {
-      block.resnets.emplace_back(width, out);
+      block.resnets.emplace_back(width, out, /*plain=*/level == 0);
       width = out;
     }
     if (level + 1 < levels) {

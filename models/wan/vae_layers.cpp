@@ -34,8 +34,25 @@ at::Tensor conv_frames(const at::Tensor& x, const at::Tensor& weight, const at::
   return y.permute({0, 2, 3, 1}).contiguous().unflatten(0, {x.size(0), x.size(1)});
 }
 
-at::Tensor extend(const at::Tensor& x, int64_t keep, CausalCache* cache) {
+FrameParts extend(const FrameParts& x, int64_t keep, CausalCache* cache) {
   return cache ? cache->extend(x, keep) : x;
+}
+
+at::Tensor join(const FrameParts& parts) {
+  return parts.size() == 1 ? parts[0] : at::cat(parts, 1);
+}
+
+/// The last `keep` frames. A part of a larger tensor is copied: it would keep all of that in memory.
+FrameParts last_frames(const FrameParts& parts, int64_t keep) {
+  FrameParts last;
+  for (auto part = parts.rbegin(); keep > 0 && part != parts.rend(); ++part) {
+    const int64_t frames = std::min(keep, part->size(1));
+    if (frames == 0) continue;
+    const at::Tensor kept = part->slice(1, part->size(1) - frames);
+    last.insert(last.begin(), kept.nbytes() < kept.storage().nbytes() ? kept.clone() : kept);
+    keep -= frames;
+  }
+  return last;
 }
 
 bool starts_clip(const CausalCache* cache) {
@@ -49,17 +66,23 @@ void CausalCache::begin_chunk() {
   ++chunks_;
 }
 
-at::Tensor CausalCache::extend(const at::Tensor& x, int64_t keep) {
+FrameParts CausalCache::extend(const FrameParts& x, int64_t keep) {
   if (next_ == slots_.size()) slots_.emplace_back();
-  at::Tensor& slot = slots_[next_++];
-  const at::Tensor joined = slot.defined() ? at::cat({slot, x}, 1) : x;
-  slot = joined.slice(1, std::max<int64_t>(0, joined.size(1) - keep)).clone();
+  FrameParts& slot = slots_[next_++];
+  FrameParts joined = slot;
+  joined.insert(joined.end(), x.begin(), x.end());
+  slot = last_frames(joined, keep);
   return joined;
+}
+
+at::Tensor CausalCache::extend(const at::Tensor& x, int64_t keep) {
+  return join(extend(FrameParts{x}, keep));
 }
 
 int64_t CausalCache::bytes() const {
   int64_t total = 0;
-  for (const at::Tensor& slot : slots_) total += slot.defined() ? static_cast<int64_t>(slot.nbytes()) : 0;
+  for (const FrameParts& slot : slots_)
+    for (const at::Tensor& part : slot) total += static_cast<int64_t>(part.nbytes());
   return total;
 }
 
@@ -75,19 +98,37 @@ void CausalConv3d::params(ParamList& out, const std::string& prefix, int64_t in,
   out.add(prefix + "bias", bias, {out_channels}, std::move(bias_init));
 }
 
-at::Tensor CausalConv3d::operator()(const at::Tensor& x, CausalCache* cache) const {
-  const int64_t past = weight.size(2) - 1, border = weight.size(3) / 2;
-  at::Tensor joined = extend(x, past, cache);
+namespace {
+
+/// CausalConv3d by ATen's convolutions, for the last `frames` frames.
+at::Tensor causal_conv(const CausalConv3d& conv, int64_t frames, const FrameParts& with_past) {
+  const int64_t past = conv.weight.size(2) - 1, border = conv.weight.size(3) / 2;
+  at::Tensor joined = join(with_past);
   // The zeros in front of a single first frame leave the last tap alone: a 2D convolution.
-  if (joined.size(1) == 1) return conv_frames(joined, weight.select(2, past), bias, 1, border);
-  const int64_t missing = past + x.size(1) - joined.size(1);
+  if (joined.size(1) == 1) return conv_frames(joined, conv.weight.select(2, past), conv.bias, 1, border);
+  const int64_t missing = past + frames - joined.size(1);
   if (missing > 0) joined = at::constant_pad_nd(joined, {0, 0, 0, 0, 0, 0, missing, 0});
-  const at::Tensor y = convolution(joined.permute({0, 4, 1, 2, 3}), weight, bias, {1, 1, 1}, {0, border, border});
+  const at::Tensor y =
+      convolution(joined.permute({0, 4, 1, 2, 3}), conv.weight, conv.bias, {1, 1, 1}, {0, border, border});
   return y.permute({0, 2, 3, 4, 1}).contiguous();
 }
 
-at::Tensor CausalConv3d::every_second(const at::Tensor& x) const {
-  return convolution(x.permute({0, 4, 1, 2, 3}), weight, bias, {2, 1, 1}, {0, 0, 0})
+}  // namespace
+
+at::Tensor CausalConv3d::operator()(const FrameParts& x, CausalCache* cache, const at::Tensor& residual) const {
+  const int64_t past = weight.size(2) - 1;
+  const FrameParts joined = extend(x, past, cache);
+  if (!plain && has_frame_conv(x[0], weight)) {
+    const int64_t zeros = past + frames_of(x) - frames_of(joined);
+    return frame_conv({.parts = joined, .zeros = zeros, .bias = bias, .residual = residual}, *filters.of(weight));
+  }
+  const at::Tensor y = causal_conv(*this, frames_of(x), joined);
+  return residual.defined() ? y + residual : y;
+}
+
+at::Tensor CausalConv3d::every_second(const FrameParts& x) const {
+  if (has_frame_conv(x[0], weight)) return frame_conv({.parts = x, .stride = 2, .bias = bias}, *filters.of(weight));
+  return convolution(join(x).permute({0, 4, 1, 2, 3}), weight, bias, {2, 1, 1}, {0, 0, 0})
       .permute({0, 2, 3, 4, 1})
       .contiguous();
 }
@@ -115,9 +156,21 @@ void WanResidualBlock::params(ParamList& list, const std::string& prefix) {
                     Init::normal(1.0 / std::sqrt(static_cast<double>(in))));
 }
 
+namespace {
+
+/// SiLU of the normalized x, the frames that a cache keeps in a tensor of their own.
+FrameParts norm_frames(const ChannelNorm& norm, const at::Tensor& x, const CausalCache* cache) {
+  constexpr int64_t kKept = 2;
+  const int64_t before = x.size(1) - kKept;
+  if (cache == nullptr || before <= 0 || x.size(0) > 1) return {norm.silu(x)};
+  return {norm.silu(x.narrow(1, 0, before)), norm.silu(x.narrow(1, before, kKept))};
+}
+
+}  // namespace
+
 at::Tensor WanResidualBlock::operator()(const at::Tensor& x, CausalCache* cache) const {
-  const at::Tensor hidden = conv1(norm1.silu(x), cache);
-  return conv2(norm2.silu(hidden), cache) + (in == out ? x : shortcut(x));
+  const at::Tensor hidden = conv1(norm_frames(norm1, x, cache), cache);
+  return conv2(norm_frames(norm2, hidden, cache), cache, in == out ? x : shortcut(x));
 }
 
 void WanFrameAttention::params(ParamList& list, const std::string& prefix) {
@@ -145,7 +198,7 @@ at::Tensor WanDownsample::operator()(const at::Tensor& x, CausalCache* cache) co
   const at::Tensor padded = at::constant_pad_nd(x, {0, 0, 0, 1, 0, 1});  // right and bottom only
   const at::Tensor y = conv_frames(padded, weight, bias, 2, 0);
   if (!temporal) return y;
-  const at::Tensor joined = extend(y, 1, cache);
+  const FrameParts joined = extend({y}, 1, cache);
   if (!starts_clip(cache)) return time_conv.every_second(joined);
   return y.size(1) == 1 ? y : at::cat({y.slice(1, 0, 1), time_conv.every_second(joined)}, 1);
 }
@@ -166,7 +219,7 @@ at::Tensor double_frames(const CausalConv3d& time_conv, const at::Tensor& x, Cau
   const bool first = starts_clip(cache);
   const at::Tensor rest = first ? x.slice(1, 1) : x;
   if (rest.size(1) == 0) {
-    extend(rest, 2, cache);
+    extend({rest}, 2, cache);
     return x;
   }
   const at::Tensor pairs = time_conv(rest, cache).unflatten(-1, {2, x.size(-1)});  // [B, T, H, W, 2, C]
@@ -178,6 +231,8 @@ at::Tensor double_frames(const CausalConv3d& time_conv, const at::Tensor& x, Cau
 
 at::Tensor WanUpsample::operator()(const at::Tensor& x, CausalCache* cache) const {
   const at::Tensor frames = temporal ? double_frames(time_conv, x, cache) : x;
+  if (has_frame_conv(frames, weight))
+    return frame_conv({.parts = {frames}, .enlarge = true, .bias = bias}, *filters.of(weight));
   // Nearest pixels at exactly twice the size: the float32 detour of the reference changes nothing.
   const at::Tensor large =
       at::upsample_nearest2d(frames.flatten(0, 1).permute({0, 3, 1, 2}), {2 * frames.size(2), 2 * frames.size(3)});

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "core/params.h"
+#include "kernels/frame_conv.h"
 #include "models/wan/vae_norm.h"
 
 // The layers of Wan's causal video autoencoder. Features are contiguous [B, T, H, W, C], the memory order in which
@@ -21,20 +22,25 @@ class CausalCache {
   bool first_chunk() const { return chunks_ == 1; }
   /// x [B, T, ...] preceded by the frames that the calling layer kept; keeps the last `keep` frames of the result.
   at::Tensor extend(const at::Tensor& x, int64_t keep);
+  /// The same in parts. Copies no frame where x has those to be kept in tensors of their own.
+  FrameParts extend(const FrameParts& x, int64_t keep);
   /// Bytes of all kept frames.
   int64_t bytes() const;
 
  private:
-  std::vector<at::Tensor> slots_;
+  std::vector<FrameParts> slots_;
   size_t next_ = 0;
   int64_t chunks_ = 0;
 };
 
 /// Convolution over time, height and width that sees no later frame: kernel (kt, k, k), zero padding of kt - 1 frames
-/// in front and k / 2 pixels around. x: [B, T, H, W, C] -> [B, T, H, W, C']. Weights are cast to x's dtype.
+/// in front and k / 2 pixels around. x: [B, T, H, W, C] -> [B, T, H, W, C']. Weights are cast to x's dtype. By
+/// frame_conv where there is one.
 struct CausalConv3d {
-  at::Tensor weight;  ///< [C', C, kt, k, k]
-  at::Tensor bias;    ///< [C']
+  at::Tensor weight;         ///< [C', C, kt, k, k]
+  at::Tensor bias;           ///< [C']
+  FrameFilterCache filters;  ///< of weight
+  bool plain = false;        ///< never by frame_conv: see WanResidualBlock
 
   /// Starts as a 2D convolution: every temporal tap but the last is zero, the last is normal with deviation gain /
   /// sqrt(C k k).
@@ -42,10 +48,11 @@ struct CausalConv3d {
               int64_t kernel, double gain);
   void params(ParamList& out, const std::string& prefix, int64_t in, int64_t out_channels, int64_t time_kernel,
               int64_t kernel, Init weight_init, Init bias_init = Init::zeros());
-  /// `cache` null: x is the whole clip.
-  at::Tensor operator()(const at::Tensor& x, CausalCache* cache) const;
+  /// `cache` null: x is the whole clip. `residual`, where defined, is added.
+  at::Tensor operator()(const FrameParts& x, CausalCache* cache, const at::Tensor& residual = {}) const;
+  at::Tensor operator()(const at::Tensor& x, CausalCache* cache) const { return (*this)(FrameParts{x}, cache); }
   /// Every second frame from kt frames without padding: [B, T, ...] -> [B, (T - kt) / 2 + 1, ...].
-  at::Tensor every_second(const at::Tensor& x) const;
+  at::Tensor every_second(const FrameParts& x) const;
 };
 
 /// Convolution with a 1 x 1 (x 1) kernel, a matrix product over channels.
@@ -66,7 +73,11 @@ struct WanResidualBlock {
   PointConv shortcut;
   int64_t in = 0, out = 0;
 
-  WanResidualBlock(int64_t in_channels, int64_t out_channels) : in(in_channels), out(out_channels) {}
+  /// `plain`: without Winograd's filtering, whose rounding errors matter where neighboring pixels do not resemble each
+  /// other, at the latents' resolution. The few pixels there take little time.
+  WanResidualBlock(int64_t in_channels, int64_t out_channels, bool plain = false) : in(in_channels), out(out_channels) {
+    conv1.plain = conv2.plain = plain;
+  }
   void params(ParamList& list, const std::string& prefix);
   at::Tensor operator()(const at::Tensor& x, CausalCache* cache) const;
 };
@@ -96,8 +107,9 @@ struct WanDownsample {
 
 /// Doubles height and width and halves the channels; with `temporal`, every frame after the clip's first becomes two.
 struct WanUpsample {
-  at::Tensor weight, bias;  ///< [C / 2, C, 3, 3], [C / 2]
-  CausalConv3d time_conv;   ///< only with `temporal`: C -> 2 C, the two frames' channels one after the other
+  at::Tensor weight, bias;   ///< [C / 2, C, 3, 3], [C / 2]
+  FrameFilterCache filters;  ///< of weight
+  CausalConv3d time_conv;    ///< only with `temporal`: C -> 2 C, the two frames' channels one after the other
   int64_t channels = 0;
   bool temporal = false;
 
