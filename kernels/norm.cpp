@@ -167,7 +167,8 @@ std::pair<at::Tensor, at::Tensor> norm_and_move(const at::Tensor& x, const at::T
                                                 const NormLayout& layout, at::ScalarType dtype, bool with_unrotated) {
   TORCH_CHECK(can_vectorize(x) && x.is_contiguous(),
               "norm_and_move: x must be a contiguous CPU tensor, float32 or bfloat16");
-  const auto epilogue = layout.cosines.defined() ? NormEpilogue::kRotatedFeatures : NormEpilogue::kNone;
+  const auto rotation = layout.features ? NormEpilogue::kRotatedFeatures : NormEpilogue::kRotated;
+  const auto epilogue = layout.cosines.defined() ? rotation : NormEpilogue::kNone;
   return apply_norm({NormScale::kRootMeanSquare, epilogue, eps, layout}, x, weight, dtype, with_unrotated);
 }
 

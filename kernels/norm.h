@@ -31,6 +31,7 @@ struct NormLayout {
                                 ///< [heads * head_dim]
   at::Tensor cosines, sines;    ///< float32 [tokens, head_dim] or undefined: relu + 1e-6, then rotation of the pairs
                                 ///< (2i, 2i + 1) by these (the sine of a pair's first value negative)
+  bool features = true;         ///< false: the rotation without relu + 1e-6 before it
   std::vector<int64_t> y_shape;
   bool gaps = false;  ///< x or y has places that belong to no row: y is zero there, and so is x's gradient
 };

@@ -58,8 +58,9 @@ TESSERA_INLINE void forward_rows(const NormRows& l, int64_t begin, int64_t end, 
         if constexpr (kEpilogue == NormEpilogue::kRotatedFeatures) {
           v = (v < 0.0f ? Floats{} : v) + kFeatureEps;  // a NaN stays one
           if (unrotated) store(v, unrotated + to + c, left);
-          v = v * load(l.cosines + token + c, left) + swap_pairs(v) * load(l.sines + token + c, left);
         }
+        if constexpr (kEpilogue == NormEpilogue::kRotatedFeatures || kEpilogue == NormEpilogue::kRotated)
+          v = v * load(l.cosines + token + c, left) + swap_pairs(v) * load(l.sines + token + c, left);
         store(v, y + to + c, left);
       }
     }
@@ -89,8 +90,9 @@ TESSERA_INLINE void backward_rows(const NormRows& l, int64_t begin, int64_t end,
           const Floats unit = load(x + from + c, left) * scale, g = load(l.weight + h * l.head_dim + c, left);
           Floats dn = load(dy + to + c, left);
           if constexpr (kEpilogue == NormEpilogue::kSilu) dn = dn * silu_slope(unit * g);
-          if constexpr (kEpilogue == NormEpilogue::kRotatedFeatures) {
+          if constexpr (kEpilogue == NormEpilogue::kRotatedFeatures || kEpilogue == NormEpilogue::kRotated)
             dn = dn * load(l.cosines + token + c, left) + swap_pairs(dn * load(l.sines + token + c, left));
+          if constexpr (kEpilogue == NormEpilogue::kRotatedFeatures) {
             if (dunrotated) dn += load(dunrotated + to + c, left);
             dn = unit * g > 0.0f ? dn : Floats{};
           }
@@ -124,6 +126,8 @@ TESSERA_INLINE void backward_rows(const NormRows& l, int64_t begin, int64_t end,
         return forward_rows<NormEpilogue::kSilu>(l, begin, end, x, y, unrotated, scales);                              \
       case NormEpilogue::kRotatedFeatures:                                                                             \
         return forward_rows<NormEpilogue::kRotatedFeatures>(l, begin, end, x, y, unrotated, scales);                   \
+      case NormEpilogue::kRotated:                                                                                     \
+        return forward_rows<NormEpilogue::kRotated>(l, begin, end, x, y, unrotated, scales);                           \
     }                                                                                                                  \
   }                                                                                                                    \
   template <typename In, typename Out>                                                                                 \
@@ -138,6 +142,8 @@ TESSERA_INLINE void backward_rows(const NormRows& l, int64_t begin, int64_t end,
       case NormEpilogue::kRotatedFeatures:                                                                             \
         return backward_rows<NormEpilogue::kRotatedFeatures>(l, begin, end, x, scales, dy, dunrotated, dx, dweight,    \
                                                              scratch);                                                 \
+      case NormEpilogue::kRotated:                                                                                     \
+        return backward_rows<NormEpilogue::kRotated>(l, begin, end, x, scales, dy, dunrotated, dx, dweight, scratch);  \
     }                                                                                                                  \
   }
 TESSERA_EACH_VARIANT(TESSERA_VARIANT)

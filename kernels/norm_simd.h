@@ -16,7 +16,8 @@ enum class NormScale {
 enum class NormEpilogue {
   kNone,
   kSilu,
-  kRotatedFeatures  ///< relu + 1e-6, then rotation of the pairs of a head
+  kRotatedFeatures,  ///< relu + 1e-6, then rotation of the pairs of a head
+  kRotated           ///< rotation alone
 };
 
 /// Where the rows of a normalization lie and what happens to them. There are `rows` rows of `heads` heads of `head_dim`
@@ -31,7 +32,7 @@ struct NormRows {
   bool each_head;  ///< one norm and weight [head_dim] for each head; otherwise one a row, weight [heads * head_dim]
   const float* weight;
   float eps;
-  const float *cosines, *sines;  ///< [tokens, head_dim], only read for kRotatedFeatures
+  const float *cosines, *sines;  ///< [tokens, head_dim], only read for kRotatedFeatures and kRotated
 
   int64_t norms() const { return each_head ? rows * heads : rows; }
 };

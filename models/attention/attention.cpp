@@ -13,8 +13,6 @@
 namespace tessera {
 namespace {
 
-constexpr double kSmallestNormalizer = 1e-6;
-
 // In the order of the enums.
 constexpr std::array<const char*, 4> kKindNames = {"softmax", "mhla", "linear", "focused"};
 constexpr std::array<const char*, 3> kNormalizerNames = {"products", "sums", "none"};
@@ -137,12 +135,12 @@ void NormalizerStats::count(const at::Tensor& normalizer) {
   const at::Tensor rows = normalizer.detach().transpose(0, 1).flatten(1);  // [B, M H P]
   const auto add = [](at::Tensor& total, const at::Tensor& more) { total = total.defined() ? total + more : more; };
   add(values, at::full({rows.size(0)}, rows.size(1), rows.options().dtype(at::kLong)));
-  add(near_zero, (rows.abs() < kSmallestNormalizer).sum(1));
+  add(near_zero, (rows.abs() < kLeastNormalizer).sum(1));
   add(negative, (rows < 0).sum(1));
 }
 
 at::Tensor guard_normalizer(const at::Tensor& normalizer) {
-  return at::copysign(normalizer.abs().clamp_min(kSmallestNormalizer), normalizer);
+  return at::copysign(normalizer.abs().clamp_min(kLeastNormalizer), normalizer);
 }
 
 AttentionProjections::AttentionProjections(int64_t channels, double eps) : channels_(channels) {

@@ -76,6 +76,9 @@ struct NormalizerStats {
   void count(const at::Tensor& normalizer);
 };
 
+/// Normalizers closer to zero are clamped and counted.
+constexpr double kLeastNormalizer = 1e-6;
+
 /// The normalizer, at least 1e-6 away from zero with its sign kept; a larger magnitude passes bit for bit.
 at::Tensor guard_normalizer(const at::Tensor& normalizer);
 

@@ -10,13 +10,10 @@ namespace {
 
 constexpr double kKernelEps = 1e-6;
 
-/// The place of each token of raster order among the M * P places of its sample, in values of a [M, B, H, P, D] tensor
-/// whose first sample and head it belongs to: int64 [N].
-at::Tensor grouped_offsets(const BlockGrid& cut, int64_t batch, int64_t heads, int64_t head_dim) {
+/// Calls visit(block, place) for each token in raster order.
+template <typename Visit>
+void each_token(const BlockGrid& cut, const Visit& visit) {
   const auto [T, H, W] = cut.grid;
-  const int64_t places = volume(cut.size);
-  at::Tensor offsets = at::empty({volume(cut.grid)}, at::kLong);
-  int64_t* out = offsets.mutable_data_ptr<int64_t>();
   for (int64_t t = 0; t < T; ++t)
     for (int64_t h = 0; h < H; ++h)
       for (int64_t w = 0; w < W; ++w) {
@@ -26,8 +23,17 @@ at::Tensor grouped_offsets(const BlockGrid& cut, int64_t batch, int64_t heads, i
           block = block * cut.blocks[axis] + at[axis] / cut.size[axis];
           place = place * cut.size[axis] + at[axis] % cut.size[axis];
         }
-        *out++ = (block * batch * heads * places + place) * head_dim;
+        visit(block, place);
       }
+}
+
+/// The place of each token of raster order among the M * P places of its sample, in values of a [M, B, H, P, D] tensor
+/// whose first sample and head it belongs to: int64 [N].
+at::Tensor grouped_offsets(const BlockGrid& cut, int64_t batch, int64_t heads, int64_t head_dim) {
+  const int64_t places = volume(cut.size);
+  at::Tensor offsets = at::empty({volume(cut.grid)}, at::kLong);
+  int64_t* out = offsets.mutable_data_ptr<int64_t>();
+  each_token(cut, [&](int64_t block, int64_t place) { *out++ = (block * batch * heads * places + place) * head_dim; });
   return offsets;
 }
 
@@ -48,6 +54,15 @@ BlockGrid cut_into_blocks(const AttentionConfig& config, const Extent3& grid) {
     cut.padded[axis] = cut.blocks[axis] * cut.size[axis];
   }
   return cut;
+}
+
+at::Tensor tokens_of_blocks(const BlockGrid& cut) {
+  const int64_t places = volume(cut.size);
+  at::Tensor tokens = at::full({volume(cut.blocks), places}, -1, at::kInt);
+  auto* out = tokens.mutable_data_ptr<int32_t>();
+  int32_t token = 0;
+  each_token(cut, [&](int64_t block, int64_t place) { out[block * places + place] = token++; });
+  return tokens;
 }
 
 at::Tensor group_blocks(const at::Tensor& x, int64_t heads, const BlockGrid& cut) {

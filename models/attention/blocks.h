@@ -21,6 +21,9 @@ struct BlockGrid {
 /// divided into `config.block_layout` blocks, sizes rounded up (which may leave fewer blocks than the layout has).
 BlockGrid cut_into_blocks(const AttentionConfig& config, const Extent3& grid);
 
+/// The token at each place of each block, -1 beyond the grid: int32 [M, P].
+at::Tensor tokens_of_blocks(const BlockGrid& cut);
+
 /// x [B, N, H * D] in raster order -> [M, B, H, P, D].
 at::Tensor group_blocks(const at::Tensor& x, int64_t heads, const BlockGrid& cut);
 

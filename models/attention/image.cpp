@@ -99,14 +99,10 @@ at::Tensor ImageMhla::features(const at::Tensor& x, const RmsNorm& norm, const B
   return group_blocks(at::relu(normed) + kFeatureEps, heads_, cut);
 }
 
-at::Tensor ImageMhla::operator()(const at::Tensor& x, const AttentionInput& input) const {
-  const at::Tensor h = norm_(x);
-  const BlockGrid cut = cut_into_blocks(config_, input.grid);
-  const at::Tensor mixing = mixing_for_blocks(mixing_.to(wide_type(x)).flatten(1), config_.block_layout, cut.blocks);
-  const at::Tensor q = features(to_q_(h), norm_q_, cut);
-  const at::Tensor k = features(to_k_(h), norm_k_, cut);
-  const at::Tensor v = to_v_(h);
-
+/// The result of the heads before LePE, [B, N, C], from ATen operations.
+at::Tensor ImageMhla::composed(const at::Tensor& q_in, const at::Tensor& k_in, const at::Tensor& v,
+                               const at::Tensor& mixing, const BlockGrid& cut, const AttentionInput& input) const {
+  const at::Tensor q = features(q_in, norm_q_, cut), k = features(k_in, norm_k_, cut);
   const at::Tensor summaries = at::matmul(k.mT(), group_blocks(v.to(wide_type(v)), heads_, cut));  // [M, B, H, D, D]
   at::Tensor out = at::matmul(q, mix_blocks(mixing, summaries));                                   // [M, B, H, P, D]
   at::Tensor n;
@@ -120,7 +116,24 @@ at::Tensor ImageMhla::operator()(const at::Tensor& x, const AttentionInput& inpu
     if (config_.lepe) view.convolution = convolution_matrix(lepe_weight_, input.grid);
     probe->see(view);
   }
-  out = ungroup_blocks(out, cut).to(x.scalar_type());  // [B, N, C]
+  return ungroup_blocks(out, cut).to(v.scalar_type());
+}
+
+bool ImageMhla::wants_gradient() const {
+  return needs_gradient(mixing_) ||
+         (config_.qk_norm && (needs_gradient(norm_q_.weight) || needs_gradient(norm_k_.weight)));
+}
+
+at::Tensor ImageMhla::operator()(const at::Tensor& x, const AttentionInput& input) const {
+  const at::Tensor h = norm_(x);
+  const BlockGrid cut = cut_into_blocks(config_, input.grid);
+  const at::Tensor mixing = mixing_for_blocks(mixing_.to(wide_type(x)).flatten(1), config_.block_layout, cut.blocks);
+  const at::Tensor q = to_q_(h), k = to_k_(h), v = to_v_(h);
+  const bool fused = !watching(input) && !wants_gradient() && can_attend_blocks(q, k, v, heads_);
+  const BlockAttention plan{
+      .heads = heads_, .q_norm = norm_q_.weight, .k_norm = norm_k_.weight, .norm_eps = norm_q_.eps};
+  const at::Tensor out = fused ? fused_mhla(q, k, v, mixing, cut, config_.normalizer, plan, input.stats)
+                               : composed(q, k, v, mixing, cut, input);  // [B, N, C]
   return to_out_(config_.lepe ? out + depthwise_2d(v, input.grid, lepe_weight_, lepe_bias_) : out);
 }
 

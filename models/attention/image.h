@@ -41,6 +41,9 @@ class ImageMhla : public SelfAttention {
 
  private:
   at::Tensor features(const at::Tensor& x, const RmsNorm& norm, const BlockGrid& cut) const;
+  at::Tensor composed(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, const at::Tensor& mixing,
+                      const BlockGrid& cut, const AttentionInput& input) const;
+  bool wants_gradient() const;
 
   AttentionConfig config_;
   int64_t heads_, channels_;

@@ -13,6 +13,18 @@ namespace {
 
 constexpr double kNormalizerEps = 1e-6;
 
+BlockNormalizer form_of(Normalizer normalizer) {
+  switch (normalizer) {
+    case Normalizer::kProducts:
+      return BlockNormalizer::kProducts;
+    case Normalizer::kSums:
+      return BlockNormalizer::kSums;
+    case Normalizer::kNone:
+      break;
+  }
+  return BlockNormalizer::kNone;
+}
+
 }  // namespace
 
 at::Tensor mix_blocks(const at::Tensor& mixing, const at::Tensor& x) {
@@ -29,6 +41,18 @@ at::Tensor mhla_normalizer(const at::Tensor& q, const at::Tensor& k, const at::T
     products = products + (1 - mask) * (products.sum(-2, true) / mask.sum(-2, true));
   }
   return mix_blocks(mixing, products) + kNormalizerEps;
+}
+
+at::Tensor fused_mhla(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, const at::Tensor& mixing,
+                      const BlockGrid& cut, Normalizer form, BlockAttention plan, NormalizerStats* stats) {
+  plan.tokens = tokens_of_blocks(cut);
+  plan.mixing = mixing;
+  plan.normalizer = form_of(form);
+  plan.normalizer_eps = kNormalizerEps;
+  plan.least_normalizer = kLeastNormalizer;
+  const BlockAttentionResult result = block_attention(q, k, v, plan);
+  if (stats && result.normalizer.defined()) stats->count(result.normalizer.transpose(0, 1));  // [H, B, M, P]
+  return result.out;
 }
 
 MhlaAttention::MhlaAttention(const AttentionConfig& config, int64_t heads, int64_t head_dim, double eps)
@@ -48,15 +72,13 @@ void MhlaAttention::params(ParamList& out, const std::string& prefix) {
   }
 }
 
-at::Tensor MhlaAttention::operator()(const at::Tensor& x, const AttentionInput& input) const {
+/// The result of the heads before gate and LePE, [B, N, C], from ATen operations.
+at::Tensor MhlaAttention::composed(const at::Tensor& q_in, const at::Tensor& k_in, const at::Tensor& v,
+                                   const at::Tensor& mixing, const BlockGrid& cut, const AttentionInput& input) const {
   const auto& p = projections_;
-  const BlockGrid cut = cut_into_blocks(config_, input.grid);
-  const at::Tensor mixing = mixing_for_blocks(mixing_.to(wide_type(x)).flatten(1), config_.block_layout, cut.blocks);
   const bool normalized = config_.normalizer != Normalizer::kNone;
-  const BlockFeatures q = block_features(p.to_q(x), p.norm_q, input.rope, heads_, cut, normalized);
-  const BlockFeatures k = block_features(p.to_k(x), p.norm_k, input.rope, heads_, cut, normalized);
-  const at::Tensor v = p.to_v(x);
-
+  const BlockFeatures q = block_features(q_in, p.norm_q, input.rope, heads_, cut, normalized);
+  const BlockFeatures k = block_features(k_in, p.norm_k, input.rope, heads_, cut, normalized);
   const at::Tensor summaries = at::matmul(k.rotated.mT(), group_blocks(v, heads_, cut));  // [M, B, H, D, D]
   at::Tensor out = at::matmul(q.rotated, mix_blocks(mixing, summaries));                  // [M, B, H, P, D]
   at::Tensor n;
@@ -70,8 +92,44 @@ at::Tensor MhlaAttention::operator()(const at::Tensor& x, const AttentionInput& 
     if (config_.lepe) view.convolution = convolution_matrix(lepe_weight_, input.grid);
     probe->see(view);
   }
-  out = ungroup_normed(out, head_norm_, cut, x.scalar_type());  // [B, N, C]
-  if (config_.gated) out = out * at::silu(gate_(x));
+  return ungroup_normed(out, head_norm_, cut, v.scalar_type());
+}
+
+/// The same and the gate in one operator.
+at::Tensor MhlaAttention::fused(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, const at::Tensor& gate,
+                                const at::Tensor& mixing, const BlockGrid& cut, const AttentionInput& input) const {
+  const auto& p = projections_;
+  return fused_mhla(q, k, v, mixing, cut, config_.normalizer,
+                    {.heads = heads_,
+                     .q_norm = p.norm_q.weight,
+                     .k_norm = p.norm_k.weight,
+                     .norm_eps = p.norm_q.eps,
+                     .rotation = at::view_as_real(input.rope.table).view({-1, head_dim_}),
+                     .head_norm = head_norm_.weight,
+                     .head_eps = head_norm_.eps,
+                     .gate = gate},
+                    input.stats);
+}
+
+bool MhlaAttention::wants_gradient() const {
+  const auto& p = projections_;
+  return needs_gradient(mixing_) || needs_gradient(p.norm_q.weight) || needs_gradient(p.norm_k.weight) ||
+         needs_gradient(head_norm_.weight);
+}
+
+at::Tensor MhlaAttention::operator()(const at::Tensor& x, const AttentionInput& input) const {
+  const auto& p = projections_;
+  const BlockGrid cut = cut_into_blocks(config_, input.grid);
+  const at::Tensor mixing = mixing_for_blocks(mixing_.to(wide_type(x)).flatten(1), config_.block_layout, cut.blocks);
+  const at::Tensor q = p.to_q(x), k = p.to_k(x), v = p.to_v(x), gate = config_.gated ? gate_(x) : at::Tensor();
+  at::Tensor out;  // [B, N, C]
+  if (!watching(input) && !wants_gradient() && !(gate.defined() && needs_gradient(gate)) &&
+      can_attend_blocks(q, k, v, heads_)) {
+    out = fused(q, k, v, gate, mixing, cut, input);
+  } else {
+    out = composed(q, k, v, mixing, cut, input);
+    if (config_.gated) out = out * at::silu(gate);
+  }
   if (config_.lepe) out = out + depthwise_3d(v, input.grid, lepe_weight_, lepe_bias_);
   return p.to_out(out);
 }

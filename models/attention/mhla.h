@@ -1,5 +1,6 @@
 #pragma once
 
+#include "kernels/block_attention.h"
 #include "models/attention/attention.h"
 #include "models/attention/blocks.h"
 
@@ -13,11 +14,17 @@ at::Tensor mix_blocks(const at::Tensor& mixing, const at::Tensor& x);
 at::Tensor mhla_normalizer(const at::Tensor& q, const at::Tensor& k, const at::Tensor& mixing, const BlockGrid& cut,
                            Normalizer form);
 
+/// kernels/block_attention.h as MHLA calls it: blocks of `cut`, the constants of the normalizer, and what `stats` (may
+/// be null) counts. The caller sets what else the layer has in `plan`.
+at::Tensor fused_mhla(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, const at::Tensor& mixing,
+                      const BlockGrid& cut, Normalizer form, BlockAttention plan, NormalizerStats* stats);
+
 /// Multi-head linear attention, video form (arXiv:2601.07832, MHLA_Video_Uni): tokens fall into blocks, each block
 /// keeps a d x d key-value summary a head, a learned matrix mixes the summaries over blocks. q and k: RMS norm over all
 /// heads, relu + 1e-6, RoPE in the numerator only; a per-head RMS norm always follows; then the optional SiLU gate of
 /// the layer's input, the optional depthwise 3x3x3 convolution of v (LePE), and the output projection. Sums are
-/// float32.
+/// float32. In bfloat16 on a CPU that block_attention runs on it is one operator, unless a gradient or a view of the
+/// layer is wanted.
 ///
 /// Names besides diffusers' WanAttention's: `block_attn.conv.weight` [M, M, 1, 1], `g_norm.weight` [head_dim],
 /// `g.weight` [C, C] and `g.bias` [C] (gated), `lepe.weight` [C, 1, 3, 3, 3] and `lepe.bias` [C] (LePE).
@@ -33,6 +40,12 @@ class MhlaAttention : public SelfAttention {
   at::Tensor operator()(const at::Tensor& x, const AttentionInput& input) const override;
 
  private:
+  at::Tensor composed(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, const at::Tensor& mixing,
+                      const BlockGrid& cut, const AttentionInput& input) const;
+  at::Tensor fused(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, const at::Tensor& gate,
+                   const at::Tensor& mixing, const BlockGrid& cut, const AttentionInput& input) const;
+  bool wants_gradient() const;
+
   AttentionConfig config_;
   int64_t heads_, head_dim_;
   AttentionProjections projections_;

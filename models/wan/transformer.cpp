@@ -62,7 +62,11 @@ WanTransformerConfig WanTransformerConfig::from_json(const JsonConfig& json) {
 
 at::Tensor WanCrossAttention::operator()(const at::Tensor& x, const at::Tensor& context) const {
   const auto& p = projections;
-  return p.to_out(softmax_attention(p.norm_q.wide(p.to_q(x)), p.norm_k.wide(p.to_k(context)), p.to_v(context), heads));
+  const at::Tensor v = p.to_v(context);
+  const auto normed = [&](const RmsNorm& norm, const at::Tensor& t) {
+    return rounds_queries(v, heads) ? norm(t) : norm.wide(t);
+  };
+  return p.to_out(softmax_attention(normed(p.norm_q, p.to_q(x)), normed(p.norm_k, p.to_k(context)), v, heads));
 }
 
 WanBlock::WanBlock(const WanTransformerConfig& config, int64_t layer)

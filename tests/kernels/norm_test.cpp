@@ -50,6 +50,40 @@ TEST(RmsNorm, TakesAnyStrides) {
   EXPECT_CLOSE(rms_norm(x, weight, 1e-6, at::kFloat), rms_norm_composite(x, weight, 1e-6, at::kFloat), 1e-6);
 }
 
+/// Norm, then the pairs of each head turned by the angles of their token, in place.
+TEST(RmsNorm, TurnsPairs) {
+  constexpr int64_t kTokens = 5, kNormHeads = 3, kDim = 20, kWidth = kNormHeads * kDim;
+  const at::Tensor angles = noise({kTokens, kDim / 2}, 3), cosines = angles.cos(), sines = angles.sin();
+  const at::Tensor places = at::arange(kTokens, at::kLong) * kWidth;
+  const NormLayout layout{.rows = 2 * kTokens,
+                          .tokens = kTokens,
+                          .heads = kNormHeads,
+                          .head_dim = kDim,
+                          .x_sample = kTokens * kWidth,
+                          .x_head = kDim,
+                          .y_sample = kTokens * kWidth,
+                          .y_head = kDim,
+                          .x_token = places,
+                          .y_token = places,
+                          .cosines = cosines.repeat_interleave(2, 1),
+                          .sines = at::stack({-sines, sines}, -1).flatten(1),
+                          .features = false,
+                          .y_shape = {2, kTokens, kWidth}};
+  const at::Tensor x = noise({2, kTokens, kWidth}, 1), weight = 1 + 0.3 * noise({kWidth}, 2);
+  const auto fused = [&](const at::Tensor& a, const at::Tensor& w) {
+    return norm_and_move(a, w, 1e-3, layout, at::kFloat, /*with_unrotated=*/false).first;
+  };
+  const auto plain = [&](const at::Tensor& a, const at::Tensor& w) {
+    const at::Tensor pairs = rms_norm_composite(a, w, 1e-3, at::kFloat).view({2, kTokens, kNormHeads, kDim / 2, 2});
+    const at::Tensor even = pairs.select(-1, 0), odd = pairs.select(-1, 1);
+    const at::Tensor c = cosines.unsqueeze(1), s = sines.unsqueeze(1);  // [N, 1, D / 2]
+    return at::stack({even * c - odd * s, even * s + odd * c}, -1).view(a.sizes());
+  };
+  test::for_each_instruction_set([&] {
+    expect_all_close(with_gradients(fused, x, weight), with_gradients(plain, x, weight), tolerance_of(at::kFloat));
+  });
+}
+
 TEST(ChannelNorm, ByHand) {
   // (3, 4) has length 5; sqrt(2) / 5 * (2 * 3, 0.5 * 4).
   const at::Tensor x = at::tensor({3.0F, 4.0F}).view({1, 2}), weight = at::tensor({2.0F, 0.5F});
