@@ -128,7 +128,7 @@ TESSERA_AVX512_CODE void tile_of(int64_t rows, const float* x, const float* pane
 }
 
 /// Bias, activation and rounding of a row's sums.
-TESSERA_AVX512_CODE void finish(const WideProduct& p, const float* sums, int64_t row, int64_t first) {
+TESSERA_INLINE void finish(const WideProduct& p, const float* sums, int64_t row, int64_t first) {
   for (int64_t c = 0; c < kWideColumns && first + c < p.outputs; c += kLanes) {
     const int64_t left = p.outputs - first - c;
     Floats out = load(sums + c, kLanes);
