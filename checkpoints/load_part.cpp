@@ -38,6 +38,13 @@ void require_streamable(bool stream, at::Device device) {
         "--stream-layers works on the CPU only: add --device cpu, or leave it out to keep the weights on the GPU");
 }
 
+void require_one_of(bool stream, bool int8) {
+  if (stream && int8)
+    throw Error(
+        "--stream-layers reads weights from the file for each use, and --dtype int8 keeps quantized ones in memory: "
+        "leave one out");
+}
+
 void check_tensors(const ParamList& params, const TensorFile& file, WeightCheck depth) {
   check_names(params, file);
   if (holds_only_zeros(file))

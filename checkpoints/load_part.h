@@ -26,17 +26,22 @@ at::ScalarType most_common_dtype(const TensorFile& file);
 /// Throws Error when weights are to be streamed to a device that is not the CPU.
 void require_streamable(bool stream, at::Device device);
 
-/// A network with the weights of `file` (under canonical names), computing in `dtype` (see choose_dtype). With `stream`
-/// its matrices are read from the file for each use (see streamed), for which `device` must be the CPU.
+/// Throws Error when weights are to be streamed and quantized at once.
+void require_one_of(bool stream, bool int8);
+
+/// A network with the weights of `file` (under canonical names), computing in `dtype` (see choose_precision). With
+/// `stream` its matrices are read from the file for each use (see streamed), for which `device` must be the CPU.
 template <class Part, class Config>
 Loaded<Part> load_part(const TensorFile& file, const Config& config, const std::string& dtype, at::Device device,
                        bool stream = false) {
   Loaded<Part> loaded{Part(config), at::kFloat};
   ParamList params;
   loaded.part.params(params);
-  loaded.dtype = choose_dtype(dtype, device, most_common_dtype(file), params.count());
+  const Precision precision = choose_precision(dtype, device, most_common_dtype(file), params.count());
+  loaded.dtype = precision.dtype;
   require_streamable(stream, device);
-  bind(params, stream ? streamed(params, file) : file, loaded.dtype, device);
+  require_one_of(stream, precision.int8);
+  bind(params, stream ? streamed(params, file) : file, loaded.dtype, device, /*check_finite=*/true, precision.int8);
   return loaded;
 }
 

@@ -119,6 +119,12 @@ at::ScalarType auto_dtype(bool fast_bfloat16, at::ScalarType stored, int64_t par
   return fast_bfloat16 && !keep_float ? at::kBFloat16 : at::kFloat;
 }
 
+Precision choose_precision(const std::string& name, at::Device device, at::ScalarType stored, int64_t parameters) {
+  if (name != kInt8Dtype) return {choose_dtype(name, device, stored, parameters)};
+  if (!device.is_cpu()) throw Error("--dtype int8 works on the CPU only: add --device cpu, or use bf16 on the GPU");
+  return {has_fast_bfloat16(device) ? at::kBFloat16 : at::kFloat, true};
+}
+
 at::ScalarType choose_dtype(const std::string& name, at::Device device, at::ScalarType stored, int64_t parameters) {
   if (name == "auto") return auto_dtype(has_fast_bfloat16(device), stored, parameters);
   const std::optional<at::ScalarType> dtype = find_dtype(name);

@@ -30,6 +30,16 @@ bool has_fast_bfloat16(at::DeviceType type, int cuda_major);
 /// range the text encoder may exceed.
 at::ScalarType auto_dtype(bool fast_bfloat16, at::ScalarType stored, int64_t parameters);
 
+/// What a network computes in.
+struct Precision {
+  at::ScalarType dtype;
+  bool int8 = false;  ///< weights of blocks and what they are multiplied with are quantized (Param::takes_int8)
+};
+
+/// The precision of a network that takes int8: choose_dtype, and kInt8Dtype, with which everything else is bfloat16
+/// where the CPU has it, else float32. Throws Error for kInt8Dtype on another device too.
+Precision choose_precision(const std::string& name, at::Device device, at::ScalarType stored, int64_t parameters);
+
 /// The dtype of any name in core/dtype.h; "auto" is auto_dtype. Throws Error for fp16 on a CPU, whose kernels lack it,
 /// and for any other name.
 at::ScalarType choose_dtype(const std::string& name, at::Device device, at::ScalarType stored, int64_t parameters);

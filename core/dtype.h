@@ -15,6 +15,9 @@ struct DtypeName {
   std::vector<std::string> aliases;  ///< accepted wherever the name is: "float32", "float"; the long name first
 };
 
+/// The choice of --dtype that multiplies in int8: not a dtype of tensors (see choose_precision in core/device.h).
+inline constexpr const char* kInt8Dtype = "int8";
+
 /// The one table of these names: fp32, bf16 and fp16.
 const std::vector<DtypeName>& dtype_names();
 

@@ -259,6 +259,12 @@ std::map<std::string, std::string> dtype_synonyms() {
   return synonyms;
 }
 
+std::vector<std::string> precisions() {
+  std::vector<std::string> choices = dtype_choices("auto");
+  choices.push_back(kInt8Dtype);
+  return choices;
+}
+
 std::vector<JobOption> machine_options() {
   return {
       {.name = "model",
@@ -302,9 +308,10 @@ std::vector<JobOption> machine_options() {
        .field = &Job::dtype,
        .group = kMachine,
        .value = "NAME",
-       .help = "Precision: fp32, bf16, fp16 (GPU only), or auto: bf16 where the hardware has it, fp32 for small fp32 "
-               "models",
-       .choices = dtype_choices("auto"),
+       .help =
+           "Precision: fp32, bf16, fp16 (GPU only), int8 (CPU only: weights and activations of blocks are quantized), "
+           "or auto: bf16 where the hardware has it, fp32 for small fp32 models",
+       .choices = precisions(),
        .synonyms = dtype_synonyms()},
       {.name = "device",
        .field = &Job::device,

@@ -31,6 +31,7 @@ struct Param {
   Init init;
   bool keep_float = false;  ///< stays float32 whatever the compute dtype (norms, modulation, mixing)
   bool packable = false;    ///< the network takes it packed too: a matrix that is multiplied, or a table of rows
+  bool takes_int8 = false;  ///< `--dtype int8` multiplies it in int8: a matrix of the blocks, none of the embeddings
 };
 
 /// The one list of a model's weights: loading, saving, initializing, optimizing and counting all read it.
@@ -41,6 +42,8 @@ class ParamList {
   void add_float(std::string name, at::Tensor& slot, std::vector<int64_t> shape, Init init = {});
   /// What the parameter added last is: a matrix that may stay packed (kernels/packed.h).
   void last_is_packable() { params_.back().packable = true; }
+  /// The same, and `--dtype int8` quantizes it (kernels/linear.h).
+  void last_takes_int8() { params_.back().packable = params_.back().takes_int8 = true; }
 
   auto begin() const { return params_.begin(); }
   auto end() const { return params_.end(); }

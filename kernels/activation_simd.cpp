@@ -9,11 +9,6 @@ using namespace simd;
 
 constexpr float kRootTwoOverPi = 0.7978845608f, kCubic = 0.044715f;
 
-/// 0.5 (1 + tanh u) = sigmoid(2 u).
-TESSERA_INLINE Floats gelu_gate(Floats x) {
-  return sigmoid(x * (2 * kRootTwoOverPi) * (1.0f + kCubic * x * x));
-}
-
 template <typename Value>
 TESSERA_INLINE void forward(const Value* x, int64_t count, Value* y) {
   for (int64_t i = 0; i < count; i += kLanes) {

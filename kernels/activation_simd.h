@@ -6,6 +6,12 @@
 
 namespace tessera {
 
+/// What may follow a product.
+enum class Activation {
+  kNone,
+  kGelu  ///< its tanh form
+};
+
 /// y = GELU(x) in its tanh form for `count` values. Value is float or Bfloat16Bits; arithmetic is float32, vectorized
 /// for the machine.
 template <typename Value>

@@ -8,6 +8,7 @@ enum class InstructionSet {
   kAny,         ///< what the compiler's default target has
   kAvx2,        ///< AVX2, FMA
   kAvx512,      ///< AVX-512 F, BW, DQ, VL
+  kAvx512Vnni,  ///< AVX512-VNNI
   kAvx512Bf16,  ///< AVX512-BF16
 };
 

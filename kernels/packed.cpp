@@ -13,12 +13,13 @@
 #include "core/dtype.h"
 #include "core/parallel_for.h"
 #include "kernels/hadamard.h"
+#include "kernels/int8_product_simd.h"
 #include "kernels/unpack_blocks.h"
 
 namespace tessera {
 namespace {
 
-constexpr std::array<PackedFormat, 16> kFormats = {{
+constexpr std::array<PackedFormat, 17> kFormats = {{
     {PackedType::kQ4_0, "Q4_0", 32, 18},
     {PackedType::kQ4_1, "Q4_1", 32, 20},
     {PackedType::kQ5_0, "Q5_0", 32, 22},
@@ -35,6 +36,7 @@ constexpr std::array<PackedFormat, 16> kFormats = {{
     {PackedType::kHalf, "fp16", 1, 2},
     {PackedType::kBfloat16, "bf16", 1, 2},
     {PackedType::kFloat, "fp32", 1, 4},
+    {PackedType::kInt8Panels, "int8", 1, 1},
 }};
 
 constexpr int64_t kLargestBlock = 256;
@@ -55,10 +57,20 @@ int64_t ceil_div(int64_t a, int64_t b) {
   return (a + b - 1) / b;
 }
 
+Int8Weight as_int8(const PackedWeight& weight) {
+  return {weight.rows(), weight.columns(), static_cast<const uint8_t*>(weight.bytes.const_data_ptr()), nullptr};
+}
+
+std::optional<int64_t> panel_bytes(const PackedWeight& weight) {
+  const Int8Weight panels = as_int8(weight);
+  return panels.panels() * panels.panel_bytes();
+}
+
 void check(const PackedWeight& weight) {
   TORCH_CHECK(!weight.shape.empty() && weight.columns() > 0, "a packed weight needs columns, got shape ",
               at::IntArrayRef(weight.shape));
-  const auto bytes = packed_bytes(weight.type, weight.numbers());
+  const auto bytes =
+      weight.type == PackedType::kInt8Panels ? panel_bytes(weight) : packed_bytes(weight.type, weight.numbers());
   TORCH_CHECK(bytes && weight.bytes.scalar_type() == at::kByte && weight.bytes.is_contiguous() &&
                   weight.bytes.numel() == *bytes,
               "a packed weight ", at::IntArrayRef(weight.shape), " does not fit ", weight.bytes.numel(), " bytes of ",
@@ -122,7 +134,10 @@ void unpack_range(const PackedWeight& weight, int64_t begin, int64_t count, floa
 
 void unpack_row(const PackedWeight& weight, int64_t row, float* out) {
   const int64_t columns = weight.columns();
-  unpack_range(weight, row * columns, columns, out);
+  if (weight.type == PackedType::kInt8Panels)
+    read_panel_row(as_int8(weight), row, out);
+  else
+    unpack_range(weight, row * columns, columns, out);
   if (weight.scales.defined()) {
     const float* scales =
         static_cast<const float*>(weight.scales.const_data_ptr()) + row / weight.scale_rows * weight.scales.size(1);
@@ -196,6 +211,7 @@ Factors factors_of(PackedType type) {
 bool finite_block(PackedType type, const uint8_t* block) {
   switch (type) {
     case PackedType::kInt8:
+    case PackedType::kInt8Panels:
       return true;
     case PackedType::kE4m3:
       return (*block & 0x7f) != 0x7f;
@@ -266,7 +282,8 @@ at::Tensor packed_rows(const at::Tensor& packed, int64_t first, int64_t count) {
   TORCH_CHECK(first >= 0 && count >= 0 && first + count <= rows, "rows ", first, " to ", first + count, " of ", rows);
   const auto begin = packed_bytes(part.type, first * columns), bytes = packed_bytes(part.type, count * columns);
   const bool same_scales = !part.scales.defined() || part.scales.size(0) == 1;
-  const bool fits = begin && bytes && part.shape.size() == 2 && (same_scales || first % part.scale_rows == 0);
+  const bool in_order = part.shape.size() == 2 && part.type != PackedType::kInt8Panels;
+  const bool fits = begin && bytes && in_order && (same_scales || first % part.scale_rows == 0);
   TORCH_CHECK(fits, "a packed weight ", at::IntArrayRef(part.shape), " cannot be cut at row ", first);
   part.shape.front() = count;
   part.bytes = part.bytes.narrow(0, *begin, *bytes);

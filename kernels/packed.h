@@ -28,6 +28,7 @@ enum class PackedType {
   kHalf,
   kBfloat16,
   kFloat,
+  kInt8Panels,  ///< int8 in the order of kernels/int8_product_simd.h; made by int8_tensor only
 };
 
 /// What is the same for every weight of a type.

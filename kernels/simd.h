@@ -23,6 +23,7 @@
 
 // For functions written in AVX-512's own intrinsics.
 #define TESSERA_AVX512_CODE [[gnu::target("avx512f,avx512bw,avx512dq,avx512vl,fma")]]
+#define TESSERA_AVX512_VNNI_CODE [[gnu::target("avx512f,avx512bw,avx512dq,avx512vl,fma,avx512vnni")]]
 #define TESSERA_AVX512_BF16_CODE [[gnu::target("avx512f,avx512bw,avx512dq,avx512vl,fma,avx512bf16")]]
 
 // TESSERA_EACH_VARIANT(DEFINE) expands DEFINE(name, attribute) for each instruction set; DEFINE defines the functions
@@ -121,6 +122,12 @@ TESSERA_INLINE Floats sigmoid(Floats x) {
   p = p * r + 1.0f;
   const Floats power = reinterpret_cast<Floats>((__builtin_convertvector(whole, Ints) + 127) << 23);
   return 1.0f / (1.0f + p * power);
+}
+
+/// GELU in its tanh form is x times this: 0.5 (1 + tanh u) = sigmoid(2 u), u = sqrt(2 / pi) (x + 0.044715 x^3).
+TESSERA_INLINE Floats gelu_gate(Floats x) {
+  constexpr float kRootTwoOverPi = 0.7978845608f, kCubic = 0.044715f;
+  return sigmoid(x * (2 * kRootTwoOverPi) * (1.0f + kCubic * x * x));
 }
 
 }  // namespace simd

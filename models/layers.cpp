@@ -6,6 +6,8 @@
 #include <algorithm>
 #include <cmath>
 
+#include "kernels/activation.h"
+#include "kernels/linear.h"
 #include "kernels/norm.h"
 #include "kernels/packed.h"
 #include "kernels/value_type.h"
@@ -36,10 +38,13 @@ at::Tensor packed_linear(const at::Tensor& x, const PackedWeight& weight, const 
   return out;
 }
 
-}  // namespace
+bool takes_wide_linear(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias) {
+  const bool fits = can_vectorize(x) && x.scalar_type() == at::kBFloat16 && weight.scalar_type() == at::kBFloat16 &&
+                    weight.is_cpu() && prefers_wide_linear();
+  return fits && !needs_gradient(x) && !needs_gradient(weight) && !(bias.defined() && needs_gradient(bias));
+}
 
-at::Tensor linear_rows(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias) {
-  if (const PackedWeight* packed = packed_weight(weight)) return packed_linear(x, *packed, bias);
+at::Tensor plain_linear(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias) {
   constexpr int64_t kLeastRowsOfThread = 8;
   const auto offset = bias.defined() ? c10::optional<at::Tensor>(bias) : c10::nullopt;
   const int64_t least = kLeastRowsOfThread * at::get_num_threads(), rows = x.numel() / x.size(-1);
@@ -48,6 +53,18 @@ at::Tensor linear_rows(const at::Tensor& x, const at::Tensor& weight, const at::
   shape.back() = weight.size(0);
   const at::Tensor padded = at::constant_pad_nd(x.reshape({rows, x.size(-1)}), {0, 0, 0, least - rows});
   return at::linear(padded, weight, offset).narrow(0, 0, rows).reshape(shape);
+}
+
+}  // namespace
+
+at::Tensor linear_rows(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias, Activation activation) {
+  const auto finished = [&](const at::Tensor& y) { return activation == Activation::kGelu ? gelu_tanh(y) : y; };
+  if (const PackedWeight* packed = packed_weight(weight)) {
+    const bool int8 = packed->type == PackedType::kInt8Panels && can_vectorize(x);
+    return int8 ? int8_linear(x.contiguous(), *packed, bias, activation) : finished(packed_linear(x, *packed, bias));
+  }
+  if (takes_wide_linear(x, weight, bias)) return wide_linear(x.contiguous(), weight.contiguous(), bias, activation);
+  return finished(plain_linear(x, weight, bias));
 }
 
 void Linear::params(ParamList& out, const std::string& prefix, int64_t in, int64_t out_features, bool with_bias) {
@@ -61,6 +78,13 @@ void Linear::params(ParamList& out, const std::string& prefix, int64_t in, int64
   if (with_bias) out.add(prefix + "bias", bias, {out_features}, Init::zeros());
 }
 
+void Linear::block_params(ParamList& out, const std::string& prefix, int64_t in, int64_t out_features, bool with_bias,
+                          Init weight_init) {
+  out.add(prefix + "weight", weight, {out_features, in}, std::move(weight_init));
+  out.last_takes_int8();
+  if (with_bias) out.add(prefix + "bias", bias, {out_features}, Init::zeros());
+}
+
 void Linear::float_params(ParamList& out, const std::string& prefix, int64_t in, int64_t out_features,
                           Init weight_init) {
   out.add_float(prefix + "weight", weight, {out_features, in}, std::move(weight_init));
@@ -68,10 +92,10 @@ void Linear::float_params(ParamList& out, const std::string& prefix, int64_t in,
   out.add_float(prefix + "bias", bias, {out_features}, Init::zeros());
 }
 
-at::Tensor Linear::operator()(const at::Tensor& x) const {
+at::Tensor Linear::apply(const at::Tensor& x, Activation activation) const {
   const auto dtype = x.scalar_type();
   return linear_rows(x, packed_weight(weight) ? weight : weight.to(dtype),
-                     bias.defined() ? bias.to(dtype) : at::Tensor());
+                     bias.defined() ? bias.to(dtype) : at::Tensor(), activation);
 }
 
 void LayerNorm::params(ParamList& out, const std::string& prefix, int64_t channels) {
@@ -84,10 +108,6 @@ at::Tensor LayerNorm::operator()(const at::Tensor& x) const {
     return t.defined() ? c10::optional<at::Tensor>(t.to(x.scalar_type())) : c10::nullopt;
   };
   return at::layer_norm(x, {x.size(-1)}, like_x(weight), like_x(bias), eps);
-}
-
-at::Tensor modulated_norm(const at::Tensor& x, const at::Tensor& shift, const at::Tensor& scale, double eps) {
-  return at::addcmul(shift, at::layer_norm(x, {x.size(-1)}, {}, {}, eps), scale + 1);
 }
 
 void RmsNorm::params(ParamList& out, const std::string& prefix, int64_t channels) {

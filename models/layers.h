@@ -3,16 +3,19 @@
 #include <ATen/core/Tensor.h>
 
 #include "core/params.h"
+#include "kernels/activation_simd.h"
 
 namespace tessera {
 
 /// Xavier's uniform distribution, deviation sqrt(2 / (in + out)). Source: Glorot & Bengio (2010).
 Init xavier(int64_t in, int64_t out);
 
-/// x W^T + bias (may be undefined); W may be packed (kernels/packed.h): its rows are unpacked block by block. On a CPU
-/// products of few rows take kernels that sum in another order; few rows are padded to 8 a thread, so that a row's
-/// result does not depend on how many others are multiplied with it.
-at::Tensor linear_rows(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias);
+/// activation(x W^T + bias), bias undefined for none. W may be packed (kernels/packed.h): its rows are unpacked block
+/// by block, or multiplied in int8 if that is how it is packed. A row's result does not depend on how many others are
+/// multiplied with it: ATen's products of few rows take kernels that sum in another order, so few are padded to 8 a
+/// thread. bfloat16 on the CPU without gradients takes kernels/linear.h where that is faster.
+at::Tensor linear_rows(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias,
+                       Activation activation = Activation::kNone);
 
 /// y = x W^T + b in x's dtype: float32 weights are cast on the way, so the same forward serves bf16 training
 /// (float32 master weights) and inference (weights already in the compute dtype).
@@ -24,9 +27,17 @@ struct Linear {
   void params(ParamList& out, const std::string& prefix, int64_t in, int64_t out_features, bool with_bias = true);
   void params(ParamList& out, const std::string& prefix, int64_t in, int64_t out_features, bool with_bias,
               Init weight_init);
+  /// The same for a matrix inside a block, which `--dtype int8` multiplies in int8. Embeddings, modulation and what
+  /// makes the output are too few to matter for speed, and every error of theirs reaches all tokens.
+  void block_params(ParamList& out, const std::string& prefix, int64_t in, int64_t out_features, bool with_bias,
+                    Init weight_init);
   /// The same for weights that stay float32 whatever the compute dtype; zero bias.
   void float_params(ParamList& out, const std::string& prefix, int64_t in, int64_t out_features, Init weight_init);
-  at::Tensor operator()(const at::Tensor& x) const;
+  at::Tensor operator()(const at::Tensor& x) const { return apply(x, Activation::kNone); }
+  at::Tensor gelu(const at::Tensor& x) const { return apply(x, Activation::kGelu); }  ///< gelu_tanh of the product
+
+ private:
+  at::Tensor apply(const at::Tensor& x, Activation activation) const;
 };
 
 /// Layer normalization over the last axis, statistics in float32, returned in x's dtype.
@@ -37,10 +48,6 @@ struct LayerNorm {
   void params(ParamList& out, const std::string& prefix, int64_t channels);
   at::Tensor operator()(const at::Tensor& x) const;
 };
-
-/// Adaptive layer norm: layer norm without weights over the last axis of x [B, N, C], then x * (1 + scale) + shift;
-/// shift and scale [B, 1, C] in x's dtype, which is returned. Source: DiT (arXiv:2212.09748), adaLN.
-at::Tensor modulated_norm(const at::Tensor& x, const at::Tensor& shift, const at::Tensor& scale, double eps);
 
 /// Root-mean-square normalization over the last axis: x / sqrt(mean(x^2) + eps) * weight in float32.
 struct RmsNorm {

@@ -8,6 +8,7 @@
 
 #include "core/error.h"
 #include "core/parallel_for.h"
+#include "kernels/linear.h"
 #include "kernels/packed.h"
 #include "weights/file_map.h"
 #include "weights/foreign_file.h"
@@ -102,7 +103,7 @@ std::optional<PackedType> streamed_type(const at::Tensor& tensor) {
 /// leave memory too: a streamed network never has them all at once.
 void forget_source(const at::Tensor& source, const at::Tensor& value, bool read) {
   if (const PackedWeight* packed = packed_weight(source)) return forget_pages(packed->bytes);
-  const bool copied = value.is_cpu() && value.const_data_ptr() != source.const_data_ptr();
+  const bool copied = packed_weight(value) || (value.is_cpu() && value.const_data_ptr() != source.const_data_ptr());
   if (read || copied || value.is_cuda()) forget_pages(source);
 }
 
@@ -116,7 +117,8 @@ void check_names(const ParamList& params, const TensorFile& file) {
   fail(file, problems);
 }
 
-void bind(const ParamList& params, const TensorFile& file, at::ScalarType dtype, at::Device device, bool check_finite) {
+void bind(const ParamList& params, const TensorFile& file, at::ScalarType dtype, at::Device device, bool check_finite,
+          bool int8) {
   check_names(params, file);
   if (check_finite) refuse_lost_scales(file);
   std::vector<std::string> problems;
@@ -127,6 +129,13 @@ void bind(const ParamList& params, const TensorFile& file, at::ScalarType dtype,
     if (const PackedWeight* packed = packed_weight(source); packed && check_finite) {
       if (!all_finite(*packed)) problems.push_back(param.name + " holds NaN or infinity");
       forget_pages(packed->bytes);
+    }
+    if (int8 && param.takes_int8 && device.is_cpu() && fits_int8(param.shape)) {
+      if (check_finite && !packed_weight(source) && !is_finite(source))
+        problems.push_back(param.name + " holds NaN or infinity");
+      values.push_back(int8_tensor(source, wanted));
+      forget_source(source, values.back(), check_finite);
+      continue;
     }
     if (packed_weight(source) && param.packable && device.is_cpu()) {
       values.push_back(packed_as(source, wanted));

@@ -6,6 +6,7 @@
 
 #include "core/error.h"
 #include "core/text.h"
+#include "kernels/linear.h"
 #include "kernels/packed.h"
 #include "weights/shown.h"
 
@@ -20,11 +21,6 @@ namespace {
 void check_same(const LoraTerm& term, const Param& param, const at::Tensor& added, const char* what) {
   if (added.defined() && added.sizes() != at::IntArrayRef(param.shape))
     refuse_shape(term, param, c10::str("has a ", what, " of ", added.sizes()));
-}
-
-/// Whether its numbers can be added to as they are.
-bool is_plain_dtype(at::ScalarType dtype) {
-  return dtype == at::kFloat || dtype == at::kBFloat16 || dtype == at::kHalf || dtype == at::kDouble;
 }
 
 std::string files_of(std::span<const LoraTerm> terms) {
@@ -67,27 +63,55 @@ at::Tensor lora_delta(const LoraTerm& term, at::IntArrayRef shape) {
   return sum;
 }
 
+namespace {
+
+[[noreturn]] void refuse_infinite(const Param& param, std::span<const LoraTerm> terms, at::ScalarType dtype) {
+  throw Error(files_of(terms) + ": " + param.name + " becomes NaN or infinite with " +
+              (terms.size() > 1 ? "these LoRAs" : "this LoRA") + c10::str(" in ", dtype) +
+              ": the file is damaged, or a strength too large");
+}
+
+/// The packed weight of `bound` with the terms' pairs beside it, those of an earlier set gone.
+at::Tensor with_pairs(const Param& param, const at::Tensor& bound, std::span<const LoraTerm> terms) {
+  PackedWeight weight = *packed_weight(bound);
+  weight.added.clear();
+  for (const LoraTerm& term : terms) {
+    const LoraLayer& layer = *term.layer;
+    if (layer.diff.defined())
+      throw Error(
+          c10::str(term.file->where, ": ", param.name, " is quantized (", number_format(bound), "), and ",
+                   plain(term.layer_name),
+                   ".diff, the difference of a whole matrix, cannot be added to quantized weights: use the bf16, "
+                   "fp16 or fp32 weights"));
+    const int64_t rank = layer.rank();
+    const at::Tensor up = layer.up.to(at::kCPU, at::kFloat).reshape({-1, rank}).mul(layer.scale * term.strength);
+    const at::Tensor down = layer.down.to(at::kCPU, at::kFloat).reshape({rank, -1}).contiguous();
+    if (!up.isfinite().all().item<bool>() || !down.isfinite().all().item<bool>())
+      refuse_infinite(param, terms, bound.scalar_type());
+    weight.added.push_back({up, down});
+  }
+  return packed_tensor(std::move(weight), bound.scalar_type());
+}
+
+}  // namespace
+
 void set_with_loras(const Param& param, const at::Tensor& base, std::span<const LoraTerm> terms, at::ScalarType dtype,
                     at::Device device) {
+  const PackedWeight* bound = packed_weight(*param.slot);
+  const bool int8 = bound && bound->type == PackedType::kInt8Panels;
+  if (bound && !int8) {
+    *param.slot = with_pairs(param, *param.slot, terms);
+    return;
+  }
   const at::ScalarType wanted = param.keep_float ? at::kFloat : dtype;
-  const auto is_quantized = [](const at::Tensor& tensor) {
-    return tensor.defined() && (packed_weight(tensor) || !is_plain_dtype(tensor.scalar_type()));
-  };
-  if (is_quantized(*param.slot) || packed_weight(base) || !base.is_floating_point() || !is_plain_dtype(wanted))
-    throw Error(c10::str(terms.empty() ? "a LoRA" : files_of(terms), ": ", param.name, " is quantized (",
-                         number_format(is_quantized(*param.slot) ? *param.slot : base),
-                         "), and a LoRA cannot be added to quantized weights: use the bf16, fp16 or fp32 weights"));
   at::Tensor value = base;
   if (!terms.empty()) {
-    value = base.to(at::kFloat).clone();
+    value = unpacked(base, at::kFloat).clone();
     for (const LoraTerm& term : terms) value.add_(lora_delta(term, value.sizes()));
   }
-  value = value.to(wanted).contiguous();
-  if (!terms.empty() && !value.isfinite().all().item<bool>())
-    throw Error(files_of(terms) + ": " + param.name + " becomes NaN or infinite with " +
-                (terms.size() > 1 ? "these LoRAs" : "this LoRA") + c10::str(" in ", wanted) +
-                ": the file is damaged, or a strength too large");
-  *param.slot = value.to(device);
+  if (!int8) value = unpacked(value, wanted).contiguous();
+  if (!terms.empty() && !value.isfinite().all().item<bool>()) refuse_infinite(param, terms, wanted);
+  *param.slot = int8 ? int8_tensor(value, wanted) : value.to(device);
 }
 
 }  // namespace tessera

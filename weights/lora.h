@@ -29,8 +29,10 @@ at::Tensor lora_delta(const LoraTerm& term, at::IntArrayRef shape);
 
 /// Sets a parameter to what `base` holds with `terms` added in order, computed in float32 on the CPU and rounded once
 /// to `dtype` (float32 for keep_float). `base` is the parameter as the model's file has it, so that without terms the
-/// slot gets exactly what bind gave it. Throws Error when base or slot hold packed (quantized) numbers, or when the sum
-/// is not finite.
+/// slot gets exactly what bind gave it. A slot that bind quantized for int8 products is quantized again from the sum;
+/// one that it left packed stays so, and gets the pairs beside it (PackedWeight::added), which join its numbers in
+/// float32 wherever these are unpacked. Throws Error when the sum is not finite, and for a difference of a whole matrix
+/// (.diff) over a packed one.
 void set_with_loras(const Param& param, const at::Tensor& base, std::span<const LoraTerm> terms, at::ScalarType dtype,
                     at::Device device);
 

@@ -149,10 +149,10 @@ AttentionProjections::AttentionProjections(int64_t channels, double eps) : chann
 
 void AttentionProjections::params(ParamList& out, const std::string& prefix) {
   const Init init = xavier(channels_, channels_);
-  to_q.params(out, prefix + "to_q.", channels_, channels_, true, init);
-  to_k.params(out, prefix + "to_k.", channels_, channels_, true, init);
-  to_v.params(out, prefix + "to_v.", channels_, channels_, true, init);
-  to_out.params(out, prefix + "to_out.0.", channels_, channels_, true, init);
+  to_q.block_params(out, prefix + "to_q.", channels_, channels_, true, init);
+  to_k.block_params(out, prefix + "to_k.", channels_, channels_, true, init);
+  to_v.block_params(out, prefix + "to_v.", channels_, channels_, true, init);
+  to_out.block_params(out, prefix + "to_out.0.", channels_, channels_, true, init);
   norm_q.params(out, prefix + "norm_q.", channels_);
   norm_k.params(out, prefix + "norm_k.", channels_);
 }

@@ -21,10 +21,10 @@ constexpr double kRmsNormEps = std::numeric_limits<float>::epsilon();  // torch.
 void add_projections(ParamList& out, const std::string& prefix, int64_t channels, bool bias, Linear& q, Linear& k,
                      Linear& v, Linear& to_out) {
   const Init init = xavier(channels, channels);
-  q.params(out, prefix + "to_q.", channels, channels, bias, init);
-  k.params(out, prefix + "to_k.", channels, channels, bias, init);
-  v.params(out, prefix + "to_v.", channels, channels, bias, init);
-  to_out.params(out, prefix + "to_out.0.", channels, channels, true, init);
+  q.block_params(out, prefix + "to_q.", channels, channels, bias, init);
+  k.block_params(out, prefix + "to_k.", channels, channels, bias, init);
+  v.block_params(out, prefix + "to_v.", channels, channels, bias, init);
+  to_out.block_params(out, prefix + "to_out.0.", channels, channels, true, init);
 }
 
 /// A depthwise k x k kernel that copies.

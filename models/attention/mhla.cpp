@@ -2,6 +2,8 @@
 
 #include <ATen/ATen.h>
 
+#include <cmath>
+
 #include "kernels/value_type.h"
 #include "models/attention/blocks.h"
 #include "models/attention/lepe.h"
@@ -65,7 +67,8 @@ void MhlaAttention::params(ParamList& out, const std::string& prefix) {
   projections_.params(out, prefix);
   mixing_params(out, prefix, mixing_, config_);
   head_norm_.params(out, prefix + "g_norm.", head_dim_);
-  if (config_.gated) gate_.params(out, prefix + "g.", C, C);
+  if (config_.gated)
+    gate_.block_params(out, prefix + "g.", C, C, true, Init::uniform(1.0 / std::sqrt(static_cast<double>(C))));
   if (config_.lepe) {
     out.add(prefix + "lepe.weight", lepe_weight_, {C, 1, 3, 3, 3}, Init::zeros());
     out.add(prefix + "lepe.bias", lepe_bias_, {C}, Init::zeros());

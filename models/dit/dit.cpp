@@ -6,7 +6,7 @@
 
 #include "core/profile.h"
 #include "core/size_limits.h"
-#include "kernels/activation.h"
+#include "kernels/adaptive_norm.h"
 #include "models/attention/image.h"
 
 namespace tessera {
@@ -105,8 +105,8 @@ void DitBlock::params(ParamList& out, const std::string& prefix, const DitConfig
   out.add_float(embedder + "class_embedder.embedding_table.weight", labels, {config.labels(), C}, Init::normal(0.02));
   modulation.params(out, prefix + "norm1.linear.", C, 6 * C, true, Init::zeros());
   attn1->params(out, prefix + "attn1.");
-  ff_in.params(out, prefix + "ff.net.0.proj.", C, hidden, true, xavier(C, hidden));
-  ff_out.params(out, prefix + "ff.net.2.", hidden, C, true, xavier(hidden, C));
+  ff_in.block_params(out, prefix + "ff.net.0.proj.", C, hidden, true, xavier(C, hidden));
+  ff_out.block_params(out, prefix + "ff.net.2.", hidden, C, true, xavier(hidden, C));
 }
 
 at::Tensor DitBlock::condition(const at::Tensor& sinusoid, const at::Tensor& classes) const {
@@ -118,10 +118,10 @@ at::Tensor DitBlock::operator()(const at::Tensor& x, const at::Tensor& condition
   at::Tensor h;
   {
     const ProfileScope scope(attention_scope_);
-    h = at::addcmul(x, (*attn1)(modulated_norm(x, m[0], m[1], kNormEps), input), m[2]);
+    h = at::addcmul(x, (*attn1)(adaptive_norm(x, m[0], m[1], kNormEps), input), m[2]);
   }
   const ProfileScope scope("feed-forward");
-  const at::Tensor hidden = gelu_tanh(ff_in(modulated_norm(h, m[3], m[4], norm_eps_)));
+  const at::Tensor hidden = ff_in.gelu(adaptive_norm(h, m[3], m[4], norm_eps_));
   return at::addcmul(h, ff_out(hidden), m[5]);
 }
 
@@ -160,7 +160,7 @@ at::Tensor Dit::operator()(const at::Tensor& latents, const at::Tensor& timestep
   for (const DitBlock& block : blocks_) x = block(x, block.condition(sinusoid, classes), input);
   const at::Tensor last = at::silu(blocks_.front().condition(sinusoid, classes)).to(x.scalar_type());
   const auto m = proj_out_1_(last).unsqueeze(1).chunk(2, 2);  // each [B, 1, C]
-  return unpatchify(proj_out_2_(modulated_norm(x, m[0], m[1], kNormEps)));
+  return unpatchify(proj_out_2_(adaptive_norm(x, m[0], m[1], kNormEps)));
 }
 
 at::Tensor Dit::embed_patches(const at::Tensor& latents) const {
@@ -168,7 +168,7 @@ at::Tensor Dit::embed_patches(const at::Tensor& latents) const {
   const auto dtype = latents.scalar_type();
   const at::Tensor patches =
       latents.reshape({B, in, grid, p, grid, p}).permute({0, 2, 4, 1, 3, 5}).reshape({B, grid * grid, in * p * p});
-  const at::Tensor x = at::linear(patches, patch_weight_.to(dtype).flatten(1), patch_bias_.to(dtype));  // [B, N, C]
+  const at::Tensor x = linear_rows(patches, patch_weight_.to(dtype).flatten(1), patch_bias_.to(dtype));  // [B, N, C]
   const at::Tensor positions =
       positions_.defined() ? positions_ : sincos_positions(grid, config_.channels(), latents.device());
   return x + positions.to(dtype);

@@ -82,10 +82,10 @@ void Umt5Attention::params(ParamList& out, const std::string& prefix, const Umt5
   heads = config.num_heads;
   const int64_t width = config.d_model, inner = config.num_heads * config.d_kv;
   const Init to_width = Init::normal(inverse_root(width));
-  q.params(out, prefix + "q.", width, inner, false, Init::normal(inverse_root(width * config.d_kv)));
-  k.params(out, prefix + "k.", width, inner, false, to_width);
-  v.params(out, prefix + "v.", width, inner, false, to_width);
-  o.params(out, prefix + "o.", inner, width, false, Init::normal(inverse_root(inner)));
+  q.block_params(out, prefix + "q.", width, inner, false, Init::normal(inverse_root(width * config.d_kv)));
+  k.block_params(out, prefix + "k.", width, inner, false, to_width);
+  v.block_params(out, prefix + "v.", width, inner, false, to_width);
+  o.block_params(out, prefix + "o.", inner, width, false, Init::normal(inverse_root(inner)));
   const int64_t buckets = config.relative_attention_num_buckets, farthest = config.relative_attention_max_distance;
   out.add_float(prefix + "relative_attention_bias.weight", relative_attention_bias, {buckets, heads},
                 Init::of([buckets, heads = heads, farthest] { return neighbor_bias(buckets, heads, farthest); }));
@@ -104,13 +104,13 @@ at::Tensor Umt5Attention::operator()(const at::Tensor& x, const at::Tensor& buck
 
 void Umt5FeedForward::params(ParamList& out, const std::string& prefix, const Umt5Config& config) {
   const Init into = Init::normal(inverse_root(config.d_model));
-  wi_0.params(out, prefix + "wi_0.", config.d_model, config.d_ff, false, into);
-  wi_1.params(out, prefix + "wi_1.", config.d_model, config.d_ff, false, into);
-  wo.params(out, prefix + "wo.", config.d_ff, config.d_model, false, Init::normal(inverse_root(config.d_ff)));
+  wi_0.block_params(out, prefix + "wi_0.", config.d_model, config.d_ff, false, into);
+  wi_1.block_params(out, prefix + "wi_1.", config.d_model, config.d_ff, false, into);
+  wo.block_params(out, prefix + "wo.", config.d_ff, config.d_model, false, Init::normal(inverse_root(config.d_ff)));
 }
 
 at::Tensor Umt5FeedForward::operator()(const at::Tensor& x) const {
-  return wo(at::gelu(wi_0(x), "tanh") * wi_1(x));
+  return wo(wi_0.gelu(x) * wi_1(x));
 }
 
 void Umt5Block::params(ParamList& out, const std::string& prefix, const Umt5Config& config) {

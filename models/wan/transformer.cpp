@@ -7,7 +7,7 @@
 
 #include "core/profile.h"
 #include "core/size_limits.h"
-#include "kernels/activation.h"
+#include "kernels/adaptive_norm.h"
 #include "models/attention/rope.h"
 #include "models/attention/softmax.h"
 
@@ -20,6 +20,23 @@ at::Tensor silu_of_rows(const at::Tensor& x) {
   std::vector<at::Tensor> rows;
   for (const at::Tensor& row : x.unbind(0)) rows.push_back(at::silu(row));
   return at::stack(rows);
+}
+
+constexpr int64_t kMostKeptBytes = int64_t{1} << 30, kBytesOfKeys = 8;  // of a key and a value at most
+
+/// Keys [B, used, C] with the last row repeated up to [B, length, C].
+WanCrossAttention::Keys repeated(const WanCrossAttention::Keys& keys, int64_t length) {
+  const auto longer = [length](const at::Tensor& rows) {
+    const int64_t used = rows.size(1);
+    if (used == length) return rows;
+    return at::cat({rows, rows.narrow(1, used - 1, 1).expand({-1, length - used, -1})}, 1);
+  };
+  return {longer(keys.k), longer(keys.v)};
+}
+
+/// q or k, rounded where the attention computes with rounded ones.
+at::Tensor normed(const RmsNorm& norm, const at::Tensor& x, const at::Tensor& v, int64_t heads) {
+  return rounds_queries(v, heads) ? norm(x) : norm.wide(x);
 }
 
 }  // namespace
@@ -60,13 +77,14 @@ WanTransformerConfig WanTransformerConfig::from_json(const JsonConfig& json) {
   return config;
 }
 
-at::Tensor WanCrossAttention::operator()(const at::Tensor& x, const at::Tensor& context) const {
+WanCrossAttention::Keys WanCrossAttention::keys(const at::Tensor& context) const {
+  const at::Tensor v = projections.to_v(context);
+  return {normed(projections.norm_k, projections.to_k(context), v, heads), v};
+}
+
+at::Tensor WanCrossAttention::operator()(const at::Tensor& x, const Keys& keys) const {
   const auto& p = projections;
-  const at::Tensor v = p.to_v(context);
-  const auto normed = [&](const RmsNorm& norm, const at::Tensor& t) {
-    return rounds_queries(v, heads) ? norm(t) : norm.wide(t);
-  };
-  return p.to_out(softmax_attention(normed(p.norm_q, p.to_q(x)), normed(p.norm_k, p.to_k(context)), v, heads));
+  return p.to_out(softmax_attention(normed(p.norm_q, p.to_q(x), keys.v, heads), keys.k, keys.v, heads));
 }
 
 WanBlock::WanBlock(const WanTransformerConfig& config, int64_t layer)
@@ -84,25 +102,25 @@ void WanBlock::params(ParamList& out, const std::string& prefix, const WanTransf
   attn1->params(out, prefix + "attn1.");
   attn2.projections.params(out, prefix + "attn2.");
   if (cross_attn_norm_) norm2.params(out, prefix + "norm2.", C);
-  ffn_in.params(out, prefix + "ffn.net.0.proj.", C, config.ffn_dim, true, xavier(C, config.ffn_dim));
-  ffn_out.params(out, prefix + "ffn.net.2.", config.ffn_dim, C, true, xavier(C, config.ffn_dim));
+  ffn_in.block_params(out, prefix + "ffn.net.0.proj.", C, config.ffn_dim, true, xavier(C, config.ffn_dim));
+  ffn_out.block_params(out, prefix + "ffn.net.2.", config.ffn_dim, C, true, xavier(C, config.ffn_dim));
   out.add_float(prefix + "scale_shift_table", scale_shift_table, {1, 6, C}, Init::zeros());
 }
 
-at::Tensor WanBlock::operator()(const at::Tensor& x, const at::Tensor& context, const at::Tensor& modulation,
+at::Tensor WanBlock::operator()(const at::Tensor& x, const WanCrossAttention::Keys& text, const at::Tensor& modulation,
                                 const AttentionInput& input) const {
   const auto m = (scale_shift_table + modulation).to(x.scalar_type()).chunk(6, 1);  // each [B, 1, C]
   at::Tensor h;
   {
     const ProfileScope scope(attention_scope_);
-    h = at::addcmul(x, (*attn1)(modulated_norm(x, m[0], m[1], eps_), input), m[2]);
+    h = at::addcmul(x, (*attn1)(adaptive_norm(x, m[0], m[1], eps_), input), m[2]);
   }
   {
     const ProfileScope scope("cross-attention");
-    h = h + attn2(cross_attn_norm_ ? norm2(h) : h, context);
+    h = h + attn2(cross_attn_norm_ ? norm2(h) : h, text);
   }
   const ProfileScope scope("feed-forward");
-  const at::Tensor hidden = gelu_tanh(ffn_in(modulated_norm(h, m[3], m[4], eps_)));
+  const at::Tensor hidden = ffn_in.gelu(adaptive_norm(h, m[3], m[4], eps_));
   return at::addcmul(h, ffn_out(hidden), m[5]);
 }
 
@@ -132,7 +150,7 @@ void WanTransformer::params(ParamList& out, const std::string& prefix) {
 }
 
 at::Tensor WanTransformer::operator()(const at::Tensor& latents, const at::Tensor& timesteps, const at::Tensor& context,
-                                      NormalizerStats* stats, AttentionProbe* probe) const {
+                                      NormalizerStats* stats, AttentionProbe* probe, WanTextKeys* kept) const {
   const auto& patch = config_.patch_size;
   TORCH_CHECK(latents.dim() == 5 && latents.size(1) == config_.in_channels, "WanTransformer: want latents [B, ",
               config_.in_channels, ", T, H, W], got ", latents.sizes());
@@ -150,13 +168,38 @@ at::Tensor WanTransformer::operator()(const at::Tensor& latents, const at::Tenso
   const at::Tensor time = time_out_(silu_of_rows(time_in_(timestep_sinusoid(timesteps, config_.freq_dim))));  // [B, C]
   const at::Tensor modulation =
       time_proj_(silu_of_rows(time).to(time_proj_.weight.scalar_type())).to(at::kFloat).unflatten(1, {6, -1});
-  const at::Tensor text = text_out_(gelu_tanh(text_in_(context.to(dtype))));
   const AttentionInput input{grid, make_rope(grid, config_.attention_head_dim, latents.device()), stats, probe};
 
   at::Tensor x = embed_patches(latents, grid);
-  for (const WanBlock& block : blocks_) x = block(x, text, modulation, input);
+  const at::Tensor states = context.to(dtype);
+  if (kept && !states.is_meta()) keep_keys(states, *kept);
+  const bool known = kept && !kept->blocks.empty();
+  const at::Tensor text = known ? at::Tensor() : embed_text(states);
+  for (size_t i = 0; i < blocks_.size(); ++i) {
+    const auto keys = known ? repeated(kept->blocks[i], context.size(1)) : blocks_[i].attn2.keys(text);
+    x = blocks_[i](x, keys, modulation, input);
+  }
   const auto head = (scale_shift_table_ + time.unsqueeze(1)).to(dtype).chunk(2, 1);
-  return unpatchify(proj_out_(modulated_norm(x, head[0], head[1], config_.eps)), grid);
+  return unpatchify(proj_out_(adaptive_norm(x, head[0], head[1], config_.eps)), grid);
+}
+
+at::Tensor WanTransformer::embed_text(const at::Tensor& context) const {
+  return text_out_(text_in_.gelu(context));
+}
+
+void WanTransformer::keep_keys(const at::Tensor& context, WanTextKeys& kept) const {
+  const at::Tensor& last = kept.context;
+  if (last.defined() && last.sizes() == context.sizes() && last.scalar_type() == context.scalar_type() &&
+      at::equal(last, context))
+    return;
+  kept = {context.clone(), {}};                                   // the caller may write into its own
+  const at::Tensor rows = context.ne(0).any(2).any(0).nonzero();  // some sample has text there
+  const int64_t text_rows = rows.numel() > 0 ? rows[-1].item<int64_t>() + 1 : 0;
+  const int64_t used = std::min(context.size(1), text_rows + 1);
+  const int64_t bytes = context.size(0) * used * config_.channels() * config_.num_layers * kBytesOfKeys;
+  if (bytes > kMostKeptBytes) return;
+  const at::Tensor text = embed_text(context.narrow(1, 0, used));
+  for (const WanBlock& block : blocks_) kept.blocks.push_back(block.attn2.keys(text));
 }
 
 at::Tensor WanTransformer::embed_patches(const at::Tensor& latents, const Extent3& grid) const {

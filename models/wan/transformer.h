@@ -39,10 +39,24 @@ struct WanTransformerConfig {
 
 /// Attention from video tokens to text; no mask, every context row is attended to.
 struct WanCrossAttention {
+  /// Of a context: normalized keys and values, [B, L, C].
+  struct Keys {
+    at::Tensor k, v;
+  };
+
   int64_t heads;
   AttentionProjections projections;
 
-  at::Tensor operator()(const at::Tensor& x, const at::Tensor& context) const;
+  Keys keys(const at::Tensor& context) const;
+  at::Tensor operator()(const at::Tensor& x, const Keys& keys) const;
+};
+
+/// Keys and values of every block for one context, kept from one call of a network to the next: a prompt's are the same
+/// in every step. Only the rows up to the last that is not zero, and one of the zero rows behind them, whose keys are
+/// all the same.
+struct WanTextKeys {
+  at::Tensor context;  ///< that they belong to; undefined before the first call
+  std::vector<WanCrossAttention::Keys> blocks;
 };
 
 struct WanBlock {
@@ -54,8 +68,8 @@ struct WanBlock {
 
   WanBlock(const WanTransformerConfig& config, int64_t layer);
   void params(ParamList& out, const std::string& prefix, const WanTransformerConfig& config);
-  /// x: [B, N, C]; modulation: [B, 6, C] float32; context: [B, L, C].
-  at::Tensor operator()(const at::Tensor& x, const at::Tensor& context, const at::Tensor& modulation,
+  /// x: [B, N, C]; modulation: [B, 6, C] float32.
+  at::Tensor operator()(const at::Tensor& x, const WanCrossAttention::Keys& text, const at::Tensor& modulation,
                         const AttentionInput& input) const;
 
  private:
@@ -78,13 +92,18 @@ class WanTransformer {
   /// [0, 1000], fractions kept; context: [B, L, text_dim] text states, zero rows beyond the prompt (they pass the text
   /// MLP and are attended to like any other, so L is part of the model: 512 for Wan). Returns the velocity
   /// [B, out_channels, T, H, W] in the latents' dtype. With `stats`, MHLA's normalizers are counted;
-  /// `probe`, when given, sees every self-attention layer. Throws c10::Error on other shapes.
+  /// `probe`, when given, sees every self-attention layer. `kept`, when given, holds the text's keys for the next call
+  /// of this network with these weights: it is used if the context is equal, else filled; the result is the same.
+  /// Throws c10::Error on other shapes.
   at::Tensor operator()(const at::Tensor& latents, const at::Tensor& timesteps, const at::Tensor& context,
-                        NormalizerStats* stats = nullptr, AttentionProbe* probe = nullptr) const;
+                        NormalizerStats* stats = nullptr, AttentionProbe* probe = nullptr,
+                        WanTextKeys* kept = nullptr) const;
 
   const WanTransformerConfig& config() const { return config_; }
 
  private:
+  at::Tensor embed_text(const at::Tensor& context) const;
+  void keep_keys(const at::Tensor& context, WanTextKeys& kept) const;
   at::Tensor embed_patches(const at::Tensor& latents, const Extent3& grid) const;
   at::Tensor unpatchify(const at::Tensor& tokens, const Extent3& grid) const;
 

@@ -4,6 +4,7 @@
 
 #include "core/error.h"
 #include "core/job.h"
+#include "tests/support/errors.h"
 
 namespace tessera {
 namespace {
@@ -62,6 +63,16 @@ TEST(Dtype, NamesAreExact) {
   EXPECT_EQ(choose_dtype("fp16", at::Device(at::kCUDA, 0), at::kFloat, 1), at::kHalf);
   EXPECT_THROW(choose_dtype("fp16", at::kCPU, at::kFloat, 1), Error);
   EXPECT_THROW(choose_dtype("fp8", at::kCPU, at::kFloat, 1), Error);
+}
+
+TEST(ChoosePrecision, Int8IsForNetworksOnTheCpu) {
+  const auto beside = has_fast_bfloat16(at::kCPU) ? at::kBFloat16 : at::kFloat;
+  const Precision int8 = choose_precision("int8", at::kCPU, at::kFloat, 1);
+  EXPECT_TRUE(int8.int8);
+  EXPECT_EQ(int8.dtype, beside);
+  EXPECT_FALSE(choose_precision("bf16", at::kCPU, at::kFloat, 1).int8);
+  EXPECT_ERROR(choose_precision("int8", at::Device(at::kCUDA, 0), at::kFloat, 1), "--dtype int8", "CPU only");
+  EXPECT_THROW(choose_dtype("int8", at::kCPU, at::kFloat, 1), Error);  // networks without such products
 }
 
 TEST(Dtype, AutoKeepsSmallFloatModelsExact) {

@@ -30,6 +30,24 @@ TEST_F(WanTransformerParity, Bfloat16StaysClose) {
   EXPECT_CLOSE(out.to(at::kFloat), fixture["out"], 4e-2);
 }
 
+/// The text's keys are computed once for a context; the bytes are those without.
+TEST_F(WanTransformerParity, KeptKeysChangeNothing) {
+  for (const auto dtype : {at::kFloat, at::kBFloat16}) {
+    test::load(model, fixture.weights(), dtype);
+    const at::Tensor x = fixture["x"].to(dtype), t = fixture["t"], context = fixture["context"].clone();
+    WanTextKeys kept;
+    for (const int64_t text : {context.size(1), int64_t{3}, int64_t{0}}) {
+      context.narrow(1, text, context.size(1) - text).fill_(0);
+      if (text == 3) context[0][2].fill_(0);  // samples of different lengths
+      const at::Tensor want = model(x, t, context);
+      for (int call = 0; call < 2; ++call)
+        EXPECT_TRUE(at::equal(model(x, t, context, nullptr, nullptr, &kept), want)) << dtype << " " << text;
+      ASSERT_EQ(static_cast<int64_t>(kept.blocks.size()), model.config().num_layers);
+      EXPECT_EQ(kept.blocks[0].v.size(1), std::min(text + 1, context.size(1)));
+    }
+  }
+}
+
 TEST_F(WanTransformerParity, RotaryTable) {
   if (!fixture.has("rope_cos")) return;
   const auto latent = fixture.config.at("latent").get<std::vector<int64_t>>();

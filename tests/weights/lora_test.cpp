@@ -4,7 +4,10 @@
 
 #include <limits>
 
+#include "kernels/linear.h"
+#include "kernels/pack.h"
 #include "kernels/packed.h"
+#include "tests/support/fixture.h"
 #include "tests/weights/support.h"
 
 namespace tessera {
@@ -94,21 +97,53 @@ TEST_F(Lora, ASumIsRoundedOnce) {
   EXPECT_EQ(slot.item<float>(), 1 + 3.0f / 512);
 }
 
-TEST_F(Lora, PackedAndOverflowingWeightsAreRefused) {
+TEST_F(Lora, OverflowAndWholeDifferencesOfPackedWeightsAreRefused) {
   const LoraFile file = read({{"a.diff", at::full({1}, 3e38)}});
   const std::vector<LoraTerm> terms = {term(file, 2)};
   at::Tensor slot;
   const Param param{"w", &slot, {1}, {}};
   EXPECT_ERROR(set_with_loras(param, at::ones({1}), terms, at::kFloat, at::kCPU), "a.safetensors", "w becomes NaN");
-  slot = at::ones({1}, at::kChar);
-  EXPECT_ERROR(set_with_loras(param, at::ones({1}), terms, at::kFloat, at::kCPU), "a.safetensors", "w is quantized");
-  EXPECT_ERROR(set_with_loras(param, slot, terms, at::kFloat, at::kCPU), "w is quantized");
   const at::Tensor packed =
       packed_tensor({.type = PackedType::kInt8, .shape = {1, 1}, .bytes = at::ones({1}, at::kByte)});
   slot = packed;
   EXPECT_ERROR(set_with_loras(param, packed, terms, at::kFloat, at::kCPU), "w is quantized (int8)");
   slot = at::ones({1});
-  EXPECT_ERROR(set_with_loras(param, packed, terms, at::kFloat, at::kCPU), "w is quantized (int8)");
+  EXPECT_ERROR(set_with_loras(param, packed, terms, at::kFloat, at::kCPU), "w becomes NaN");
+}
+
+TEST_F(Lora, PairsJoinPackedWeightsAndLeaveThemAgain) {
+  const at::Tensor numbers = at::arange(-30, 30, at::kFloat).view({3, 20});
+  const at::Tensor packed = packed_tensor(pack(numbers, PackedType::kInt8)), base = unpacked(packed, at::kFloat);
+  const LoraFile file = read({{"a.lora_A.weight", at::arange(40, at::kFloat).view({2, 20}) / 40},
+                              {"a.lora_B.weight", at::tensor({1.0f, -1.0f, 2.0f, 0.5f, 0.0f, 3.0f}).view({3, 2})},
+                              {"a.alpha", at::scalar_tensor(4.0f)}});
+  const std::vector<LoraTerm> terms = {term(file, 0.5), term(file, -2)};
+  at::Tensor fused = base, slot = packed;
+  const Param param{"w", &slot, {3, 20}, {}, false, true}, plain{"w", &fused, {3, 20}, {}};
+  set_with_loras(plain, base, terms, at::kFloat, at::kCPU);
+  EXPECT_FALSE(at::allclose(fused, base));
+  for (int i = 0; i < 2; ++i) {  // a second set replaces the first
+    set_with_loras(param, packed, terms, at::kFloat, at::kCPU);
+    ASSERT_TRUE(packed_weight(slot));
+    EXPECT_CLOSE(unpacked(slot, at::kFloat), fused, 1e-6);
+  }
+  const at::Tensor rows = at::empty({1, 20});
+  unpack_rows(*packed_weight(slot), 2, 1, rows);
+  EXPECT_CLOSE(rows, fused.narrow(0, 2, 1), 1e-6);
+  set_with_loras(param, packed, {}, at::kFloat, at::kCPU);
+  EXPECT_TRUE(same_packed(slot, packed));
+}
+
+TEST_F(Lora, Int8ProductsGetTheSumQuantizedAgain) {
+  const at::Tensor base = at::arange(-30, 30, at::kFloat).view({3, 20});
+  const LoraFile file = read({{"a.diff", at::ones({3, 20}) * 7}});
+  const std::vector<LoraTerm> terms = {term(file)};
+  at::Tensor slot = int8_tensor(base, at::kBFloat16);
+  const Param param{"w", &slot, {3, 20}, {}, false, true, true};
+  set_with_loras(param, base, terms, at::kBFloat16, at::kCPU);
+  EXPECT_TRUE(same_packed(slot, int8_tensor(base + 7, at::kBFloat16)));
+  set_with_loras(param, base, {}, at::kBFloat16, at::kCPU);
+  EXPECT_TRUE(same_packed(slot, int8_tensor(base, at::kBFloat16)));
 }
 
 TEST_F(Lora, AlphasOfTheHeaderAreDiffusers) {

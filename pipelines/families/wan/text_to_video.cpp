@@ -22,11 +22,14 @@ at::Tensor encode_prompt(const Umt5Encoder& encoder, const std::vector<int64_t>&
 }
 
 ConditionalModel network_of(const Loaded<WanTransformer>& transformer, NormalizerStats* stats, AttentionProbe* probe) {
-  return [&transformer, stats, probe](const at::Tensor& x, const at::Tensor& timesteps, const at::Tensor& context) {
-    if (stats) *stats = {};
-    if (probe) probe->begin_call(timesteps);
-    return transformer.part(x.to(transformer.dtype), timesteps, context.to(transformer.dtype), stats, probe);
-  };
+  const auto kept = std::make_shared<WanTextKeys>();
+  return
+      [&transformer, stats, probe, kept](const at::Tensor& x, const at::Tensor& timesteps, const at::Tensor& context) {
+        if (stats) *stats = {};
+        if (probe) probe->begin_call(timesteps);
+        return transformer.part(x.to(transformer.dtype), timesteps, context.to(transformer.dtype), stats, probe,
+                                kept.get());
+      };
 }
 
 void decode_latents(const WanModel& model, const Loaded<WanVae>& vae, const at::Tensor& latents,

@@ -22,8 +22,9 @@ PromptTokens tokenize_prompt(const Tokenizer& tokenizer, const std::string& text
 at::Tensor encode_prompt(const Umt5Encoder& encoder, const std::vector<int64_t>& ids, int64_t length,
                          at::Device device);
 
-/// The denoiser as samplers call it: the sample and the text states are cast to its dtype. It must outlive the result,
-/// and so must `stats`, which receives the counts of MHLA's normalizers in the last call, and `probe`.
+/// The denoiser as samplers call it: the sample and the text states are cast to its dtype. It must outlive the result
+/// with the weights that it has, because the text's keys are kept from call to call; so must `stats`, which receives
+/// the counts of MHLA's normalizers in the last call, and `probe`.
 ConditionalModel network_of(const Loaded<WanTransformer>& transformer, NormalizerStats* stats = nullptr,
                             AttentionProbe* probe = nullptr);
 

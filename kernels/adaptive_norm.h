@@ -1,0 +1,15 @@
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+namespace tessera {
+
+/// Layer norm without weights over the last axis of x [B, N, C], then x * (1 + scale) + shift with scale and shift
+/// [B, 1, C] of any dtype, in x's dtype. On a CPU in float32 and bfloat16, without gradients, one pass over memory in
+/// float32 arithmetic, rounded once; elsewhere composed of ATen operations. No result depends on the number of threads.
+at::Tensor adaptive_norm(const at::Tensor& x, const at::Tensor& shift, const at::Tensor& scale, double eps);
+
+/// The same by ATen on any device.
+at::Tensor adaptive_norm_composite(const at::Tensor& x, const at::Tensor& shift, const at::Tensor& scale, double eps);
+
+}  // namespace tessera

@@ -1,0 +1,38 @@
+#pragma once
+
+#include <cstdint>
+
+#include "kernels/activation_simd.h"
+#include "kernels/bfloat16_bits.h"
+
+// Products of bfloat16 matrices in float32 arithmetic: numbers are widened on the way into the caches. Products of two
+// are exact, so nothing is lost against instructions for bfloat16.
+namespace tessera {
+
+/// y [rows, outputs] = activation(x [rows, inputs] w^T + bias), all contiguous; w is [outputs, inputs].
+struct WideProduct {
+  const Bfloat16Bits *x, *w;
+  const float* bias;  ///< [outputs] or null
+  Activation activation;
+  int64_t inputs, outputs;
+  Bfloat16Bits* y;
+};
+
+constexpr int64_t kWideColumns = 128;  ///< outputs that are computed together
+
+/// Whether this machine has the instructions (AVX-512).
+bool has_wide_product();
+
+/// Float32 numbers of scratch memory that wide_product needs for so many rows.
+int64_t wide_scratch(int64_t rows, int64_t inputs);
+
+/// Rows begin to end of y, its columns from first_output (a multiple of kWideColumns) up to kWideColumns on. Sums run
+/// over the inputs in order, whatever the rows. Throws c10::Error without has_wide_product().
+void wide_product(const WideProduct& product, int64_t begin, int64_t end, int64_t first_output, float* scratch);
+
+/// Whether multiplying bfloat16 by float32 instructions is faster than by those for bfloat16. True without the latter,
+/// false with AMX; else both are timed once, in some 50 microseconds: AVX512-BF16 has twice the rate of float32 on some
+/// processors, the same on others and half of it on others (Emerald Rapids without AMX: 86 of 170 GFLOP/s a core).
+bool bfloat16_is_slow();
+
+}  // namespace tessera
