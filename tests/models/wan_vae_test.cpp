@@ -191,6 +191,15 @@ TEST(WanVaeTest, Bfloat16StaysCloseToFloat32) {
   EXPECT_CLOSE(half_decoded, decoded, 0.05);
 }
 
+// Chunks come through frame_conv with the frames that the cache kept, a clip of its own in one piece.
+TEST(WanVaeTest, Bfloat16ChunksAreCloseToTheWholeClip) {
+  const RandomVae model;
+  const at::Tensor frames = model.frames.to(at::kBFloat16), latents = model.latents.to(at::kBFloat16);
+  EXPECT_CLOSE(model.vae.encode_chunks(frames).mean, model.vae.encode(frames).mean, 0.03);
+  const at::Tensor first = latents.narrow(0, 0, 1);  // a cache keeps frames of one sample without copying them
+  for (const at::Tensor& z : {latents, first}) EXPECT_CLOSE(decoded_by_chunks(model.vae, z), model.vae.decode(z), 0.03);
+}
+
 TEST(WanVaeTest, RunsOnTheMetaDevice) {
   test::use_meta_kernels();
   for (const auto dtype : {at::kFloat, at::kBFloat16}) {
