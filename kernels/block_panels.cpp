@@ -49,6 +49,10 @@ void BlockOperator<Value>::load_head(int64_t head, int64_t column, BlockPanel<Va
     const int32_t* tokens = members(block);
     const auto value = [&](int64_t i) { return v_.data + sample * v_.sample + tokens[i] * v_.token + h * D_ + column; };
     for (int64_t i = 0, step = steps_[static_cast<size_t>(block)]; i < count(block); i += kStep, ++step) {
+      for (int64_t ahead = i + kPrefetched; ahead < std::min(i + kPrefetched + kStep, count(block)); ++ahead) {
+        prefetch_row(k_, sample, h, tokens[ahead]);
+        prefetch(value(ahead), columns * 2);
+      }
       const bool two = i + 1 < count(block);
       key_step(k_, sample, h, tokens[i], two ? tokens[i + 1] : -1, panel.keys.data + step * kStep * width_,
                panel.key_sums.data);
