@@ -28,9 +28,9 @@ std::map<std::string, at::Tensor*> fill(Layer& layer) {
   layer.params(params, "");
   initialize(params, 7, at::kCPU);
   std::map<std::string, at::Tensor*> slots;
-  for (const auto& [name, slot, shape, init, keep_float, packable] : params) {
-    *slot = *slot + 0.05 * noise(shape, 11 + slots.size());
-    slots[name] = slot;
+  for (const Param& param : params) {
+    *param.slot = *param.slot + 0.05 * noise(param.shape, 11 + slots.size());
+    slots[param.name] = param.slot;
   }
   return slots;
 }
