@@ -20,7 +20,7 @@ int64_t wide(int64_t channels) {
 /// Wide layers work on few pixels, which resemble their neighbors less, so that errors grow more; and they have most of
 /// the weights, of which kFine needs fewer.
 FrameForm form_of(const at::Tensor& weight) {
-  constexpr int64_t kWide = 384;
+  constexpr int64_t kWide = 256;
   if (weight.size(-1) == 1) return FrameForm::kPoint;
   return std::max(weight.size(0), weight.size(1)) >= kWide ? FrameForm::kFine : FrameForm::kCoarse;
 }
