@@ -219,6 +219,27 @@ TEST_F(QuantizedBundled, StreamedPlainWeightsRenderTheSame) {
   EXPECT_LT(distance(got, want), 0.05);
 }
 
+TEST_F(QuantizedBundled, Int8ArithmeticRendersNearlyTheSame) {
+  const auto render = [&](const std::vector<std::string>& more) {
+    std::vector<std::string> arguments = {"generate", "a red circle", "--seed", "3",  "--steps",
+                                          "4",        "--frames",     "1",      "-o", folder / "x.png"};
+    arguments.insert(arguments.end(), more.begin(), more.end());
+    return test::tessera(arguments);
+  };
+  const auto picture_in = [&](const std::string& dtype) {
+    const ProcessResult result = render({"--dtype", dtype});
+    EXPECT_EQ(result.exit_code, 0) << result.err;
+    return read_picture(folder / "x.png");
+  };
+  const at::Tensor exact = picture_in("fp32"), int8 = picture_in("int8");
+  EXPECT_FALSE(at::equal(exact, int8));
+  EXPECT_LT(distance(int8, exact), 8.0);
+  EXPECT_TRUE(at::equal(picture_in("int8"), int8));
+  const ProcessResult streamed = render({"--dtype", "int8", "--stream-layers"});
+  EXPECT_EQ(streamed.exit_code, 2);
+  EXPECT_TRUE(test::contains(streamed.err, "leave one out")) << streamed.err;
+}
+
 TEST_F(QuantizedBundled, AnUnknownTypeIsRefused) {
   const ProcessResult result = test::tessera({"convert", bundled, folder / "x", "--dtype", "q8_1"});
   EXPECT_EQ(result.exit_code, 2);
