@@ -2,9 +2,7 @@
 
 #include <c10/util/Exception.h>
 
-#include <chrono>
-#include <limits>
-
+#include "kernels/lane_products.h"
 #include "kernels/simd.h"
 
 #if defined(__x86_64__)
@@ -156,44 +154,10 @@ TESSERA_AVX512_CODE void product(const WideProduct& p, int64_t begin, int64_t en
   }
 }
 
-// Registers alone, twelve sums that do not wait for each other and, as far as the compiler knows, differ; nanoseconds.
-#define TESSERA_TIMED(name, code, step)                                                                \
-  code double time_##name() {                                                                          \
-    constexpr int kSums = 12, kSteps = 256;                                                            \
-    __m512 sums[kSums], factor = _mm512_setzero_ps();                                                  \
-    TESSERA_UNROLL for (int i = 0; i < kSums; ++i) {                                                   \
-      sums[i] = _mm512_setzero_ps();                                                                   \
-      asm volatile("" : "+v"(sums[i]));                                                                \
-    }                                                                                                  \
-    const auto begin = std::chrono::steady_clock::now();                                               \
-    for (int n = 0; n < kSteps; ++n) {                                                                 \
-      asm volatile("" : "+v"(factor));                                                                 \
-      TESSERA_UNROLL for (int i = 0; i < kSums; ++i) sums[i] = step;                                   \
-    }                                                                                                  \
-    TESSERA_UNROLL for (int i = 0; i < kSums; ++i) asm volatile("" : "+v"(sums[i]));                   \
-    return std::chrono::duration<double, std::nano>(std::chrono::steady_clock::now() - begin).count(); \
-  }
-TESSERA_TIMED(float, TESSERA_AVX512_CODE, _mm512_fmadd_ps(factor, factor, sums[i]))
-TESSERA_TIMED(bfloat16, TESSERA_AVX512_BF16_CODE,
-              _mm512_dpbf16_ps(sums[i], reinterpret_cast<__m512bh>(factor), reinterpret_cast<__m512bh>(factor)))
-
 bool has_matrix_unit() {
   unsigned a = 0, b = 0, c = 0, d = 0;
   constexpr unsigned kAmxBfloat16 = 1u << 22;
   return __get_cpuid_count(7, 0, &a, &b, &c, &d) && (d & kAmxBfloat16);
-}
-
-bool measure_bfloat16_is_slow() {
-  if (!__builtin_cpu_supports("avx512bf16")) return true;
-  if (has_matrix_unit()) return false;
-  constexpr int kRounds = 20;
-  constexpr double kMuch = 1.5;
-  double wide = std::numeric_limits<double>::infinity(), narrow = wide;
-  for (int i = 0; i < kRounds; ++i) {
-    wide = std::min(wide, time_float());
-    narrow = std::min(narrow, time_bfloat16());
-  }
-  return narrow > 2 * kMuch * wide;  // one instruction for bfloat16 does the work of two
 }
 
 }  // namespace
@@ -208,7 +172,7 @@ void wide_product(const WideProduct& p, int64_t begin, int64_t end, int64_t firs
 }
 
 bool bfloat16_is_slow() {
-  static const bool slow = measure_bfloat16_is_slow();
+  static const bool slow = !__builtin_cpu_supports("avx512bf16") || !(has_matrix_unit() || prefers_bfloat16_products());
   return slow;
 }
 

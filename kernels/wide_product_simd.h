@@ -30,9 +30,9 @@ int64_t wide_scratch(int64_t rows, int64_t inputs);
 /// over the inputs in order, whatever the rows. Throws c10::Error without has_wide_product().
 void wide_product(const WideProduct& product, int64_t begin, int64_t end, int64_t first_output, float* scratch);
 
-/// Whether multiplying bfloat16 by float32 instructions is faster than by those for bfloat16. True without the latter,
-/// false with AMX; else both are timed once, in some 50 microseconds: AVX512-BF16 has twice the rate of float32 on some
-/// processors, the same on others and half of it on others (Emerald Rapids without AMX: 86 of 170 GFLOP/s a core).
+/// Whether multiplying bfloat16 by float32 instructions is faster than by those for bfloat16: true without the latter;
+/// else false with AMX, and without it unless prefers_bfloat16_products() (kernels/lane_products.h). A property of the
+/// processor and never a timing, so that equal machines give equal bytes.
 bool bfloat16_is_slow();
 
 }  // namespace tessera
