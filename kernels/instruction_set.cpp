@@ -1,5 +1,7 @@
 #include "kernels/instruction_set.h"
 
+#include <ATen/cpu/Utils.h>
+
 #include <algorithm>
 #include <atomic>
 
@@ -26,6 +28,11 @@ std::atomic<InstructionSet> limit{InstructionSet::kAvx512Bf16};
 InstructionSet instruction_set() {
   static const InstructionSet detected = detect();
   return std::min(detected, limit.load(std::memory_order_relaxed));
+}
+
+bool has_tile_registers() {
+  static const bool tiles = at::cpu::init_amx();
+  return tiles;
 }
 
 LimitInstructions::LimitInstructions(InstructionSet most) {

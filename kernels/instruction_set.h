@@ -15,6 +15,10 @@ enum class InstructionSet {
 /// The largest set that this machine has, or less where a LimitInstructions says so.
 InstructionSet instruction_set();
 
+/// Whether this machine multiplies bfloat16 in tile registers (AMX) and the system lets this process use them. Nothing
+/// here is compiled for them: LibTorch's own products are, and are faster then.
+bool has_tile_registers();
+
 /// While it lives, kernels use at most the set `most`, on every thread: tests run each variant with it. One at a time.
 class LimitInstructions {
  public:

@@ -2,11 +2,11 @@
 
 #include <c10/util/Exception.h>
 
+#include "kernels/instruction_set.h"
 #include "kernels/lane_products.h"
 #include "kernels/simd.h"
 
 #if defined(__x86_64__)
-#include <cpuid.h>
 #include <immintrin.h>
 #if !defined(__clang__)
 #pragma GCC diagnostic ignored "-Wmaybe-uninitialized"  // GCC 12 means its own intrinsics' undefined lanes
@@ -154,12 +154,6 @@ TESSERA_AVX512_CODE void product(const WideProduct& p, int64_t begin, int64_t en
   }
 }
 
-bool has_matrix_unit() {
-  unsigned a = 0, b = 0, c = 0, d = 0;
-  constexpr unsigned kAmxBfloat16 = 1u << 22;
-  return __get_cpuid_count(7, 0, &a, &b, &c, &d) && (d & kAmxBfloat16);
-}
-
 }  // namespace
 
 bool has_wide_product() {
@@ -172,7 +166,8 @@ void wide_product(const WideProduct& p, int64_t begin, int64_t end, int64_t firs
 }
 
 bool bfloat16_is_slow() {
-  static const bool slow = !__builtin_cpu_supports("avx512bf16") || !(has_matrix_unit() || prefers_bfloat16_products());
+  static const bool slow =
+      !__builtin_cpu_supports("avx512bf16") || !(has_tile_registers() || prefers_bfloat16_products());
   return slow;
 }
 

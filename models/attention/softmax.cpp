@@ -1,10 +1,10 @@
 #include "models/attention/softmax.h"
 
 #include <ATen/ATen.h>
-#include <ATen/cpu/Utils.h>
 
 #include <cmath>
 
+#include "kernels/instruction_set.h"
 #include "kernels/norm.h"
 #include "kernels/tiled_attention.h"
 #include "kernels/value_type.h"
@@ -41,9 +41,8 @@ at::Tensor rotated(const at::Tensor& x, const RmsNorm& norm, const Rope& rope, i
 }  // namespace
 
 bool rounds_queries(const at::Tensor& v, int64_t heads) {
-  // Tile registers (AMX) multiply several times faster than our AVX-512 kernels; the library's attention uses them.
-  static const bool amx = at::cpu::init_amx();
-  return !amx && can_tile_attention(v, v, v, heads);
+  // Tile registers multiply several times faster than our AVX-512 kernels; the library's attention uses them.
+  return !has_tile_registers() && can_tile_attention(v, v, v, heads);
 }
 
 at::Tensor softmax_attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, int64_t heads) {

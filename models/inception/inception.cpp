@@ -2,11 +2,11 @@
 
 #include <ATen/ATen.h>
 #include <ATen/core/dispatch/Dispatcher.h>
-#include <ATen/cpu/Utils.h>
 #include <c10/core/GradMode.h>
 
 #include "core/device.h"
 #include "core/error.h"
+#include "kernels/instruction_set.h"
 #include "models/inception/direct.h"
 
 namespace tessera {
@@ -23,11 +23,6 @@ at::Tensor onednn_conv_relu(const InceptionConv& conv, const at::Tensor& x, cons
   const std::vector<int64_t> padding{conv.pad_rows, conv.pad_columns}, stride{conv.stride, conv.stride}, ones{1, 1};
   return op.call(x, weight, std::optional<at::Tensor>(bias), padding, stride, ones, 1, "relu",
                  c10::List<std::optional<at::Scalar>>(), std::nullopt);
-}
-
-/// Whether this CPU multiplies bfloat16 in tile registers (AMX) and the system lets this process use them.
-bool has_tiles() {
-  return at::cpu::init_amx();
 }
 
 }  // namespace
@@ -67,7 +62,7 @@ void Inception::prepare(at::ScalarType dtype, InceptionKernels kernels) {
   if (kernels == InceptionKernels::kDirect && !can_direct)
     throw Error("this machine lacks AVX-512 for " + std::string(c10::toString(dtype)) + ", which these kernels need");
   // Tile registers (AMX) multiply several times faster than our AVX-512 kernels; oneDNN uses them.
-  const bool tiles = dtype == at::kBFloat16 && has_tiles();
+  const bool tiles = dtype == at::kBFloat16 && has_tile_registers();
   std::vector<InceptionWeights> weights;
   for (const Layer& layer : layers_) weights.push_back({layer.folded, layer.bias, {}});
   const bool direct =

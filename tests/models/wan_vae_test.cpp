@@ -12,24 +12,24 @@
 namespace tessera {
 namespace {
 
-nlohmann::json small_json() {
+nlohmann::json small_vae_json() {
   return {{"base_dim", 8},     {"dim_mult", {1, 2, 4}}, {"num_res_blocks", 1}, {"temperal_downsample", {true, true}},
           {"in_channels", 12}, {"out_channels", 12},    {"patch_size", 2},     {"z_dim", 4}};
 }
 
-WanVaeConfig small_config() {
-  return WanVaeConfig::from_json({small_json(), "config.json"});
+WanVaeConfig small_vae_config() {
+  return WanVaeConfig::from_json({small_vae_json(), "config.json"});
 }
 
 std::string config_error(const std::string& key, const nlohmann::json& value) {
-  nlohmann::json json = small_json();
+  nlohmann::json json = small_vae_json();
   json[key] = value;
   return test::refusal_of([&] { WanVaeConfig::from_json({json, "vae/config.json"}); });
 }
 
 /// A small model whose every weight is a random number: initial values would hide the earlier temporal taps.
 struct RandomVae {
-  WanVae vae{small_config()};
+  WanVae vae{small_vae_config()};
   ParamList list;
   at::Tensor frames = at::tanh(seeded_noise({2, 3, 9, 16, 24}, 1));
   at::Tensor latents = seeded_noise({2, 4, 3, 2, 3}, 2);
@@ -51,7 +51,7 @@ at::Tensor decoded_by_chunks(const WanVae& vae, const at::Tensor& latents) {
 }
 
 TEST(WanVaeConfigTest, ReadsStridesAndDefaults) {
-  const WanVaeConfig small = small_config();
+  const WanVaeConfig small = small_vae_config();
   EXPECT_EQ(small.spatial_stride(), 8);
   EXPECT_EQ(small.temporal_stride(), 4);
   EXPECT_EQ(small.image_channels(), 3);
@@ -83,7 +83,7 @@ TEST(WanVaeConfigTest, NamesTheWrongKey) {
 
 // The counts are diffusers' for the same configs.
 TEST(WanVaeTest, CountsParametersLikeTheReference) {
-  nlohmann::json json = small_json();
+  nlohmann::json json = small_vae_json();
   json["base_dim"] = 32;
   json["z_dim"] = 16;
   WanVae small(WanVaeConfig::from_json({json, "config.json"}));
@@ -150,7 +150,7 @@ TEST(WanVaeTest, DecodeClampsAndTheTrainingFormDoesNot) {
 }
 
 TEST(WanVaeTest, StartsAsAnImageAutoencoder) {
-  WanVae vae(small_config());
+  WanVae vae(small_vae_config());
   ParamList list;
   vae.params(list);
   initialize(list, 3, at::kCPU);
@@ -203,7 +203,7 @@ TEST(WanVaeTest, Bfloat16ChunksAreCloseToTheWholeClip) {
 TEST(WanVaeTest, RunsOnTheMetaDevice) {
   test::use_meta_kernels();
   for (const auto dtype : {at::kFloat, at::kBFloat16}) {
-    WanVae vae(small_config());
+    WanVae vae(small_vae_config());
     ParamList list;
     vae.params(list);
     make_meta(list, dtype);
@@ -338,7 +338,7 @@ TEST(WanVaeTiles, ChunksArriveInOrderAndPausesBetween) {
 
 /// Beyond 400 frames tiles take turns: the same frames again.
 TEST(WanVaeTiles, LongClipsAreTheSame) {
-  nlohmann::json json = small_json();
+  nlohmann::json json = small_vae_json();
   json["base_dim"] = 1;
   json["z_dim"] = 1;
   WanVae vae(WanVaeConfig::from_json({json, "config.json"}));
