@@ -32,6 +32,8 @@ void print_scene(const Scene& wanted, const Observation& seen) {
 
 void run_evaluation(const EvaluateOptions& options) {
   const auto model = open_scene_model(options.model, at::kBFloat16);
+  const SceneSampling& wanted = options.sampling;
+  model->check_sizes({{.width = wanted.width, .height = wanted.height, .frames = wanted.frames}}, options.model);
   const SceneRenderer renderer;
   const SceneReader reader(renderer);
   const MakeFrames make = [&](const std::vector<std::string>& prompts, const std::vector<uint64_t>& seeds, bool video) {
@@ -76,6 +78,9 @@ void add_evaluate(CLI::App& train) {
       ->add_option("--reconstructed", options->reconstructed,
                    "Number of rendered clips that are only encoded and decoded: an upper bound for the denoiser")
       ->capture_default_str();
+  evaluate->add_option("--width", options->sampling.width, "Width of images and clips, pixels")->capture_default_str();
+  evaluate->add_option("--height", options->sampling.height, "Their height")->capture_default_str();
+  evaluate->add_option("--frames", options->sampling.frames, "Frames of clips")->capture_default_str();
   evaluate->add_option("--steps", options->sampling.steps, "Sampler steps (Euler)")->capture_default_str();
   evaluate->add_option("--cfg-scale", options->sampling.guidance, "Classifier-free guidance scale")
       ->capture_default_str();

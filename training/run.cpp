@@ -95,6 +95,7 @@ bool TrainingRun::checkpoint_due() const {
 }
 
 bool TrainingRun::sheet_due() {
+  if (!draws_sheets()) return false;
   if (since_sheet_ && since_sheet_->seconds() < 60 * config_.sheet_minutes) return false;
   since_sheet_ = Stopwatch();
   return true;

@@ -24,7 +24,8 @@ struct RunConfig {
   double minutes = 0;                                       ///< length in active minutes; or
   int64_t steps = 0;                                        ///< length in steps; exactly one of the two is given
   double learning_rate = 1e-3, warmup = 0.01, decay = 0.4;  ///< see trapezoid()
-  double checkpoint_minutes = 3, sheet_minutes = 5;
+  double checkpoint_minutes = 3;
+  double sheet_minutes = 5;              ///< 0: no sample sheets
   int64_t log_every = 20;                ///< steps
   at::ScalarType dtype = at::kBFloat16;  ///< of activations; weights are float32
 
@@ -59,6 +60,7 @@ class TrainingRun {
   bool checkpoint_due() const;
   /// The same for sample sheets, the first of which is due at once; counts the sheet as drawn.
   bool sheet_due();
+  bool draws_sheets() const { return config_.sheet_minutes > 0; }
   /// Where save() writes.
   std::filesystem::path checkpoint() const { return file("checkpoint.safetensors"); }
   /// FOLDER/NAME.

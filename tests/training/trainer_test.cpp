@@ -140,6 +140,40 @@ TEST_F(Trainer, DenoiserResumesExactlyAndExportsAModel) {
   EXPECT_TRUE(clips[1].isfinite().all().item<bool>());
 }
 
+TEST_F(Trainer, SeveralSizesAndLengthsInOneRun) {
+  VaeTrainer(vae("vae_run")).train();
+  nlohmann::json config = denoiser_config();
+  for (const char* key : {"stills", "clips", "image_batch", "video_batch"}) config.erase(key);
+  config["scene_sizes"] = {{{"width", 32}, {"height", 32}, {"count", 4}, {"batch", 2}, {"share", 2}},
+                           {{"width", 48}, {"height", 32}, {"count", 3}, {"batch", 1}},
+                           {{"width", 32}, {"height", 48}, {"frames", 3}, {"count", 2}, {"batch", 1}},
+                           {{"width", 32}, {"height", 32}, {"frames", 7}, {"count", 2}, {"batch", 1}}};
+  config["videos_from"] = 0.4;
+  const auto read = [&](const std::string& run) {
+    config["run"] = (folder / run).string();
+    return DenoiserTrainConfig::read(write(run + ".json", config));
+  };
+  std::vector<double> losses;
+  expect_same_after_resume<DenoiserTrainer>(read("a"), read("b"), losses);
+  for (const double loss : losses) EXPECT_TRUE(loss > 0.5 && loss < 5) << loss;
+  for (const char* file : {"32x32x1", "48x32x1", "32x48x3", "32x32x7"})
+    EXPECT_TRUE(std::filesystem::exists(folder / "a" / ("latents_" + std::string(file) + ".safetensors"))) << file;
+  DenoiserTrainer(read("b")).train();
+  const TrainedOn known = TrainedOn::read(JsonConfig::read(folder / "model/model_index.json")).value();
+  EXPECT_EQ(known.sizes, (std::vector<std::string>{"32x32", "32x48", "48x32"}));
+  EXPECT_EQ(known.frames, (std::vector<int64_t>{1, 3, 7}));
+
+  config["scene_sizes"][1]["width"] = 36;  // 9 latent columns, no whole number of patches
+  EXPECT_TRUE(contains(error_of([&] { DenoiserTrainer{read("c")}; }), "a scene of 36x32 does not fit"));
+  config["scene_sizes"][1]["width"] = 32;
+  EXPECT_TRUE(contains(error_of([&] { read("c"); }), "listed twice, 32x32"));
+  config["scene_sizes"].erase(1);
+  config["scene_sizes"].erase(0);
+  EXPECT_TRUE(contains(error_of([&] { read("c"); }), "1 frame"));
+  config["stills"] = 5;
+  EXPECT_TRUE(contains(error_of([&] { read("c"); }), "scene_sizes"));
+}
+
 TEST_F(Trainer, AStopSaysWhatWasKeptAndHowToContinue) {
   VaeTrainer trainer(vae("stopped"));
   install_signal_handlers();
@@ -200,6 +234,7 @@ TEST_F(Trainer, HostileConfigsAreOneClearLine) {
   EXPECT_TRUE(contains(denoiser_error("video_par", 0.5), "video_part"));
   EXPECT_TRUE(contains(denoiser_error("video_part", 1.5), "[0, 1]"));
   EXPECT_TRUE(contains(denoiser_error("text_encoder", "big"), "text_encoder"));
+  EXPECT_TRUE(contains(denoiser_error("frames", 1), "videos_from"));
   EXPECT_TRUE(contains(error_of([&] { DenoiserTrainer{denoiser("c")}; }), "vae")) << "no such autoencoder";
 }
 
