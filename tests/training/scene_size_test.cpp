@@ -5,6 +5,7 @@
 #include "core/error.h"
 #include "models/attention/blocks.h"
 #include "tests/support/errors.h"
+#include "tests/support/files.h"
 #include "training/denoiser_trainer.h"
 #include "training/vae_trainer.h"
 
