@@ -6,8 +6,10 @@
 #include <CLI/CLI.hpp>
 
 #include "training/captions.h"
+#include "training/classifier_trainer.h"
 #include "training/denoiser_trainer.h"
 #include "training/evaluator.h"
+#include "training/language_trainer.h"
 #include "training/rgb_fit.h"
 #include "training/vae_trainer.h"
 
@@ -113,6 +115,23 @@ void add_train_command(CLI::App& root) {
   denoiser->callback([config] {
     keep_freed_memory();
     DenoiserTrainer(DenoiserTrainConfig::read(*config)).train();
+  });
+
+  CLI::App* classifier = train->add_subcommand(
+      "classifier",
+      "Train an image classifier on a folder of pictures a class; continues from its checkpoint if there is one");
+  classifier->add_option("--config", *config, "JSON file; see training/configs/classifier.json")->required();
+  classifier->callback([config] {
+    keep_freed_memory();
+    ClassifierTrainer(ClassifierTrainConfig::read(*config)).train();
+  });
+
+  CLI::App* language = train->add_subcommand(
+      "language", "Train a language model over bytes on texts; continues from its checkpoint if there is one");
+  language->add_option("--config", *config, "JSON file; see training/configs/language.json")->required();
+  language->callback([config] {
+    keep_freed_memory();
+    LanguageTrainer(LanguageTrainConfig::read(*config)).train();
   });
 
   auto model = std::make_shared<std::string>();

@@ -15,6 +15,7 @@
 #include "training/captions.h"
 #include "training/counter_rng.h"
 #include "training/export.h"
+#include "training/flow_loss.h"
 #include "training/sheet.h"
 #include "weights/bind.h"
 #include "weights/trained_on.h"
@@ -113,7 +114,7 @@ DenoiserTrainConfig DenoiserTrainConfig::read(const std::filesystem::path& path)
        {"vae",         "output",       "text_encoder",    "transformer",  "generation_defaults", "text_length",
         "side",        "frames",       "stills",          "clips",        "image_batch",         "video_batch",
         "videos_from", "video_part",   "image_shift",     "video_shift",  "caption_dropout",     "muon_rate",
-        "ema_decay",   "sample_shift", "sample_guidance", "sample_steps", "scene_sizes"})
+        "ema_decay",   "sample_shift", "sample_guidance", "sample_steps", "scene_sizes",         "latents"})
     known.emplace_back(key);
   json.reject_unknown(known);
   DenoiserTrainConfig config;
@@ -130,6 +131,7 @@ DenoiserTrainConfig DenoiserTrainConfig::read(const std::filesystem::path& path)
   config.sample_steps = at_least(json, "sample_steps", config.sample_steps, 1);
   config.videos_from = fraction(json, "videos_from", config.videos_from);
   config.sizes = read_sizes_of(json, config);
+  config.latents = json.text("latents", config.run.folder.string());
   config.video_part = fraction(json, "video_part", config.video_part);
   config.caption_dropout = fraction(json, "caption_dropout", config.caption_dropout);
   config.ema_decay = fraction(json, "ema_decay", config.ema_decay);
@@ -158,11 +160,12 @@ DenoiserTrainer::DenoiserTrainer(DenoiserTrainConfig config)
 
 void DenoiserTrainer::load_scenes() {
   model_->check_sizes(config_.sizes, config_.vae.string());
+  make_folder(config_.latents);
   for (const SceneSize& size : config_.sizes) {
     const uint64_t seed = config_.run.seed * 10 + 1 + scenes_.size();  // every size has scenes of its own
-    scenes_.push_back(
-        load_latents(*model_, renderer_,
-                     {run_.file(size.file()), seed, size.video(), size.count, size.frames, size.height, size.width}));
+    scenes_.push_back(load_latents(
+        *model_, renderer_,
+        {config_.latents / size.file(), seed, size.video(), size.count, size.frames, size.height, size.width}));
   }
 }
 
@@ -181,15 +184,9 @@ DenoiserTrainer::Batch DenoiserTrainer::draw_batch(const LatentCache& cache, int
 }
 
 at::Tensor DenoiserTrainer::draw_times(int64_t count, double shift) const {
-  // Stratified draws from the logit-normal distribution: evenly spaced quantiles, all shifted by one random offset.
   CounterRng rng(config_.run.seed * 31 + 8, static_cast<uint64_t>(run_.step()));
   const double offset = rng.uniform();
-  std::vector<double> quantiles;
-  for (int64_t i = 0; i < count; ++i)
-    quantiles.push_back((static_cast<double>(i) + offset) / static_cast<double>(count));
-  const at::Tensor normal = at::special_ndtri(at::tensor(quantiles, at::kDouble).clamp(1e-4, 1 - 1e-4));
-  const at::Tensor t = at::sigmoid(normal);
-  return (shift * t / (1 + (shift - 1) * t)).to(at::kFloat);
+  return logit_normal_times(count, offset, shift);
 }
 
 double DenoiserTrainer::step() {

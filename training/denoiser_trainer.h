@@ -21,6 +21,7 @@ struct DenoiserTrainConfig {
   int64_t side = 128, frames = 17;     ///< of the sample sheets, and of the scenes when `sizes` is not given
   /// What is trained: "scene_sizes", or else stills and clips of side x side.
   std::vector<SceneSize> sizes{};
+  std::filesystem::path latents;                ///< folder that keeps the encoded scenes; the run's unless given
   double videos_from = 0.3;                     ///< fraction of the run after which clips are trained too; 1: never
   double video_part = 0.6;                      ///< fraction of the steps from then on that take clips
   double image_shift = 1.5, video_shift = 2.5;  ///< shift of the training times

@@ -53,7 +53,8 @@ class TrainingRun {
   double rate_factor() const;
   int64_t step() const { return step_; }
 
-  /// Counts a finished step and logs the means of `measures` every log_every steps (and into FOLDER/log.jsonl).
+  /// Counts a finished step and logs the means of `measures` every log_every steps (and into FOLDER/log.jsonl,
+  /// with "step_ms", the milliseconds a step took since the last line).
   /// `phase` names what is trained; a new phase starts new means. Steps may have different measures.
   void record(const std::string& phase, int64_t samples, const std::map<std::string, double>& measures);
   /// True when the checkpoint interval has passed since the last save().
@@ -83,6 +84,7 @@ class TrainingRun {
   };
   std::map<std::string, Mean> means_;
   int64_t samples_ = 0;
+  int64_t logged_step_ = 0;  // of the last log line, or where this process began
 };
 
 /// Makes malloc keep freed blocks instead of returning them to the kernel: page faults cost a sixth of a training step.

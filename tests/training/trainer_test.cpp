@@ -6,6 +6,7 @@
 #include "core/cancel.h"
 #include "core/json_config.h"
 #include "tests/media/folder_test.h"
+#include "tests/support/resume.h"
 #include "training/denoiser_trainer.h"
 #include "training/vae_trainer.h"
 #include "weights/safetensors.h"
@@ -16,6 +17,7 @@ namespace {
 
 using test::contains;
 using test::error_of;
+using test::expect_same_after_resume;
 
 /// Tiny trainings in a temporary folder. Losses are of float32 runs on the CPU.
 class Trainer : public test::FolderTest {
@@ -88,21 +90,6 @@ class Trainer : public test::FolderTest {
     return DenoiserTrainConfig::read(write(run + ".json", config));
   }
 };
-
-/// Ten losses of one run, and of another that stops after six steps and continues from its checkpoint.
-template <typename TrainerType, typename Config>
-void expect_same_after_resume(const Config& whole, const Config& halved, std::vector<double>& losses) {
-  TrainerType uninterrupted(whole);
-  for (int i = 0; i < 10; ++i) losses.push_back(uninterrupted.step());
-  {
-    TrainerType first(halved);
-    for (int i = 0; i < 6; ++i) EXPECT_DOUBLE_EQ(first.step(), losses[static_cast<size_t>(i)]);
-    first.save();
-  }
-  TrainerType second(halved);
-  EXPECT_EQ(second.steps_done(), 6);
-  for (size_t i = 6; i < 10; ++i) EXPECT_DOUBLE_EQ(second.step(), losses[i]);
-}
 
 /// The losses of the day these trainings were checked by eye; a percent for other processors' rounding.
 void expect_known(const std::vector<double>& losses, const std::vector<double>& known) {
