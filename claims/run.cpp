@@ -1,6 +1,7 @@
 #include "claims/run.h"
 
 #include <algorithm>
+#include <cmath>
 #include <cstdio>
 #include <fstream>
 
@@ -138,7 +139,8 @@ ClaimRun ClaimRun::from_json(const JsonConfig& json) {
   run.head_width = json.integer("head_width");
   run.flops = json.number("flops", 0);
   run.step_ms = json.number("step_ms", 0);
-  for (const auto& [name, value] : json.object("measures").json().items()) run.measures[name] = value.get<double>();
+  for (const auto& [name, value] : json.object("measures").json().items())
+    run.measures[name] = value.is_null() ? std::nan("") : value.get<double>();  // JSON has no NaN
   return run;
 }
 

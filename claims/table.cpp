@@ -23,7 +23,10 @@ const char* word_of(Verdict verdict) {
 }
 
 Spread spread_from(const Json& json) {
-  return {json.at("mean").get<double>(), json.at("deviation").get<double>(), json.at("count").get<int64_t>()};
+  const auto number = [&](const char* key) {
+    return json.at(key).is_null() ? std::nan("") : json.at(key).get<double>();
+  };
+  return {number("mean"), number("deviation"), json.at("count").get<int64_t>()};
 }
 
 Json to_json(const Spread& spread) {
@@ -164,6 +167,7 @@ Verdict compare(const Spread& better, const Spread& than, Direction direction) {
   if (better.count < 2 || than.count < 2) return Verdict::kUndecided;
   const double gain = (better.mean - than.mean) * (direction == Direction::kHigher ? 1 : -1);
   const auto variance = [](const Spread& s) { return s.deviation * s.deviation / static_cast<double>(s.count); };
+  if (!std::isfinite(gain)) return Verdict::kUndecided;  // a run that diverged
   if (std::abs(gain) <= 2 * std::sqrt(variance(better) + variance(than))) return Verdict::kUndecided;
   return gain > 0 ? Verdict::kHolds : Verdict::kContradicted;
 }

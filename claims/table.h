@@ -19,7 +19,8 @@ Spread spread_of(const std::vector<double>& values);
 enum class Verdict { kHolds, kContradicted, kUndecided };
 
 /// Whether `better` is better than `than`: their means differ by more than twice the standard error of the difference,
-/// sqrt(s1^2 / n1 + s2^2 / n2). Undecided also when either has fewer than two values.
+/// sqrt(s1^2 / n1 + s2^2 / n2). Undecided also when either has fewer than two values or
+/// one that is not finite.
 Verdict compare(const Spread& better, const Spread& than, Direction direction);
 
 /// All finished runs and what they come to: {"tasks": [{"name", "trainer", "measures", "rows": [{"name", "attention",

@@ -33,6 +33,7 @@ TEST(Compare, NeedsTwiceTheStandardError) {
   EXPECT_EQ(compare(low, high, Direction::kLower), Verdict::kHolds);
   EXPECT_EQ(compare(near, low, Direction::kHigher), Verdict::kUndecided);
   EXPECT_EQ(compare({9, 0, 1}, low, Direction::kHigher), Verdict::kUndecided) << "one seed has no spread";
+  EXPECT_EQ(compare({std::nan(""), 0, 3}, low, Direction::kHigher), Verdict::kUndecided);
 }
 
 nlohmann::json language_settings(const std::filesystem::path& work) {
@@ -87,8 +88,8 @@ TEST(ClaimsTable, SummarizesWhatIsFinished) {
   summary = summarize(settings);
   EXPECT_EQ(summary["missing"], 0);
   EXPECT_EQ(summary["tasks"][0]["comparisons"][0]["verdict"], "holds");
-  const nlohmann::json published = {
-      {"tables", {{{"title", "Published."}, {"columns", {"model", "softmax"}}, {"rows", {{"S", "68.40"}}}}}}};
+  const nlohmann::json published = nlohmann::json::parse(
+      R"({"tables": [{"title": "Published.", "columns": ["model", "softmax"], "rows": [["S", "68.40"]]}]})");
   const std::string page = claims_page(summary, published, "bench/claims");
   EXPECT_TRUE(contains(page, "## Language: bytes\n\n3 steps a run.\n"));
   EXPECT_TRUE(
@@ -137,10 +138,10 @@ TEST(ClaimSettings, ErrorsNameTheEntry) {
     return error_of([&] { read(folder.path(), json); });
   };
   EXPECT_TRUE(contains(error_with("/seeds", nlohmann::json::array()), "seeds"));
-  EXPECT_TRUE(contains(error_with("/tasks/0/trainer", "vae"), "tasks[0]: trainer must be denoiser"));
+  EXPECT_TRUE(contains(error_with("/tasks/0/trainer", "vae"), "tasks[0]: \"trainer\" must be denoiser"));
   EXPECT_TRUE(contains(error_with("/tasks/0/trainer", "denoiser"), "measure"));
-  EXPECT_TRUE(contains(error_with("/tasks/0/config/seed", 3), "seed must be absent"));
-  EXPECT_TRUE(contains(error_with("/tasks/0/rows/1/name", "Softmax"), "rows[1]: name is not unique"));
+  EXPECT_TRUE(contains(error_with("/tasks/0/config/seed", 3), "\"seed\" must be absent"));
+  EXPECT_TRUE(contains(error_with("/tasks/0/rows/1/name", "Softmax"), "rows[1]: \"name\" is not unique"));
   EXPECT_TRUE(contains(error_with("/tasks/0/comparisons/0/than", "lineer"), "must be the name of a row"));
   EXPECT_TRUE(contains(error_with("/tasks/0/checks", nlohmann::json::object()), "belongs to a denoiser"));
 }

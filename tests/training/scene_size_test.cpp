@@ -41,10 +41,10 @@ TEST(SceneSize, ErrorsNameTheEntry) {
     bad[key] = value;
     return error_of([&] { sizes_of({good, bad}); });
   };
-  EXPECT_TRUE(contains(error_with("width", 8), "scene_sizes[1]: width must be at least 16"));
+  EXPECT_TRUE(contains(error_with("width", 8), "scene_sizes[1]: \"width\" must be at least 16"));
   EXPECT_TRUE(contains(error_with("frame", 8), "scene_sizes[1]: unknown key"));
-  EXPECT_TRUE(contains(error_with("share", 0), "share must be positive"));
-  EXPECT_TRUE(contains(error_with("batch", nullptr), "batch is required"));
+  EXPECT_TRUE(contains(error_with("share", 0), "\"share\" must be positive"));
+  EXPECT_TRUE(contains(error_with("batch", nullptr), "\"batch\" is required"));
   EXPECT_TRUE(contains(error_with("count", 2), "listed twice, 32x32"));
   EXPECT_TRUE(contains(error_of([] { sizes_of(nlohmann::json::array()); }), "must be a list of sizes"));
 }

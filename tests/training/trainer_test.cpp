@@ -142,7 +142,7 @@ TEST_F(Trainer, SeveralSizesAndLengthsInOneRun) {
   };
   std::vector<double> losses;
   expect_same_after_resume<DenoiserTrainer>(read("a"), read("b"), losses);
-  for (const double loss : losses) EXPECT_TRUE(loss > 0.5 && loss < 5) << loss;
+  for (const double loss : losses) EXPECT_TRUE(loss > 0.2 && loss < 20) << loss;
   for (const char* file : {"32x32x1", "48x32x1", "32x48x3", "32x32x7"})
     EXPECT_TRUE(std::filesystem::exists(folder / "a" / ("latents_" + std::string(file) + ".safetensors"))) << file;
   DenoiserTrainer(read("b")).train();
