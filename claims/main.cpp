@@ -13,17 +13,22 @@ namespace {
 
 struct Options {
   std::string settings, published, json, markdown, command = "bench/claims";
-  bool report = false;
+  bool report = false, page = false;
 };
+
+void write_page(const nlohmann::ordered_json& summary, const Options& options) {
+  write_file_atomically(options.markdown, claims_page(summary, read_json_object(options.published), options.command));
+}
 
 void write_results(const ClaimSettings& settings, const Options& options) {
   const nlohmann::ordered_json summary = summarize(settings);
   write_file_atomically(options.json, summary.dump(2) + "\n");
-  write_file_atomically(options.markdown, claims_page(summary, read_json_object(options.published), options.command));
+  write_page(summary, options);
 }
 
 /// Seeds outermost, so that after a third of the time every row has a value.
 void run(const Options& options) {
+  if (options.page) return write_page(nlohmann::ordered_json(read_json_object(options.json)), options);
   keep_freed_memory();
   install_signal_handlers();
   const ClaimSettings settings = ClaimSettings::read(options.settings);
@@ -49,6 +54,7 @@ int main_of(int argc, char** argv) {
   app.add_option("--markdown", options.markdown, "Where the page goes")->required();
   app.add_option("--command", options.command, "How the page calls this program")->capture_default_str();
   app.add_flag("--report", options.report, "Train nothing: write the results of the runs that are finished");
+  app.add_flag("--page", options.page, "Write the page alone, from the results in --json");
   try {
     app.parse(argc, argv);
     run(options);

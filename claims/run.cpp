@@ -1,12 +1,12 @@
 #include "claims/run.h"
 
 #include <algorithm>
-#include <cmath>
 #include <cstdio>
 #include <fstream>
 
 #include "claims/denoiser_measures.h"
 #include "claims/flops.h"
+#include "claims/json_number.h"
 #include "core/error.h"
 #include "core/paths.h"
 #include "core/sha256.h"
@@ -115,8 +115,8 @@ std::map<std::string, double> measures_of(const ClaimSettings& settings, const C
   if (task.denoises())
     return measure_denoiser(DenoiserTrainConfig::read(folder / "config.json"), task.checks, feature_network(settings));
   const nlohmann::json scores = read_json_object(folder / "model" / "scores.json");
-  if (task.trainer == "language") return {{"bits_per_byte", scores.at("bits_per_byte").get<double>()}};
-  return {{"accuracy", scores.at("accuracy").get<double>()}, {"loss", scores.at("loss").get<double>()}};
+  if (task.trainer == "language") return {{"bits_per_byte", number_of(scores.at("bits_per_byte"))}};
+  return {{"accuracy", number_of(scores.at("accuracy"))}, {"loss", number_of(scores.at("loss"))}};
 }
 
 }  // namespace
@@ -139,8 +139,7 @@ ClaimRun ClaimRun::from_json(const JsonConfig& json) {
   run.head_width = json.integer("head_width");
   run.flops = json.number("flops", 0);
   run.step_ms = json.number("step_ms", 0);
-  for (const auto& [name, value] : json.object("measures").json().items())
-    run.measures[name] = value.is_null() ? std::nan("") : value.get<double>();  // JSON has no NaN
+  for (const auto& [name, value] : json.object("measures").json().items()) run.measures[name] = number_of(value);
   return run;
 }
 

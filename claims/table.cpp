@@ -5,6 +5,8 @@
 #include <cmath>
 #include <cstdio>
 
+#include "claims/json_number.h"
+
 namespace tessera {
 namespace {
 
@@ -23,10 +25,7 @@ const char* word_of(Verdict verdict) {
 }
 
 Spread spread_from(const Json& json) {
-  const auto number = [&](const char* key) {
-    return json.at(key).is_null() ? std::nan("") : json.at(key).get<double>();
-  };
-  return {number("mean"), number("deviation"), json.at("count").get<int64_t>()};
+  return {number_of(json.at("mean")), number_of(json.at("deviation")), json.at("count").get<int64_t>()};
 }
 
 Json to_json(const Spread& spread) {

@@ -101,6 +101,15 @@ TEST(ClaimsTable, SummarizesWhatIsFinished) {
   EXPECT_FALSE(contains(page, "not been made yet"));
 }
 
+TEST(ClaimsTable, TheCommittedPageSaysWhatItsJsonSays) {
+  const std::filesystem::path source = TESSERA_SOURCE_DIR, page = source / "docs/claims.md";
+  EXPECT_EQ(std::filesystem::exists(page), std::filesystem::exists(source / "docs/claims.json"));
+  if (!std::filesystem::exists(page)) return;
+  const nlohmann::ordered_json summary(read_json_object(source / "docs/claims.json"));
+  EXPECT_EQ(test::read_text(page),
+            claims_page(summary, read_json_object(source / "bench/published.json"), "bench/claims"));
+}
+
 TEST(ClaimsTable, OtherSettingsAreOtherRuns) {
   const test::TemporaryFolder folder;
   nlohmann::json json = language_settings(folder / "work");
