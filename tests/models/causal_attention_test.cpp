@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <map>
 
 #include "core/error.h"
 #include "models/attention/causal.h"
@@ -30,6 +31,39 @@ TEST(CausalAttention, LinearByHand) {
     EXPECT_NEAR(out[1].item<double>(), (std::cos(1.0) + 2) / 2, 1e-5) << chunk;
     EXPECT_NEAR(out[2].item<double>(), (std::cos(2.0) + 2 * std::cos(1.0) + 3) / 3, 1e-5) << chunk;
   }
+}
+
+TEST(CausalAttention, LinearEqualsItsMaskedForm) {
+  at::manual_seed(1);
+  const at::Tensor q = at::rand({2, 7, 3, 4}, at::kDouble), k = at::rand({2, 7, 3, 4}, at::kDouble);
+  const at::Tensor v = at::randn({2, 7, 3, 4}, at::kDouble);
+  const auto by_head = [](const at::Tensor& x) { return x.transpose(1, 2); };  // [B, H, T, D]
+  const at::Tensor turned = at::matmul(by_head(rotary(q, 4, 0)), by_head(rotary(k, 4, 0)).mT()).tril();
+  const at::Tensor sums = at::matmul(by_head(q), by_head(k).mT()).tril().sum(-1, true) + 1e-6;
+  const at::Tensor expected = (at::matmul(turned, by_head(v)) / sums).transpose(1, 2);
+  EXPECT_TRUE(at::allclose(causal_linear_attention(q, k, v, 3), expected, 1e-9, 1e-9));
+}
+
+TEST(CausalAttention, SoftmaxLayerEqualsItsMaskedForm) {
+  CausalAttention layer({.kind = AttentionKind::kSoftmax}, 2, 4, 8);
+  ParamList params;
+  layer.params(params, "");
+  initialize(params, 2, at::kCPU);
+  std::map<std::string, at::Tensor> weights;
+  for (const Param& param : params) weights[param.name] = *param.slot;
+  at::manual_seed(3);
+  const at::Tensor x = at::randn({2, 5, 8});
+  const auto project = [&](const std::string& name, const at::Tensor& t) {
+    return at::linear(t, weights.at(name + ".weight"), weights.at(name + ".bias"));
+  };
+  const auto by_head = [](const at::Tensor& t) { return t.transpose(1, 2); };
+  const auto heads = [&](const std::string& name) { return project(name, x).unflatten(-1, {2, 4}); };
+  const at::Tensor scores =
+      at::matmul(by_head(rotary(heads("q"), 4, 0)), by_head(rotary(heads("k"), 4, 0)).mT()) / 2.0;  // sqrt(4)
+  const at::Tensor later = at::ones({5, 5}, at::kBool).triu(1);
+  const at::Tensor weighted =
+      at::matmul(scores.masked_fill(later, -INFINITY).softmax(-1), by_head(heads("v"))).transpose(1, 2).flatten(2);
+  EXPECT_TRUE(at::allclose(layer(x), project("o", weighted), 1e-4, 1e-5));
 }
 
 TEST(CausalAttention, ConvolutionByHand) {
