@@ -8,11 +8,11 @@
 namespace tessera {
 
 void ParamList::add(std::string name, at::Tensor& slot, std::vector<int64_t> shape, Init init) {
-  params_.push_back({std::move(name), &slot, std::move(shape), std::move(init), false, false});
+  params_.push_back({std::move(name), &slot, std::move(shape), std::move(init)});
 }
 
 void ParamList::add_float(std::string name, at::Tensor& slot, std::vector<int64_t> shape, Init init) {
-  params_.push_back({std::move(name), &slot, std::move(shape), std::move(init), true, false});
+  params_.push_back({std::move(name), &slot, std::move(shape), std::move(init), true});
 }
 
 std::vector<std::string> ParamList::names() const {
@@ -30,7 +30,7 @@ int64_t ParamList::count() const {
 void initialize(const ParamList& params, uint64_t seed, at::Device device) {
   at::Generator generator = at::make_generator<at::CPUGeneratorImpl>(seed);
   const auto options = at::TensorOptions().dtype(at::kFloat);
-  for (const auto& [name, slot, shape, init, keep_float, packable] : params) {
+  for (const auto& [name, slot, shape, init, keep_float, packable, low_rank] : params) {
     at::Tensor value;
     switch (init.kind) {
       case Init::Kind::kZeros:

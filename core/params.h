@@ -23,6 +23,14 @@ struct Init {
   static Init of(std::function<at::Tensor()> make) { return {.kind = Kind::kValue, .value = std::move(make)}; }
 };
 
+/// Two thin matrices whose product is added to a matrix of weights where it is used: a LoRA while it is trained.
+/// Source: arXiv:2106.09685.
+struct LowRank {
+  at::Tensor down = {};  ///< [rank, in] float32; undefined: nothing is added
+  at::Tensor up = {};    ///< [out, rank] float32
+  double scale = 1;      ///< of the product
+};
+
 /// One named weight of a model. `slot` points into the model; weights/bind or initialize() fills it.
 struct Param {
   std::string name;            ///< the checkpoint's name, e.g. "blocks.0.attn1.to_q.weight"
@@ -31,6 +39,7 @@ struct Param {
   Init init;
   bool keep_float = false;  ///< stays float32 whatever the compute dtype (norms, modulation, mixing)
   bool packable = false;    ///< the network takes it packed too: a matrix that is multiplied, or a table of rows
+  LowRank* low_rank = nullptr;  ///< where the network adds a product to it; null where it cannot
 };
 
 /// The one list of a model's weights: loading, saving, initializing, optimizing and counting all read it.
@@ -41,6 +50,8 @@ class ParamList {
   void add_float(std::string name, at::Tensor& slot, std::vector<int64_t> shape, Init init = {});
   /// What the parameter added last is: a matrix that may stay packed (kernels/packed.h).
   void last_is_packable() { params_.back().packable = true; }
+  /// Where the network adds a product of thin matrices to the parameter added last.
+  void last_takes(LowRank& added) { params_.back().low_rank = &added; }
 
   auto begin() const { return params_.begin(); }
   auto end() const { return params_.end(); }

@@ -58,6 +58,7 @@ void Linear::params(ParamList& out, const std::string& prefix, int64_t in, int64
                     Init weight_init) {
   out.add(prefix + "weight", weight, {out_features, in}, std::move(weight_init));
   out.last_is_packable();
+  out.last_takes(low_rank);
   if (with_bias) out.add(prefix + "bias", bias, {out_features}, Init::zeros());
 }
 
@@ -70,8 +71,10 @@ void Linear::float_params(ParamList& out, const std::string& prefix, int64_t in,
 
 at::Tensor Linear::operator()(const at::Tensor& x) const {
   const auto dtype = x.scalar_type();
-  return linear_rows(x, packed_weight(weight) ? weight : weight.to(dtype),
-                     bias.defined() ? bias.to(dtype) : at::Tensor());
+  const at::Tensor y = linear_rows(x, packed_weight(weight) ? weight : weight.to(dtype),
+                                   bias.defined() ? bias.to(dtype) : at::Tensor());
+  if (!low_rank.down.defined()) return y;
+  return y + at::linear(at::linear(x, low_rank.down.to(dtype)), low_rank.up.to(dtype)) * low_rank.scale;
 }
 
 void LayerNorm::params(ParamList& out, const std::string& prefix, int64_t channels) {

@@ -19,6 +19,7 @@ at::Tensor linear_rows(const at::Tensor& x, const at::Tensor& weight, const at::
 struct Linear {
   at::Tensor weight;  ///< [out, in], plain or packed
   at::Tensor bias;    ///< [out]; undefined when the layer has none
+  LowRank low_rank = {};  ///< y gains scale * (x down^T) up^T; only training sets it
 
   /// Lists prefix + "weight" (and "bias"). The default initialization is uniform(1 / sqrt(in)), zero bias.
   void params(ParamList& out, const std::string& prefix, int64_t in, int64_t out_features, bool with_bias = true);

@@ -10,6 +10,7 @@
 #include "kernels/activation.h"
 #include "models/attention/rope.h"
 #include "models/attention/softmax.h"
+#include "models/recomputed.h"
 
 namespace tessera {
 namespace {
@@ -150,7 +151,10 @@ at::Tensor WanTransformer::operator()(const at::Tensor& latents, const at::Tenso
   const AttentionInput input{grid, make_rope(grid, config_.attention_head_dim, latents.device()), stats, probe};
 
   at::Tensor x = embed_patches(latents, grid);
-  for (const WanBlock& block : blocks_) x = block(x, text, modulation, input);
+  for (const WanBlock& block : blocks_)
+    x = recompute_ ? recomputed([&block, input](const auto& in) { return block(in[0], in[1], in[2], input); },
+                                {x, text, modulation})
+                   : block(x, text, modulation, input);
   const auto head = (scale_shift_table_ + time.unsqueeze(1)).to(dtype).chunk(2, 1);
   return unpatchify(proj_out_(modulated_norm(x, head[0], head[1], config_.eps)), grid);
 }
