@@ -72,7 +72,7 @@ class Optimizer {
 at::Tensor orthogonalize(const at::Tensor& matrices);
 
 /// The learning rate over its base at `progress` in [0, 1] of a run: linear warm-up over the first `warmup`, constant,
-/// then linear decay to `floor` over the last `decay`.
+/// then linear decay to `floor` over the last `decay` (0: none).
 double trapezoid(double progress, double warmup, double decay, double floor);
 
 }  // namespace tessera
