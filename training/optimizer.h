@@ -39,6 +39,7 @@ class Optimizer {
   /// Exchanges weights and moving averages: slots hold the averaged weights until the next swap_ema(). Throws
   /// c10::Error without ema_decay.
   void swap_ema();
+  bool keeps_average() const { return config_.ema_decay > 0; }
 
   /// Views of everything that resuming needs: "weight/NAME", "ema/NAME", "first/NAME", "second/NAME".
   std::map<std::string, at::Tensor> state() const;
@@ -65,6 +66,22 @@ class Optimizer {
   OptimizerConfig config_;
   Group adam_, muon_;
   int64_t steps_ = 0;
+};
+
+/// Averaged weights in the slots for as long as this object lives; nothing for an optimizer that keeps none.
+class AveragedWeights {
+ public:
+  explicit AveragedWeights(Optimizer& optimizer) : optimizer_(optimizer) { swap(); }
+  ~AveragedWeights() { swap(); }
+  AveragedWeights(const AveragedWeights&) = delete;
+  AveragedWeights& operator=(const AveragedWeights&) = delete;
+
+ private:
+  void swap() {
+    if (optimizer_.keeps_average()) optimizer_.swap_ema();
+  }
+
+  Optimizer& optimizer_;
 };
 
 /// The orthogonal factor of each matrix of [K, R, C], nearly: five Newton-Schulz steps in bfloat16, singular values

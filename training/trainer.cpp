@@ -16,11 +16,20 @@ void Trainer::train() {
     step();
     if (canceled() != 0) stop();
     if (run_.checkpoint_due()) save();
-    if (run_.sheet_due()) draw_sheet();
+    if (run_.sheet_due()) draw_sheet_or_stop();
   }
   save();
   draw_sheet();
   write_output();
+}
+
+void Trainer::draw_sheet_or_stop() {
+  try {
+    draw_sheet();
+  } catch (const Error& error) {
+    if (!error.is_cancellation()) throw;
+    stop();
+  }
 }
 
 void Trainer::stop() {

@@ -27,6 +27,7 @@ class Trainer {
   /// Optimizes `params` from here on, from the run's checkpoint when there is one.
   void start(const ParamList& params, const OptimizerConfig& config);
 
+  /// A stop that is requested meanwhile may be thrown as throw_if_canceled does.
   virtual void draw_sheet() = 0;
   virtual void write_output() = 0;
 
@@ -34,6 +35,7 @@ class Trainer {
   std::unique_ptr<Optimizer> optimizer_;
 
  private:
+  void draw_sheet_or_stop();
   [[noreturn]] void stop();
 };
 
