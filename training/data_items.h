@@ -14,7 +14,7 @@ namespace tessera {
 struct DataItem {
   std::string name;            ///< for messages and reports: "clips/cat.mp4", "set.tar: 0001.mp4"
   std::filesystem::path path;  ///< the file, the folder of frames, or the archive
-  std::string member;          ///< its name in the archive; "" outside of archives
+  std::string member = {};     ///< its name in the archive; "" outside of archives
   Medium medium = Medium::kPicture;
   bool frame_folder = false;  ///< the video is a folder of pictures, in natural order
   std::string caption;        ///< never empty

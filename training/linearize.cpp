@@ -93,6 +93,9 @@ LinearizeConfig LinearizeConfig::read(const std::filesystem::path& path) {
   second["transformer"] = first["output"];
   // The published recipe: MHLA, arXiv:2601.07832, and the YAML of its video model.
   second.update({{"learning_rate", 2e-5}, {"eps", 1e-10}, {"clip_norm", 0.1}, {"caption_dropout", 0.1}, {"shift", 3.0}});
+  const JsonConfig stage1 = json.object("stage1");
+  for (const char* key : {"muon_rate", "ema_decay", "validation", "validate_every", "samples", "recompute"})
+    if (stage1.has(key)) stage1.fail(key, "is for stage2: stage1 compares layers by themselves, with AdamW");
   LinearizeConfig config;
   config.attention = json.object("attention").json();
   config.distill = FinetuneConfig::from_json(section(json, "stage1", first), TuneMethod::kFull);
@@ -174,7 +177,7 @@ void DistillTrainer::replace_layers() {
     if (!students[layer]) continue;
     std::unique_ptr<SelfAttention>& slot = transformer_.blocks()[layer].attn1;
     slot = std::make_unique<TeachingAttention>(std::move(slot), std::move(students[layer]),
-                                               1.0 / static_cast<double>(taught_), loss_);
+                                               1.0 / static_cast<double>(taught_ * config_.accumulate), loss_);
   }
 }
 
@@ -190,7 +193,7 @@ double DistillTrainer::step() {
       clips += data_.batch_size(first + i);
     }
   }
-  const double value = loss_.item<double>() / static_cast<double>(config_.accumulate);
+  const auto value = loss_.item<double>();
   const double factor = run_.rate_factor();
   const double norm = optimizer_->step(config_.run.learning_rate * factor, 0);
   if (!std::isfinite(value) || !std::isfinite(norm))
@@ -207,9 +210,14 @@ void DistillTrainer::draw_sheet() {
 
 void DistillTrainer::write_output() {
   const c10::NoGradGuard no_gradients;
+  const TensorFile before = read_component(model_.folder.component("transformer"));
   std::map<std::string, at::Tensor> tensors;
-  for (const Param& param : frozen_) tensors[param.name] = *param.slot;
   for (const Param& param : trained_) tensors[param.name] = param.slot->detach();
+  WanTransformer student(student_);
+  ParamList wanted;
+  student.params(wanted);
+  for (const Param& param : wanted)
+    if (!tensors.count(param.name)) tensors[param.name] = before.at(param.name);
   const Component part{"transformer", "diffusers", "WanTransformer3DModel", config_.output};
   make_folder(part.folder);
   write_component(part, student_json_, tensors, {{"format", "pt"}}, at::kFloat);

@@ -33,7 +33,8 @@ nlohmann::json linearized_config(const nlohmann::json& teacher, nlohmann::json a
 
 /// Stage 1: each new attention layer learns what the softmax layer in its place puts out, from that layer's inputs in
 /// the softmax model; everything else is frozen. Weights that both kinds have begin as the softmax layer's, the others
-/// as they are initialized. The loss is the mean over layers of the squared error over the output's mean square.
+/// as they are initialized. The loss is the mean over layers of the squared error over the output's mean square;
+/// AdamW's step. Source: the first stage of LoLCATs, arXiv:2410.10254.
 class DistillTrainer : public Trainer {
  public:
   DistillTrainer(FinetuneConfig config, const nlohmann::json& attention);
