@@ -9,6 +9,7 @@
 #include <map>
 #include <numeric>
 #include <optional>
+#include <span>
 
 #include "checkpoints/fingerprint.h"
 #include "checkpoints/wan/model.h"
@@ -101,8 +102,11 @@ class Preparation {
  private:
   [[noreturn]] void throw_damaged() const {
     std::string text = counted(static_cast<int64_t>(damaged_.size()), "file") +
-                       " cannot be read; all others are in the cache. Repair or remove them, or pass --skip-damaged:";
-    for (const DroppedItem& item : damaged_) text += "\n  " + item.reason;
+                       " cannot be read; all others are in the cache. Repair or remove them, or pass --skip-damaged: ";
+    constexpr size_t kMostListed = 20;
+    const std::span listed = std::span(damaged_).first(std::min(kMostListed, damaged_.size()));
+    text += joined(listed, "; ", [](const DroppedItem& item) { return item.reason; });
+    if (damaged_.size() > kMostListed) text += "; and " + std::to_string(damaged_.size() - kMostListed) + " more";
     throw Error(text);
   }
 
