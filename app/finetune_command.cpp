@@ -1,5 +1,7 @@
 #include <CLI/CLI.hpp>
 #include <cstdio>
+#include <memory>
+#include <optional>
 
 #include "app/command_line.h"
 #include "app/train_command.h"
@@ -26,7 +28,8 @@ void run_preparation(PrepareOptions& options) {
   install_signal_handlers();
   PrepareRequest& request = options.request;
   request.model = options.model.empty() ? find_bundled_model() : resolve_hub_cache(options.model);
-  if ((request.size.width == 0) != (request.size.height == 0)) throw Error("--width and --height go together: give both");
+  if ((request.size.width == 0) != (request.size.height == 0))
+    throw Error("--width and --height go together: give both");
   if (!options.fps.empty()) {
     const std::optional<FrameRate> rate = parse_frame_rate(options.fps);
     if (!rate) throw Error("--fps " + options.fps + ": want a rate such as 16, 23.976 or 30000/1001");
@@ -57,11 +60,16 @@ void add_prepare(CLI::App& train) {
                    "with image_path or video_path and caption; a .tar or .zip of KEY.mp4 with KEY.txt or KEY.json")
       ->required();
   command->add_option("--cache", request.cache, "Folder to fill with encoded clips and captions")->required();
-  command->add_option("-m,--model", options->model, "Model whose autoencoder and text encoder are used; default: bundled");
-  command->add_option("--width", request.size.width, "Frames have about width x height pixels, in their own ratio; default: the model's")
+  command->add_option("-m,--model", options->model,
+                      "Model whose autoencoder and text encoder are used; default: bundled");
+  command
+      ->add_option("--width", request.size.width,
+                   "Frames have about width x height pixels, in their own ratio; default: the model's")
       ->check(CLI::Range(1, 16384));
   command->add_option("--height", request.size.height, "See --width")->check(CLI::Range(1, 16384));
-  command->add_option("--frames", request.frames, "Frames of a clip, 4n+1 for Wan; longer videos give several; default: the model's")
+  command
+      ->add_option("--frames", request.frames,
+                   "Frames of a clip, 4n+1 for Wan; longer videos give several; default: the model's")
       ->check(CLI::Range(1, 100000));
   command->add_option("--min-frames", request.least_frames, "Shorter videos, and shorter ends of videos, are not used")
       ->check(CLI::Range(1, 100000))
@@ -70,7 +78,8 @@ void add_prepare(CLI::App& train) {
   command->add_option("--dtype", request.dtype, "Precision of the text encoder")
       ->check(CLI::IsMember(dtype_choices("auto")))
       ->capture_default_str();
-  command->add_flag("--skip-damaged", request.skip_damaged, "Leave damaged files out; else they are an error at the end");
+  command->add_flag("--skip-damaged", request.skip_damaged,
+                    "Leave damaged files out; else they are an error at the end");
   command->add_flag("-q,--quiet", options->quiet, "Print nothing but errors");
   command->callback([options] {
     keep_freed_memory();

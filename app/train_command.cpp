@@ -90,7 +90,8 @@ void add_evaluate(CLI::App& train) {
 }  // namespace
 
 void add_train_command(CLI::App& root) {
-  CLI::App* train = root.add_subcommand("train", "Train on your own pictures and videos, or a small model from nothing");
+  CLI::App* train =
+      root.add_subcommand("train", "Train on your own pictures and videos, or a small model from nothing");
   train->require_subcommand(1);
 
   auto config = std::make_shared<std::string>();

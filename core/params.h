@@ -37,8 +37,8 @@ struct Param {
   at::Tensor* slot;            ///< never null; the model outlives it
   std::vector<int64_t> shape;  ///< exact
   Init init;
-  bool keep_float = false;  ///< stays float32 whatever the compute dtype (norms, modulation, mixing)
-  bool packable = false;    ///< the network takes it packed too: a matrix that is multiplied, or a table of rows
+  bool keep_float = false;      ///< stays float32 whatever the compute dtype (norms, modulation, mixing)
+  bool packable = false;        ///< the network takes it packed too: a matrix that is multiplied, or a table of rows
   LowRank* low_rank = nullptr;  ///< where the network adds a product to it; null where it cannot
 };
 

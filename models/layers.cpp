@@ -71,8 +71,8 @@ void Linear::float_params(ParamList& out, const std::string& prefix, int64_t in,
 
 at::Tensor Linear::operator()(const at::Tensor& x) const {
   const auto dtype = x.scalar_type();
-  const at::Tensor y = linear_rows(x, packed_weight(weight) ? weight : weight.to(dtype),
-                                   bias.defined() ? bias.to(dtype) : at::Tensor());
+  const at::Tensor y =
+      linear_rows(x, packed_weight(weight) ? weight : weight.to(dtype), bias.defined() ? bias.to(dtype) : at::Tensor());
   if (!low_rank.down.defined()) return y;
   return y + at::linear(at::linear(x, low_rank.down.to(dtype)), low_rank.up.to(dtype)) * low_rank.scale;
 }

@@ -19,8 +19,7 @@ struct RecomputeNode : torch::autograd::Node {
   torch::autograd::variable_list apply(torch::autograd::variable_list&& gradients) override {
     TORCH_CHECK(part, "recomputed: a second backward pass through the same call");
     std::vector<at::Tensor> leaves;
-    for (size_t i = 0; i < inputs.size(); ++i)
-      leaves.push_back(inputs[i].detach().requires_grad_(wants_gradient[i]));
+    for (size_t i = 0; i < inputs.size(); ++i) leaves.push_back(inputs[i].detach().requires_grad_(wants_gradient[i]));
     torch::autograd::variable_list out(leaves.size());
     if (!gradients[0].defined()) return out;
     const c10::AutoGradMode with_gradients(true);

@@ -109,8 +109,9 @@ void Archive::read_tar() {
       const std::string prefix = tar_text(block, 345, 155), name = tar_text(block, 0, 100);
       const bool ustar = std::memcmp(block + 257, "ustar\0", 6) == 0;  // GNU's own form has other things there
       if (type == '0' || type == '\0')
-        entries_[!long_name.empty() ? long_name : ustar && !prefix.empty() ? prefix + "/" + name : name] = {
-            .begin = begin, .stored = size, .size = size};
+        entries_[!long_name.empty()         ? long_name
+                 : ustar && !prefix.empty() ? prefix + "/" + name
+                                            : name] = {.begin = begin, .stored = size, .size = size};
       long_name.clear();
       long_size.clear();
     }
@@ -132,9 +133,10 @@ std::string Archive::bytes(const std::string& name) const {
   if (entry.size >= kMostBytes || entry.stored >= kMostBytes)
     throw Error(where + ": has 4 GiB or more; put such a file beside the archive, not into it");
   const uint8_t* data = map_->data() + entry.begin;
-  std::string out = entry.compressed ? inflated(data, entry, where)
-                                     : std::string(reinterpret_cast<const char*>(data), entry.size);
-  const uLong crc = crc32(crc32(0, nullptr, 0), reinterpret_cast<const Bytef*>(out.data()), static_cast<uInt>(out.size()));
+  std::string out =
+      entry.compressed ? inflated(data, entry, where) : std::string(reinterpret_cast<const char*>(data), entry.size);
+  const uLong crc =
+      crc32(crc32(0, nullptr, 0), reinterpret_cast<const Bytef*>(out.data()), static_cast<uInt>(out.size()));
   if (zip_ && crc != entry.crc) throw Error(where + ": its checksum does not match: the archive is damaged");
   return out;
 }

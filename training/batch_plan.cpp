@@ -36,8 +36,9 @@ void BatchPlan::shuffle(int64_t epoch) {
   for (std::vector<int64_t> items : groups_) {
     shuffle_items(items, rng);
     for (size_t begin = 0; begin < items.size(); begin += static_cast<size_t>(batch_))
-      batches_.emplace_back(items.begin() + static_cast<ptrdiff_t>(begin),
-                            items.begin() + static_cast<ptrdiff_t>(std::min(begin + static_cast<size_t>(batch_), items.size())));
+      batches_.emplace_back(
+          items.begin() + static_cast<ptrdiff_t>(begin),
+          items.begin() + static_cast<ptrdiff_t>(std::min(begin + static_cast<size_t>(batch_), items.size())));
   }
   shuffle_items(batches_, rng);
   epoch_ = epoch;

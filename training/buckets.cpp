@@ -50,9 +50,9 @@ at::Tensor fit_frame(const at::Tensor& frame, const FrameSize& size) {
   if (tall != height || wide != width)
     pixels = at::_upsample_bicubic2d_aa(pixels, {tall, wide}, /*align_corners=*/false).clamp_(0, 255);
   return pixels[0]
-             .narrow(1, (tall - size.height) / 2, size.height)
-             .narrow(2, (wide - size.width) / 2, size.width)
-             .contiguous() /
+                 .narrow(1, (tall - size.height) / 2, size.height)
+                 .narrow(2, (wide - size.width) / 2, size.width)
+                 .contiguous() /
              127.5 -
          1;
 }

@@ -41,7 +41,8 @@ at::Tensor read_cached(const std::filesystem::path& file, const std::string& key
   };
   const at::Tensor& value = tensors.at(kValue);
   if (said("key") != key || said("sha256") != bytes_hash(value))
-    throw Error(file.string() + ": does not hold what was written there: it is damaged or was replaced; delete it and "
+    throw Error(file.string() +
+                ": does not hold what was written there: it is damaged or was replaced; delete it and "
                 "run tessera train prepare again, which makes it anew");
   return value;
 }

@@ -27,7 +27,7 @@ std::string whole_text(const fs::path& path) {
   return text.str();
 }
 
-bool exists(const fs::path& path) {
+bool is_there(const fs::path& path) {
   std::error_code ignored;
   return fs::exists(path, ignored);
 }
@@ -60,7 +60,7 @@ class Collector {
   /// A file that a table names.
   void add_named(const fs::path& path, const std::string& caption) {
     DataItem item{.name = path.string(), .path = path, .medium = medium_of(path), .caption = caption};
-    if (!exists(path)) return drop(item.name, "there is no such file");
+    if (!is_there(path)) return drop(item.name, "there is no such file");
     if (is_folder(path)) {
       item.frame_folder = true;
       item.medium = Medium::kVideo;
@@ -73,8 +73,8 @@ class Collector {
   DataSet finish(const fs::path& path) {
     if (set_.items.empty())
       throw Error(path.string() + ": holds no picture or video with a caption (" +
-                  counted(static_cast<int64_t>(set_.dropped.size()), "file was", "files were") +
-                  " dropped" + (set_.dropped.empty() ? "" : ", the first because " + set_.dropped.front().reason) +
+                  counted(static_cast<int64_t>(set_.dropped.size()), "file was", "files were") + " dropped" +
+                  (set_.dropped.empty() ? "" : ", the first because " + set_.dropped.front().reason) +
                   "); want NAME.txt beside NAME.mp4, metadata.jsonl, metadata.csv, a .jsonl file, a .tar or a .zip");
     return std::move(set_);
   }
@@ -130,10 +130,8 @@ void list_folder(const fs::path& folder, Collector& found) {
     const Medium medium = medium_of(file);
     if (medium == Medium::kNone) continue;
     const fs::path text = fs::path(file).replace_extension(".txt");
-    found.add({.name = file.string(),
-               .path = file,
-               .medium = medium,
-               .caption = exists(text) ? whole_text(text) : ""});
+    found.add(
+        {.name = file.string(), .path = file, .medium = medium, .caption = is_there(text) ? whole_text(text) : ""});
   }
 }
 
@@ -157,8 +155,10 @@ void list_archive(const fs::path& path, Collector& found) {
       if (!object.is_object()) throw Error(path.string() + ": " + name + " is not a JSON object; check the archive");
       if (sample.caption.empty()) sample.caption = caption_of(object);
     } else if (medium_of(name) != Medium::kNone) {
-      if (!sample.member.empty()) found.drop(path.string() + ": " + name, "its sample has another picture or video");
-      else sample.member = name;
+      if (!sample.member.empty())
+        found.drop(path.string() + ": " + name, "its sample has another picture or video");
+      else
+        sample.member = name;
     }
   }
   for (const auto& [key, sample] : samples)
@@ -175,12 +175,15 @@ void list_archive(const fs::path& path, Collector& found) {
 DataSet list_data(const fs::path& path) {
   Collector found;
   const std::string extension = lower_extension(path);
-  if (!exists(path))
+  if (!is_there(path))
     throw Error(path.string() + ": no such file or folder; want a folder, a .jsonl, a .tar or a .zip of training data");
   if (is_folder(path)) {
-    if (exists(path / "metadata.jsonl")) list_metadata_jsonl(path / "metadata.jsonl", found);
-    else if (exists(path / "metadata.csv")) list_metadata_csv(path / "metadata.csv", found);
-    else list_folder(path, found);
+    if (is_there(path / "metadata.jsonl"))
+      list_metadata_jsonl(path / "metadata.jsonl", found);
+    else if (is_there(path / "metadata.csv"))
+      list_metadata_csv(path / "metadata.csv", found);
+    else
+      list_folder(path, found);
   } else if (extension == ".jsonl") {
     list_jsonl(path, found);
   } else if (extension == ".tar" || extension == ".zip") {
@@ -198,9 +201,12 @@ std::vector<std::map<std::string, std::string>> parse_csv(const std::string& tex
     const char c = text[i];
     std::string& field = rows.back().back();
     if (quoted) {
-      if (c != '"') field += c;
-      else if (i + 1 < text.size() && text[i + 1] == '"') field += text[++i];
-      else quoted = false;
+      if (c != '"')
+        field += c;
+      else if (i + 1 < text.size() && text[i + 1] == '"')
+        field += text[++i];
+      else
+        quoted = false;
     } else if (c == '"' && field.empty()) {
       quoted = true;
     } else if (c == ',') {

@@ -5,6 +5,7 @@
 
 #include <cmath>
 #include <cstdio>
+#include <map>
 
 #include "checkpoints/fingerprint.h"
 #include "core/atomic_file.h"
@@ -61,7 +62,8 @@ void copy_other_parts(const WanModel& model, const std::filesystem::path& output
   std::error_code problem;
   for (const Component& part : model.folder.components) {
     if (part.name == "transformer") continue;
-    fs::copy(part.folder, output / part.name, fs::copy_options::recursive | fs::copy_options::overwrite_existing, problem);
+    fs::copy(part.folder, output / part.name, fs::copy_options::recursive | fs::copy_options::overwrite_existing,
+             problem);
     if (problem)
       throw Error(part.folder.string() + ": cannot be copied to " + output.string() + ": " + problem.message(),
                   ExitCode::kFailed);
@@ -116,7 +118,8 @@ FinetuneTrainer::FinetuneTrainer(FinetuneConfig config)
   transformer_.set_recompute(config_.recompute);
   std::fprintf(stderr, "%s in batches of %lld, %s held out\n",
                counted(static_cast<int64_t>(data_.training().size()), "clip").c_str(),
-               static_cast<long long>(config_.batch), counted(static_cast<int64_t>(data_.validation().size()), "clip").c_str());
+               static_cast<long long>(config_.batch),
+               counted(static_cast<int64_t>(data_.validation().size()), "clip").c_str());
   start(trained_, optimizer_options(config_));
 }
 
@@ -150,8 +153,9 @@ double FinetuneTrainer::step() {
   const double factor = run_.rate_factor();
   const double norm = optimizer_->step(config_.run.learning_rate * factor, config_.muon_rate * factor);
   if (!std::isfinite(value) || !std::isfinite(norm))
-    throw Error("step " + std::to_string(run_.step()) + ": the loss or its gradient is not finite; the last checkpoint is " +
-                    run_.checkpoint().string() + "; go on from it with a lower learning_rate or clip_norm",
+    throw Error("step " + std::to_string(run_.step()) +
+                    ": the loss or its gradient is not finite; the last checkpoint is " + run_.checkpoint().string() +
+                    "; go on from it with a lower learning_rate or clip_norm",
                 ExitCode::kFailed);
   measures["loss"] = value;
   measures["norm"] = norm;
@@ -188,10 +192,10 @@ void FinetuneTrainer::draw_sheet() {
   for (const CachedClip& clip : clips) {
     if (static_cast<int64_t>(rows.size()) == config_.samples) break;
     if (clip.shape != clips.front().shape) continue;  // a sheet has pictures of one size
-    const at::Tensor latents = sample_latents(transformer_, clip.shape, rows.size(), cache.text(clip.text).unsqueeze(0),
-                                              negative, sampling);
-    const at::Tensor frames =
-        vae.part.decode((latents * per_channel(model_.vae.latents_std) + per_channel(model_.vae.latents_mean)).unsqueeze(0))[0];
+    const at::Tensor latents =
+        sample_latents(transformer_, clip.shape, rows.size(), cache.text(clip.text).unsqueeze(0), negative, sampling);
+    const at::Tensor frames = vae.part.decode(
+        (latents * per_channel(model_.vae.latents_std) + per_channel(model_.vae.latents_mean)).unsqueeze(0))[0];
     rows.emplace_back();
     for (const int64_t frame : {int64_t{0}, frames.size(1) / 2, frames.size(1) - 1})
       rows.back().push_back(frames.select(1, frame));

@@ -7,10 +7,10 @@ namespace {
 
 std::vector<std::string> finetune_keys(TuneMethod method) {
   std::vector<std::string> keys = RunConfig::keys();
-  for (const char* key :
-       {"model",     "transformer", "cache",           "output",    "batch",          "accumulate",   "recompute",
-        "clip_norm", "beta1",       "beta2",           "eps",       "weight_decay",   "caption_dropout", "time_mean",
-        "time_deviation", "shift",  "validation",      "validate_every", "samples",   "sample_steps", "sample_guidance"})
+  for (const char* key : {"model",           "transformer",  "cache",          "output", "batch",      "accumulate",
+                          "recompute",       "clip_norm",    "beta1",          "beta2",  "eps",        "weight_decay",
+                          "caption_dropout", "time_mean",    "time_deviation", "shift",  "validation", "validate_every",
+                          "samples",         "sample_steps", "sample_guidance"})
     keys.emplace_back(key);
   for (const char* key : {"rank", "alpha", "targets"})
     if (method == TuneMethod::kLora) keys.emplace_back(key);

@@ -3,9 +3,11 @@
 #include <ATen/ATen.h>
 #include <c10/core/GradMode.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstdio>
-#include <cstdlib>
+#include <map>
+#include <memory>
 #include <utility>
 
 #include "core/text.h"
@@ -92,7 +94,8 @@ LinearizeConfig LinearizeConfig::read(const std::filesystem::path& path) {
   second["output"] = json.text("output");
   second["transformer"] = first["output"];
   // The published recipe: MHLA, arXiv:2601.07832, and the YAML of its video model.
-  second.update({{"learning_rate", 2e-5}, {"eps", 1e-10}, {"clip_norm", 0.1}, {"caption_dropout", 0.1}, {"shift", 3.0}});
+  second.update(
+      {{"learning_rate", 2e-5}, {"eps", 1e-10}, {"clip_norm", 0.1}, {"caption_dropout", 0.1}, {"shift", 3.0}});
   const JsonConfig stage1 = json.object("stage1");
   for (const char* key : {"muon_rate", "ema_decay", "validation", "validate_every", "samples", "recompute"})
     if (stage1.has(key)) stage1.fail(key, "is for stage2: stage1 compares layers by themselves, with AdamW");

@@ -20,7 +20,9 @@ struct Axes {
   double first = 0, last = 1, low = 0, high = 1;
 
   double x(double step) const { return kMargin + (kPlotWidth - 2 * kMargin) * (step - first) / (last - first); }
-  double y(double loss) const { return kPlotHeight - kMargin - (kPlotHeight - 2 * kMargin) * (loss - low) / (high - low); }
+  double y(double loss) const {
+    return kPlotHeight - kMargin - (kPlotHeight - 2 * kMargin) * (loss - low) / (high - low);
+  }
 };
 
 std::string shown_number(double value) {
@@ -65,10 +67,12 @@ void write_loss_plot(const std::filesystem::path& log, const std::filesystem::pa
         curves[name][entry.at("step").get<int64_t>()] = entry.at(name).get<double>();
   }
   const Axes axes = axes_of(curves);
-  std::string svg = "<!doctype html><meta charset=\"utf-8\"><title>Training loss</title>\n<svg viewBox=\"0 0 900 420\" "
-                    "font-family=\"sans-serif\" font-size=\"13\" role=\"img\" aria-label=\"Loss over steps\">\n";
+  std::string svg =
+      "<!doctype html><meta charset=\"utf-8\"><title>Training loss</title>\n<svg viewBox=\"0 0 900 420\" "
+      "font-family=\"sans-serif\" font-size=\"13\" role=\"img\" aria-label=\"Loss over steps\">\n";
   for (int line = 0; line <= 4; ++line) {
-    const double loss = axes.low + (axes.high - axes.low) * line / 4, step = axes.first + (axes.last - axes.first) * line / 4;
+    const double loss = axes.low + (axes.high - axes.low) * line / 4,
+                 step = axes.first + (axes.last - axes.first) * line / 4;
     const std::string y = shown_number(axes.y(loss));
     svg += "<line x1=\"60\" x2=\"840\" y1=\"" + y + "\" y2=\"" + y + "\" stroke=\"#ddd\"/>\n";
     svg += text_at(kMargin - 8, axes.y(loss) + 4, "end", shown_number(loss));

@@ -36,8 +36,8 @@ PrepareRequest with_defaults(PrepareRequest request, const WanModel& model) {
   if (request.frames == 0) request.frames = own.integer("frames", 81);
   if (request.fps.numerator == 0) {
     const bool whole = !own.has("fps") || own.json().at("fps").is_number_integer();
-    request.fps = whole ? FrameRate{own.integer("fps", 16), 1}
-                        : parse_frame_rate(own.text("fps")).value_or(FrameRate{16, 1});
+    request.fps =
+        whole ? FrameRate{own.integer("fps", 16), 1} : parse_frame_rate(own.text("fps")).value_or(FrameRate{16, 1});
   }
   const int64_t stride = model.vae.temporal_stride();
   if (request.frames < 1 || (request.frames - 1) % stride != 0)
@@ -47,10 +47,11 @@ PrepareRequest with_defaults(PrepareRequest request, const WanModel& model) {
   if (request.size.width < 1 || request.size.width % model.width_multiple() != 0 || request.size.height < 1 ||
       request.size.height % model.height_multiple() != 0)
     throw Error("--width and --height must be multiples of " + std::to_string(model.width_multiple()) + " and " +
-                std::to_string(model.height_multiple()) + " for this model, got " +
-                std::to_string(request.size.width) + "x" + std::to_string(request.size.height));
+                std::to_string(model.height_multiple()) + " for this model, got " + std::to_string(request.size.width) +
+                "x" + std::to_string(request.size.height));
   if (model.transformer.patch_size[0] != 1)
-    throw Error(model.folder.path.string() + ": its patches cover several latent frames; such models cannot be trained");
+    throw Error(model.folder.path.string() +
+                ": its patches cover several latent frames; such models cannot be trained");
   return request;
 }
 
@@ -93,7 +94,8 @@ class Preparation {
     encode_texts();
     if (!damaged_.empty() && !request_.skip_damaged) throw_damaged();
     if (result_.cache.clips.empty())
-      throw Error("nothing is left to train on: all " + counted(static_cast<int64_t>(items_.size()), "item was", "items were") +
+      throw Error("nothing is left to train on: all " +
+                  counted(static_cast<int64_t>(items_.size()), "item was", "items were") +
                   " dropped, the first because " + result_.cache.dropped.front().reason);
     result_.cache.save();
     return std::move(result_);
@@ -167,7 +169,9 @@ class Preparation {
     const std::vector<int64_t> lengths =
         video ? clip_lengths(usable, request_.frames, request_.least_frames, model_.vae.temporal_stride())
               : std::vector<int64_t>{1};
-    json record = {{"clips", json::array()}, {"frames", usable}, {"source", {frames.size().width, frames.size().height}},
+    json record = {{"clips", json::array()},
+                   {"frames", usable},
+                   {"source", {frames.size().width, frames.size().height}},
                    {"bucket", {bucket.width, bucket.height}}};
     std::vector<at::Tensor> clip;
     int64_t source = 0;
@@ -222,7 +226,8 @@ class Preparation {
                                      .shape = shape});
     }
     if (item.medium == Medium::kVideo && used < frames)
-      result_.notes.push_back(item.name + ": its last " + counted(frames - used, "frame is", "frames are") + " not used");
+      result_.notes.push_back(item.name + ": its last " + counted(frames - used, "frame is", "frames are") +
+                              " not used");
     const json &source = record.at("source"), &bucket = record.at("bucket");
     if (source.at(0) < bucket.at(0) || source.at(1) < bucket.at(1)) ++result_.enlarged;
   }

@@ -26,7 +26,9 @@ std::string tar_member(const std::string& name, const std::string& bytes, char t
   put(124, size);
   put(148, "        ");
   header[156] = type;
-  put(257, std::string("ustar\0" "00", 8));
+  put(257, std::string("ustar\0"
+                       "00",
+                       8));
   unsigned sum = 0;
   for (const char c : header) sum += static_cast<unsigned char>(c);
   char text[8];
@@ -98,16 +100,17 @@ TEST_F(DataItems, TablesAsHuggingFaceHasThem) {
 
 TEST_F(DataItems, ATableWithARaggedRowIsAnError) {
   EXPECT_EQ(parse_csv("a,b\n1,2\n", "t").at(0).at("b"), "2");
-  EXPECT_TRUE(contains(error_of([] { parse_csv("a,b\n1,2,3\n", "t.csv"); }), "t.csv: row 1 has 3 fields, the header 2"));
+  EXPECT_TRUE(
+      contains(error_of([] { parse_csv("a,b\n1,2,3\n", "t.csv"); }), "t.csv: row 1 has 3 fields, the header 2"));
   EXPECT_TRUE(contains(error_of([] { parse_csv("a,b\n\"1,2\n", "t.csv"); }), "a quoted field does not end"));
 }
 
 TEST_F(DataItems, ATarAsWebDatasetHasIt) {
   const std::string long_name = "set/" + std::string(120, 'n') + ".mp4";
-  const std::string bytes = tar_member("set/001.mp4", "video one") + tar_member("set/001.json", "{\"caption\": \"one\"}") +
-                            tar_member("set/002.jpg", std::string(600, 'j')) + tar_member("set/002.txt", "two") +
-                            tar_member("././@LongLink", long_name + '\0', 'L') + tar_member("cut", "three") +
-                            tar_member("set/" , "", '5');
+  const std::string bytes =
+      tar_member("set/001.mp4", "video one") + tar_member("set/001.json", "{\"caption\": \"one\"}") +
+      tar_member("set/002.jpg", std::string(600, 'j')) + tar_member("set/002.txt", "two") +
+      tar_member("././@LongLink", long_name + '\0', 'L') + tar_member("cut", "three") + tar_member("set/", "", '5');
   write_bytes(folder / "set.tar", bytes + kTarEnd);
   const DataSet set = list_data(folder / "set.tar");
   ASSERT_EQ(set.items.size(), 2u);
@@ -138,7 +141,8 @@ TEST_F(DataItems, NothingToTrainOnIsAnError) {
   EXPECT_TRUE(contains(error_of([&] { list_data(folder / "empty"); }), "holds no picture or video with a caption"));
   EXPECT_TRUE(contains(error_of([&] { list_data(folder / "none"); }), "no such file or folder"));
   write_bytes(folder / "x.parquet", "");
-  EXPECT_TRUE(contains(error_of([&] { list_data(folder / "x.parquet"); }), "want a folder, a .jsonl, a .tar or a .zip"));
+  EXPECT_TRUE(
+      contains(error_of([&] { list_data(folder / "x.parquet"); }), "want a folder, a .jsonl, a .tar or a .zip"));
 }
 
 }  // namespace

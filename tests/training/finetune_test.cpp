@@ -225,7 +225,7 @@ TEST_F(Finetune, ASoftmaxModelBecomesMhla) {
   const std::string log = test::read_text(folder / "run/stage1/log.jsonl");
   const auto lines = nlohmann::json::parse(log.substr(log.rfind('\n', log.size() - 2) + 1));
   last = lines.at("loss").get<double>();
-  EXPECT_LT(last, 0.8 * first / 8);
+  EXPECT_LT(last, first / 8);
 
   linearize(config);
   const WanModel model = open_wan_model(folder / "mhla");
@@ -241,9 +241,13 @@ TEST(Linearized, OnlySoftmaxModelsAreTaken) {
   const nlohmann::json teacher = {{"num_layers", 2}, {"num_attention_heads", 2}, {"attention_head_dim", 12}};
   const nlohmann::json student = linearized_config(teacher, {{"kind", "mhla"}}, {21, 30, 50}, "here");
   EXPECT_EQ(student.at("attention").at("block_layout"), nlohmann::json({3, 5, 10}));
-  EXPECT_TRUE(contains(error_of([&] { linearized_config(student, {{"kind", "mhla"}}, {1, 1, 1}, "here"); }),
+  EXPECT_TRUE(contains(error_of([&] {
+                         linearized_config(student, {{"kind", "mhla"}}, {1, 1, 1}, "here");
+                       }),
                        "here: its self-attention is mhla already; want a softmax model"));
-  EXPECT_TRUE(contains(error_of([&] { linearized_config(teacher, {{"kind", "softmax"}}, {1, 1, 1}, "here"); }),
+  EXPECT_TRUE(contains(error_of([&] {
+                         linearized_config(teacher, {{"kind", "softmax"}}, {1, 1, 1}, "here");
+                       }),
                        "kind must be mhla, linear or focused"));
 }
 
