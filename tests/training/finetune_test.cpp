@@ -154,7 +154,10 @@ TEST_F(Finetune, RecomputedActivationsChangeNothing) {
   options["recompute"] = false;
   nlohmann::json again = config("recomputed", "recomputed");
   FinetuneTrainer kept(read(options, TuneMethod::kFull)), recomputed(read(again, TuneMethod::kFull));
-  for (int i = 0; i < 3; ++i) EXPECT_DOUBLE_EQ(kept.step(), recomputed.step());
+  for (int i = 0; i < 3; ++i) {
+    const double loss = kept.step();
+    EXPECT_NEAR(recomputed.step(), loss, 1e-6 * loss);  // the captions' gradient is summed in another order
+  }
 }
 
 TEST_F(Finetune, FullTrainingLearnsAndWritesAModel) {
