@@ -13,6 +13,7 @@
 #include "training/finetune.h"
 #include "training/linearize.h"
 #include "training/prepare.h"
+#include "training/scene_files.h"
 
 namespace tessera {
 namespace {
@@ -87,6 +88,30 @@ void add_prepare(CLI::App& train) {
   });
 }
 
+void add_scenes(CLI::App& train) {
+  auto plan = std::make_shared<SceneFilesPlan>();
+  auto folder = std::make_shared<std::string>();
+  CLI::App* command =
+      train.add_subcommand("scenes", "Write drawn clips and pictures with captions, to try prepare and training with");
+  command->add_option("FOLDER", *folder, "Folder to fill")->required();
+  command->add_option("--clips", plan->clips, "Number of clips")->check(CLI::Range(0, 9999))->capture_default_str();
+  command->add_option("--stills", plan->stills, "Number of pictures")
+      ->check(CLI::Range(0, 9999))
+      ->capture_default_str();
+  command->add_option("--seed", plan->seed, "Another seed gives other scenes")->capture_default_str();
+  command->add_option("--side", plan->side, "Pixels of a side")->check(CLI::Range(16, 4096))->capture_default_str();
+  command->add_option("--frames", plan->frames, "Frames of a clip")->check(CLI::Range(1, 1000))->capture_default_str();
+  command->add_option("--fps", plan->fps, "Frames per second of a clip")
+      ->check(CLI::Range(1, 240))
+      ->capture_default_str();
+  command->callback([plan, folder] {
+    install_signal_handlers();
+    plan->folder = *folder;
+    write_scene_files(*plan);
+    std::printf("%s\n", folder->c_str());
+  });
+}
+
 void add_tuning(CLI::App& train, const char* name, const char* help, TuneMethod method) {
   auto config = std::make_shared<std::string>();
   CLI::App* command = train.add_subcommand(name, help);
@@ -100,6 +125,7 @@ void add_tuning(CLI::App& train, const char* name, const char* help, TuneMethod 
 }  // namespace
 
 void add_finetune_commands(CLI::App& train) {
+  add_scenes(train);
   add_prepare(train);
   add_tuning(train, "lora", "Train a LoRA on prepared data; continues from its checkpoint if there is one",
              TuneMethod::kLora);

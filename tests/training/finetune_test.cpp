@@ -10,6 +10,7 @@
 #include "tests/support/fixture.h"
 #include "training/linearize.h"
 #include "training/prepare.h"
+#include "training/scene_files.h"
 
 namespace tessera {
 namespace {
@@ -114,6 +115,24 @@ TEST_F(Finetune, WrongFramesAndSizesAreErrors) {
   wrong = request();
   wrong.size = {50, 32};
   EXPECT_TRUE(contains(error_of([&] { prepare_data(wrong); }), "--width and --height must be multiples of 16 and 16"));
+}
+
+TEST_F(Finetune, DrawnScenesAreDataToo) {
+  SceneFilesPlan plan;
+  plan.folder = folder / "scenes";
+  plan.clips = plan.stills = 1;
+  plan.side = 32;
+  plan.frames = 5;
+  write_scene_files(plan);
+  PrepareRequest scenes = request();
+  scenes.data = {plan.folder};
+  scenes.size = {32, 32};
+  scenes.fps = {8, 1};
+  const PrepareResult result = prepare_data(scenes);
+  ASSERT_EQ(result.cache.clips.size(), 2u);
+  EXPECT_EQ(result.cache.clips[0].shape, (std::vector<int64_t>{16, 2, 4, 4}));
+  EXPECT_EQ(result.cache.clips[1].shape, (std::vector<int64_t>{16, 1, 4, 4}));
+  EXPECT_TRUE(result.cache.dropped.empty());
 }
 
 TEST_F(Finetune, ALoraResumesExactlyAndIsAppliedByName) {
