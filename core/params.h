@@ -25,7 +25,7 @@ struct Init {
 
 /// Two thin matrices whose product is added to a matrix of weights where it is used: a LoRA while it is trained.
 /// Source: arXiv:2106.09685.
-struct LowRank {
+struct LoraPair {
   at::Tensor down = {};  ///< [rank, in] float32; undefined: nothing is added
   at::Tensor up = {};    ///< [out, rank] float32
   double scale = 1;      ///< of the product
@@ -37,9 +37,9 @@ struct Param {
   at::Tensor* slot;            ///< never null; the model outlives it
   std::vector<int64_t> shape;  ///< exact
   Init init;
-  bool keep_float = false;      ///< stays float32 whatever the compute dtype (norms, modulation, mixing)
-  bool packable = false;        ///< the network takes it packed too: a matrix that is multiplied, or a table of rows
-  LowRank* low_rank = nullptr;  ///< where the network adds a product to it; null where it cannot
+  bool keep_float = false;       ///< stays float32 whatever the compute dtype (norms, modulation, mixing)
+  bool packable = false;         ///< the network takes it packed too: a matrix that is multiplied, or a table of rows
+  LoraPair* low_rank = nullptr;  ///< where the network adds a product to it; null where it cannot
 };
 
 /// The one list of a model's weights: loading, saving, initializing, optimizing and counting all read it.
@@ -51,7 +51,7 @@ class ParamList {
   /// What the parameter added last is: a matrix that may stay packed (kernels/packed.h).
   void last_is_packable() { params_.back().packable = true; }
   /// Where the network adds a product of thin matrices to the parameter added last.
-  void last_takes(LowRank& added) { params_.back().low_rank = &added; }
+  void last_takes(LoraPair& added) { params_.back().low_rank = &added; }
 
   auto begin() const { return params_.begin(); }
   auto end() const { return params_.end(); }
