@@ -5,7 +5,7 @@
 #include <string>
 #include <vector>
 
-#include "training/batch_plan.h"
+#include "training/epoch_batches.h"
 #include "training/data_cache.h"
 #include "training/flow_loss.h"
 
@@ -47,7 +47,7 @@ class TrainingSet {
   DataCache cache_;
   TrainingSetOptions options_;
   std::vector<CachedClip> training_, validation_;
-  std::optional<BatchPlan> plan_;
+  std::optional<EpochBatches> plan_;
 };
 
 }  // namespace tessera

@@ -5,7 +5,7 @@
 
 #include <algorithm>
 
-#include "training/batch_plan.h"
+#include "training/epoch_batches.h"
 #include "training/linearize.h"
 
 namespace tessera {
@@ -58,9 +58,9 @@ TEST(Buckets, ClipsOfAVideo) {
   EXPECT_TRUE(clip_lengths(4, 17, 5, 4).empty());
 }
 
-TEST(BatchPlan, AnEpochHasEveryItemOnceInBatchesOfOneGroup) {
+TEST(EpochBatches, AnEpochHasEveryItemOnceInBatchesOfOneGroup) {
   const std::vector<int64_t> groups = {0, 1, 0, 0, 1, 0, 0};
-  BatchPlan plan(groups, 2, 7);
+  EpochBatches plan(groups, 2, 7);
   EXPECT_EQ(plan.batches_an_epoch(), 4);  // 2 + 2 + 1 of group 0, 2 of group 1
   std::vector<std::vector<int64_t>> first;
   for (int64_t epoch = 0; epoch < 3; ++epoch) {
@@ -76,7 +76,7 @@ TEST(BatchPlan, AnEpochHasEveryItemOnceInBatchesOfOneGroup) {
     std::sort(seen.begin(), seen.end());
     EXPECT_EQ(seen, (std::vector<int64_t>{0, 1, 2, 3, 4, 5, 6}));
   }
-  BatchPlan again(groups, 2, 7);
+  EpochBatches again(groups, 2, 7);
   for (int64_t i = 3; i >= 0; --i) EXPECT_EQ(again.batch(i), first[static_cast<size_t>(i)]);
 }
 

@@ -1,4 +1,4 @@
-#include "training/batch_plan.h"
+#include "training/epoch_batches.h"
 
 #include <c10/util/Exception.h>
 
@@ -20,8 +20,8 @@ void shuffle_items(std::vector<Item>& items, CounterRng& rng) {
 
 }  // namespace
 
-BatchPlan::BatchPlan(const std::vector<int64_t>& group_of, int64_t batch, uint64_t seed) : batch_(batch), seed_(seed) {
-  TORCH_CHECK(!group_of.empty() && batch >= 1, "BatchPlan: ", group_of.size(), " items in batches of ", batch);
+EpochBatches::EpochBatches(const std::vector<int64_t>& group_of, int64_t batch, uint64_t seed) : batch_(batch), seed_(seed) {
+  TORCH_CHECK(!group_of.empty() && batch >= 1, "EpochBatches: ", group_of.size(), " items in batches of ", batch);
   std::map<int64_t, std::vector<int64_t>> groups;
   for (size_t i = 0; i < group_of.size(); ++i) groups[group_of[i]].push_back(static_cast<int64_t>(i));
   for (auto& [group, items] : groups) {
@@ -30,7 +30,7 @@ BatchPlan::BatchPlan(const std::vector<int64_t>& group_of, int64_t batch, uint64
   }
 }
 
-void BatchPlan::shuffle(int64_t epoch) {
+void EpochBatches::shuffle(int64_t epoch) {
   CounterRng rng(seed_, static_cast<uint64_t>(epoch));
   batches_.clear();
   for (std::vector<int64_t> items : groups_) {
@@ -44,7 +44,7 @@ void BatchPlan::shuffle(int64_t epoch) {
   epoch_ = epoch;
 }
 
-const std::vector<int64_t>& BatchPlan::batch(int64_t index) {
+const std::vector<int64_t>& EpochBatches::batch(int64_t index) {
   const int64_t epoch = index / batches_an_epoch_;
   if (epoch != epoch_) shuffle(epoch);
   return batches_[static_cast<size_t>(index % batches_an_epoch_)];

@@ -7,11 +7,11 @@ namespace tessera {
 
 /// The order in which a training set is gone through: in each epoch every item once, in batches of items of one group
 /// (of one size), in an order that depends on the seed and the epoch alone.
-class BatchPlan {
+class EpochBatches {
  public:
   /// `group_of` [N] says which items are alike; the last batch of a group in an epoch may be smaller than `batch`.
   /// Throws c10::Error without items or for batch < 1.
-  BatchPlan(const std::vector<int64_t>& group_of, int64_t batch, uint64_t seed);
+  EpochBatches(const std::vector<int64_t>& group_of, int64_t batch, uint64_t seed);
 
   /// The items of batch `index` >= 0, counted over all epochs.
   const std::vector<int64_t>& batch(int64_t index);
