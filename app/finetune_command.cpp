@@ -9,7 +9,9 @@
 #include "checkpoints/hub_cache.h"
 #include "core/cancel.h"
 #include "core/dtype.h"
+#include "core/ranks.h"
 #include "core/text.h"
+#include "training/export.h"
 #include "training/finetune.h"
 #include "training/linearize.h"
 #include "training/prepare.h"
@@ -118,7 +120,11 @@ void add_tuning(CLI::App& train, const char* name, const char* help, TuneMethod 
   command->add_option("--config", *config, "JSON file; see docs/training.md")->required();
   command->callback([config, method] {
     keep_freed_memory();
-    FinetuneTrainer(FinetuneConfig::read(*config, method)).train();
+    install_signal_handlers();
+    const FinetuneConfig read = FinetuneConfig::read(*config, method);
+    const Ranks ranks = find_ranks(environment_variables());
+    make_folder(read.run.folder);
+    FinetuneTrainer(read, ranks.several() ? RankGroup::meet(ranks, read.run.folder) : nullptr).train();
   });
 }
 
@@ -137,6 +143,8 @@ void add_finetune_commands(CLI::App& train) {
   command->add_option("--config", *config, "JSON file; see docs/training.md")->required();
   command->callback([config] {
     keep_freed_memory();
+    if (find_ranks(environment_variables()).several())
+      throw Error("train linearize works in one process; run it without a launcher");
     linearize(LinearizeConfig::read(*config));
   });
 }

@@ -102,13 +102,18 @@ at::Tensor sample_latents(const WanTransformer& transformer, const std::vector<i
                     network)[0];
 }
 
-FinetuneTrainer::FinetuneTrainer(FinetuneConfig config)
+FinetuneTrainer::FinetuneTrainer(FinetuneConfig config, std::unique_ptr<RankGroup> ranks)
     : Trainer(config.run),
       config_(std::move(config)),
+      ranks_(std::move(ranks)),
       model_(open_wan_model(config_.model)),
       part_(starting_part(config_, model_)),
       data_(DataCache::open(config_.cache), set_options(config_)),
       transformer_(WanTransformerConfig::from_json(part_.config())) {
+  if (ranks_ && config_.accumulate < ranks_->size())
+    throw Error("accumulate is " + std::to_string(config_.accumulate) + ", fewer batches than the " +
+                std::to_string(ranks_->size()) + " ranks that share them; set it to a multiple of the ranks");
+  if (!leads()) run_.be_silent();
   check_cache_fits(data_.cache(), model_);
   if (config_.method == TuneMethod::kFull)
     require_pipeline_directory(model_);
@@ -136,7 +141,7 @@ void FinetuneTrainer::load_transformer_weights() {
 double FinetuneTrainer::step() {
   const int64_t first = run_.step() * config_.accumulate;
   std::map<std::string, double> measures;
-  if (!data_.validation().empty() && run_.step() % config_.validate_every == 0) {
+  if (leads() && !data_.validation().empty() && run_.step() % config_.validate_every == 0) {
     measures["validation"] = validation_loss();
     write_loss_plot(run_.file("log.jsonl"), run_.file("curve.html"));
   }
@@ -145,11 +150,13 @@ double FinetuneTrainer::step() {
   optimizer_->zero_gradients();
   double value = 0;
   for (int64_t i = 0; i < config_.accumulate; ++i) {
+    if (ranks_ && i % ranks_->size() != ranks_->rank()) continue;
     const double part = static_cast<double>(data_.batch_size(first + i)) / static_cast<double>(clips);
     const at::Tensor loss = flow_loss(transformer_, data_.batch(first + i), config_.run.dtype) * part;
     loss.backward();
     value += loss.item<double>();
   }
+  if (ranks_) value = sum_over_ranks(value);
   const double factor = run_.rate_factor();
   const double norm = optimizer_->step(config_.run.learning_rate * factor, config_.muon_rate * factor);
   if (!std::isfinite(value) || !std::isfinite(norm))
@@ -161,6 +168,14 @@ double FinetuneTrainer::step() {
   measures["norm"] = norm;
   run_.record(config_.method == TuneMethod::kLora ? "lora" : "full", clips, measures);
   return value;
+}
+
+double FinetuneTrainer::sum_over_ranks(double loss) {
+  const at::Tensor sum = at::full({1}, loss, at::kFloat);
+  std::vector<at::Tensor> values = optimizer_->gradients();
+  values.push_back(sum);
+  ranks_->sum(values);
+  return sum.item<double>();
 }
 
 double FinetuneTrainer::validation_loss() const {

@@ -4,6 +4,7 @@
 
 #include "checkpoints/wan/model.h"
 #include "training/finetune_config.h"
+#include "training/rank_group.h"
 #include "training/trainer.h"
 #include "training/training_set.h"
 
@@ -16,8 +17,11 @@ class FinetuneTrainer : public Trainer {
  public:
   /// Opens model and cache and continues from the run's checkpoint. Throws Error for quantized weights, for a cache of
   /// another autoencoder or text encoder, and for an output that cannot be written.
-  explicit FinetuneTrainer(FinetuneConfig config);
+  /// With `ranks`, each of them does its part of the `accumulate` batches of a step: the same step as one process, up
+  /// to the order of sums.
+  explicit FinetuneTrainer(FinetuneConfig config, std::unique_ptr<RankGroup> ranks = nullptr);
   double step() override;
+  bool leads() const override { return !ranks_ || ranks_->rank() == 0; }
   /// The mean loss of the held-out clips at fixed times and noise. Throws c10::Error when none are held out.
   double validation_loss() const;
 
@@ -27,7 +31,10 @@ class FinetuneTrainer : public Trainer {
   void write_output() override;
   void write_model();
 
+  double sum_over_ranks(double loss);
+
   FinetuneConfig config_;
+  std::unique_ptr<RankGroup> ranks_;  // none: this process alone
   WanModel model_;
   Component part_;  // the transformer that is trained
   TrainingSet data_;

@@ -35,6 +35,8 @@ class Optimizer {
   /// is updated. `muon_rate` is used for Muon's matrices.
   double step(double rate, double muon_rate);
   int64_t steps() const { return steps_; }
+  /// All gradients, as the flat buffers that step() reads.
+  std::vector<at::Tensor> gradients() const { return {adam_.gradients, muon_.gradients}; }
 
   /// Exchanges weights and moving averages: slots hold the averaged weights until the next swap_ema(). Throws
   /// c10::Error without ema_decay.

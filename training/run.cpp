@@ -112,7 +112,7 @@ void TrainingRun::record(const std::string& phase, int64_t samples, const std::m
     ++means_[name].count;
   }
   samples_ += samples;
-  if (step_ % config_.log_every == 0) log_line();
+  if (step_ % config_.log_every == 0 && !silent_) log_line();
 }
 
 void TrainingRun::log_line() {

@@ -55,6 +55,8 @@ class TrainingRun {
   /// Counts a finished step and logs the means of `measures` every log_every steps (and into FOLDER/log.jsonl).
   /// `phase` names what is trained; a new phase starts new means. Steps may have different measures.
   void record(const std::string& phase, int64_t samples, const std::map<std::string, double>& measures);
+  /// From now on record() counts and neither prints nor logs: for ranks other than the first.
+  void be_silent() { silent_ = true; }
   /// True when the checkpoint interval has passed since the last save().
   bool checkpoint_due() const;
   /// The same for sample sheets, the first of which is due at once; counts the sheet as drawn.
@@ -81,6 +83,7 @@ class TrainingRun {
   };
   std::map<std::string, Mean> means_;
   int64_t samples_ = 0;
+  bool silent_ = false;
 };
 
 /// Makes malloc keep freed blocks instead of returning them to the kernel: page faults cost a sixth of a training step.

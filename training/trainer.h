@@ -21,6 +21,8 @@ class Trainer {
   /// Writes the checkpoint.
   void save() { run_.save(*optimizer_); }
   int64_t steps_done() const { return run_.step(); }
+  /// Whether this process writes checkpoints, sheets and the result: of several ranks the first does.
+  virtual bool leads() const { return true; }
 
  protected:
   explicit Trainer(const RunConfig& config) : run_(config) {}
@@ -35,8 +37,9 @@ class Trainer {
   std::unique_ptr<Optimizer> optimizer_;
 
  private:
+  void step_or_stop();  // a step throws a stop before it changes anything
   void draw_sheet_or_stop();
-  [[noreturn]] void stop();
+  [[noreturn]] void stop(int exit_code);
 };
 
 }  // namespace tessera

@@ -3,6 +3,8 @@
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
 
+#include <thread>
+
 #include "checkpoints/wan/loras.h"
 #include "core/error.h"
 #include "media/image_io.h"
@@ -165,6 +167,46 @@ TEST_F(Finetune, ALoraResumesExactlyAndIsAppliedByName) {
     EXPECT_EQ(layer.scale, 2);
     EXPECT_GT(layer.up.abs().max().item<double>(), 0) << name;
   }
+}
+
+/// Loss and gradient norm of a run's first step.
+std::pair<double, double> first_step(const std::filesystem::path& run) {
+  const std::string log = test::read_text(run / "log.jsonl");
+  const auto line = nlohmann::json::parse(log.substr(0, log.find('\n')));
+  return {line.at("loss").get<double>(), line.at("norm").get<double>()};
+}
+
+TEST_F(Finetune, TwoRanksTakeTheStepsOfOneProcess) {
+  prepare_data(request());
+  FinetuneTrainer(read(config("alone", "alone.safetensors"), TuneMethod::kLora)).train();
+  std::vector<std::thread> threads;
+  for (int rank = 0; rank < 2; ++rank)
+    threads.emplace_back([&, rank] {
+      // Ranks are processes with one folder; threads of one process would take each other's temporary files.
+      const std::string name = "rank" + std::to_string(rank);
+      const Ranks ranks = {.rank = rank, .size = 2, .local_rank = rank, .local_size = 2, .launcher = "torchrun"};
+      FinetuneTrainer(read(config(name, name + ".safetensors"), TuneMethod::kLora),
+                      RankGroup::meet(ranks, folder.path()))
+          .train();
+    });
+  for (std::thread& thread : threads) thread.join();
+  const auto [loss, norm] = first_step(folder / "alone");
+  const auto [shared_loss, shared_norm] = first_step(folder / "rank0");
+  EXPECT_NEAR(shared_loss, loss, 1e-5 * loss);
+  EXPECT_NEAR(shared_norm, norm, 1e-5 * norm);
+  EXPECT_FALSE(std::filesystem::exists(folder / "rank1.safetensors"));
+  const TensorFile alone = read_safetensors(folder / "alone.safetensors");
+  const TensorFile together = read_safetensors(folder / "rank0.safetensors");
+  for (const auto& [name, tensor] : alone.tensors()) {
+    SCOPED_TRACE(name);
+    EXPECT_CLOSE(together.at(name), tensor, 1e-2);  // Adam makes steps of rounding where a gradient is about zero
+  }
+
+  nlohmann::json options = config("few", "few.safetensors");
+  options["accumulate"] = 1;
+  const FinetuneConfig few = read(options, TuneMethod::kLora);
+  EXPECT_TRUE(
+      contains(error_of([&] { FinetuneTrainer(few, std::make_unique<RankGroup>(nullptr, 0, 2)); }), "accumulate"));
 }
 
 TEST_F(Finetune, RecomputedActivationsChangeNothing) {
