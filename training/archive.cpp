@@ -79,7 +79,13 @@ Archive::Archive(const std::filesystem::path& path)
   zip_ = map_->begins_with("PK");
   if (map_->begins_with("\x1f\x8b"))
     throw Error(where_ + ": is compressed with gzip; unpack it to a plain .tar first (gunzip)");
-  if (!zip_) return read_tar();
+  if (zip_)
+    read_zip();
+  else
+    read_tar();
+}
+
+void Archive::read_zip() {
   for (const auto& [name, entry] : read_zip_directory(map_->bytes(), where_))
     if (!name.ends_with('/')) entries_[name] = entry;
 }

@@ -26,6 +26,7 @@ class Archive {
   std::string bytes(const std::string& name) const;
 
  private:
+  void read_zip();
   void read_tar();
 
   std::string where_;
