@@ -124,6 +124,23 @@ TEST_F(DataItems, ATarAsWebDatasetHasIt) {
   EXPECT_TRUE(contains(error_of([&] { archive.bytes("none"); }), "no such file"));
 }
 
+TEST_F(DataItems, ArchivesThatPythonWrote) {
+  const std::filesystem::path data = std::filesystem::path(TESSERA_SOURCE_DIR) / "tests/data/webdataset";
+  const std::string long_name = "part/" + std::string(120, 'n') + ".mp4";
+  for (const char* name : {"set.zip", "pax.tar"}) {
+    SCOPED_TRACE(name);
+    const DataSet set = list_data(data / name);
+    ASSERT_EQ(set.items.size(), 2u);
+    EXPECT_EQ(set.items[0].caption, "the first");
+    EXPECT_EQ(set.items[0].medium, Medium::kPicture);
+    EXPECT_EQ(set.items[1].member, long_name);
+    EXPECT_EQ(set.items[1].caption, "the second");
+    const Archive archive(data / name);
+    EXPECT_EQ(archive.bytes("part/001.jpg"), "not truly a picture");
+    EXPECT_EQ(archive.bytes(long_name).size(), 19u * 40);
+  }
+}
+
 TEST_F(DataItems, ADamagedTarIsAnError) {
   const std::string bytes = tar_member("001.mp4", std::string(2000, 'v'));
   write_bytes(folder / "cut.tar", bytes.substr(0, 1000));
