@@ -113,6 +113,7 @@ FinetuneTrainer::FinetuneTrainer(FinetuneConfig config, std::unique_ptr<RankGrou
   if (ranks_ && config_.accumulate < ranks_->size())
     throw Error("accumulate is " + std::to_string(config_.accumulate) + ", fewer batches than the " +
                 std::to_string(ranks_->size()) + " ranks that share them; set it to a multiple of the ranks");
+  if (ranks_ && config_.run.steps == 0) throw Error("minutes differ from rank to rank; give steps instead");
   if (!leads()) run_.be_silent();
   check_cache_fits(data_.cache(), model_);
   if (config_.method == TuneMethod::kFull)

@@ -41,7 +41,7 @@ struct WanTrainingParity : testing::TestWithParam<bool> {
     LoraSettings settings;
     settings.rank = fixture.config.at("rank");
     settings.alpha = fixture.config.at("alpha");
-    settings.targets = fixture.config.at("targets");
+    settings.targets = fixture.config.at("targets").get<std::vector<std::string>>();
     return settings;
   }
 
