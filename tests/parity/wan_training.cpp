@@ -62,22 +62,21 @@ struct WanTrainingParity : testing::TestWithParam<bool> {
         if (step == 0) expect_gradient(*param.slot, reference.at("gradient/" + param.name), param.name);
       const double norm = optimizer.step(rate, rate);
       const auto wanted_norm = reference.at("norms")[step].item<double>();
-      EXPECT_NEAR(norm, wanted_norm, 2e-5 * wanted_norm);
+      EXPECT_NEAR(norm, wanted_norm, 1e-5 * wanted_norm);
     }
     for (const Param& param : trained) {
       SCOPED_TRACE(param.name);
       const at::Tensor found = param.slot->detach(), wanted = reference.at("trained/" + param.name);
       EXPECT_CLOSE(found, wanted, 1e-5);
-      EXPECT_CLOSE(found - before[param.name], wanted - before[param.name], 1e-2);  // rounding of a step of 1e-4
+      EXPECT_CLOSE(found - before[param.name], wanted - before[param.name], 1e-3);  // steps of 1e-4 in float32
     }
   }
 
-  /// Sums over tokens in another order: 1e-5 of the tensor's largest gradient, or of the float32 noise of an input's
-  /// gradient where the true gradient is about zero.
+  /// 1e-5 of the tensor's largest gradient: torch with another number of threads differs from itself by 3e-6.
   static void expect_gradient(const at::Tensor& weight, const at::Tensor& wanted, const std::string& name) {
     ASSERT_TRUE(weight.grad().defined()) << name;
     const auto difference = (weight.grad() - wanted).abs().max().item<double>();
-    EXPECT_LE(difference, 2e-5 * wanted.abs().max().item<double>() + 1e-8) << name;
+    EXPECT_LE(difference, 1e-5 * wanted.abs().max().item<double>()) << name;
   }
 };
 
@@ -103,7 +102,7 @@ TEST_P(WanTrainingParity, Lora) {
     ASSERT_TRUE(ours.layers.count(name));
     EXPECT_EQ(ours.layers.at(name).scale, layer.scale);
     EXPECT_CLOSE(ours.layers.at(name).down, layer.down, 1e-5);
-    EXPECT_CLOSE(ours.layers.at(name).up, layer.up, 1e-2);
+    EXPECT_CLOSE(ours.layers.at(name).up, layer.up, 1e-3);
   }
 }
 
