@@ -20,7 +20,8 @@ void shuffle_items(std::vector<Item>& items, CounterRng& rng) {
 
 }  // namespace
 
-EpochBatches::EpochBatches(const std::vector<int64_t>& group_of, int64_t batch, uint64_t seed) : batch_(batch), seed_(seed) {
+EpochBatches::EpochBatches(const std::vector<int64_t>& group_of, int64_t batch, uint64_t seed)
+    : batch_(batch), seed_(seed) {
   TORCH_CHECK(!group_of.empty() && batch >= 1, "EpochBatches: ", group_of.size(), " items in batches of ", batch);
   std::map<int64_t, std::vector<int64_t>> groups;
   for (size_t i = 0; i < group_of.size(); ++i) groups[group_of[i]].push_back(static_cast<int64_t>(i));

@@ -5,8 +5,8 @@
 #include <string>
 #include <vector>
 
-#include "training/epoch_batches.h"
 #include "training/data_cache.h"
+#include "training/epoch_batches.h"
 #include "training/flow_loss.h"
 
 namespace tessera {
