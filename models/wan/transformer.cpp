@@ -22,11 +22,24 @@ at::Tensor silu_of_rows(const at::Tensor& x) {
   return at::stack(rows);
 }
 
+/// The keys of a transformer that takes the states of an image encoder.
+void read_image_sizes(const JsonConfig& json, WanTransformerConfig& config) {
+  if (json.has("image_dim") != json.has("added_kv_proj_dim"))
+    json.fail(json.has("image_dim") ? "image_dim" : "added_kv_proj_dim",
+              "wants both image_dim and added_kv_proj_dim, or neither");
+  if (json.has("pos_embed_seq_len") && !json.has("image_dim"))
+    json.fail("pos_embed_seq_len", "wants image_dim beside it");
+  if (!json.has("image_dim")) return;
+  config.image_dim = read_size(json, "image_dim", limits::kWidth, 0);
+  if (json.integer("added_kv_proj_dim") != config.channels())
+    json.fail("added_kv_proj_dim", "must be the transformer's width, " + std::to_string(config.channels()));
+  if (json.has("pos_embed_seq_len"))
+    config.image_positions = read_size(json, "pos_embed_seq_len", limits::kGridTokens, 0);
+}
+
 }  // namespace
 
 WanTransformerConfig WanTransformerConfig::from_json(const JsonConfig& json) {
-  for (const char* key : {"image_dim", "added_kv_proj_dim", "pos_embed_seq_len"})
-    if (json.has(key)) json.fail(key, "belongs to an image-to-video model; only text-to-video models are supported");
   if (json.has("qk_norm") && json.text("qk_norm") != "rms_norm_across_heads")
     json.fail("qk_norm", "must be rms_norm_across_heads");
   WanTransformerConfig config;
@@ -48,6 +61,7 @@ WanTransformerConfig WanTransformerConfig::from_json(const JsonConfig& json) {
     json.fail("patch_size", "must hold numbers up to " + std::to_string(limits::kPatch));
   config.cross_attn_norm = json.boolean("cross_attn_norm", config.cross_attn_norm);
   config.eps = json.number("eps", config.eps);
+  read_image_sizes(json, config);
   if (config.attention_head_dim % 2 != 0) json.fail("attention_head_dim", "must be even");
   if (config.freq_dim % 2 != 0) json.fail("freq_dim", "must be even");
   if (json.has("attention")) {
@@ -60,46 +74,61 @@ WanTransformerConfig WanTransformerConfig::from_json(const JsonConfig& json) {
   return config;
 }
 
-at::Tensor WanCrossAttention::operator()(const at::Tensor& x, const at::Tensor& context) const {
+void WanCrossAttention::params(ParamList& out, const std::string& prefix, int64_t channels, bool with_image) {
+  projections.params(out, prefix);
+  if (!with_image) return;
+  add_k_proj.params(out, prefix + "add_k_proj.", channels, channels, true, xavier(channels, channels));
+  add_v_proj.params(out, prefix + "add_v_proj.", channels, channels, true, xavier(channels, channels));
+  norm_added_k.params(out, prefix + "norm_added_k.", channels);
+}
+
+at::Tensor WanCrossAttention::operator()(const at::Tensor& x, const WanContext& context) const {
   const auto& p = projections;
-  return p.to_out(softmax_attention(p.norm_q.wide(p.to_q(x)), p.norm_k.wide(p.to_k(context)), p.to_v(context), heads));
+  const at::Tensor q = p.norm_q.wide(p.to_q(x)), &text = context.text, &image = context.image;
+  const at::Tensor seen = softmax_attention(q, p.norm_k.wide(p.to_k(text)), p.to_v(text), heads);
+  if (!image.defined()) return p.to_out(seen);
+  return p.to_out(seen + softmax_attention(q, norm_added_k.wide(add_k_proj(image)), add_v_proj(image), heads));
 }
 
 WanBlock::WanBlock(const WanTransformerConfig& config, int64_t layer)
     : attn1(make_self_attention(config.attention.kind_of_layer(layer), config.attention, config.num_attention_heads,
                                 config.attention_head_dim, config.eps)),
-      attn2{config.num_attention_heads, AttentionProjections(config.channels(), config.eps)},
+      attn2{config.num_attention_heads, AttentionProjections(config.channels(), config.eps), {}, {}, {}},
       eps_(config.eps),
       cross_attn_norm_(config.cross_attn_norm),
       attention_scope_(scope_of(config.attention.kind_of_layer(layer))) {
-  norm2.eps = config.eps;
+  norm2.eps = attn2.norm_added_k.eps = config.eps;
 }
 
 void WanBlock::params(ParamList& out, const std::string& prefix, const WanTransformerConfig& config) {
   const int64_t C = config.channels();
   attn1->params(out, prefix + "attn1.");
-  attn2.projections.params(out, prefix + "attn2.");
+  attn2.params(out, prefix + "attn2.", C, config.image_dim > 0);
   if (cross_attn_norm_) norm2.params(out, prefix + "norm2.", C);
   ffn_in.params(out, prefix + "ffn.net.0.proj.", C, config.ffn_dim, true, xavier(C, config.ffn_dim));
   ffn_out.params(out, prefix + "ffn.net.2.", config.ffn_dim, C, true, xavier(C, config.ffn_dim));
   out.add_float(prefix + "scale_shift_table", scale_shift_table, {1, 6, C}, Init::zeros());
 }
 
-at::Tensor WanBlock::operator()(const at::Tensor& x, const at::Tensor& context, const at::Tensor& modulation,
+at::Tensor WanBlock::operator()(const at::Tensor& x, const WanContext& context, const at::Tensor& modulation,
                                 const AttentionInput& input) const {
-  const auto m = (scale_shift_table + modulation).to(x.scalar_type()).chunk(6, 1);  // each [B, 1, C]
+  const auto m = (scale_shift_table + modulation).to(x.scalar_type()).chunk(6, 1);  // each [R, 1, C]
+  // R is B, or B T: then the tokens of each frame have a row of their own.
+  const auto by_row = [&](const at::Tensor& t) { return t.reshape({modulation.size(0), -1, t.size(2)}); };
+  const auto by_sample = [&](const at::Tensor& t) { return t.reshape(x.sizes()); };
   at::Tensor h;
   {
     const ProfileScope scope(attention_scope_);
-    h = at::addcmul(x, (*attn1)(modulated_norm(x, m[0], m[1], eps_), input), m[2]);
+    const at::Tensor seen = (*attn1)(by_sample(modulated_norm(by_row(x), m[0], m[1], eps_)), input);
+    h = by_sample(at::addcmul(by_row(x), by_row(seen), m[2]));
   }
   {
     const ProfileScope scope("cross-attention");
     h = h + attn2(cross_attn_norm_ ? norm2(h) : h, context);
   }
   const ProfileScope scope("feed-forward");
-  const at::Tensor hidden = gelu_tanh(ffn_in(modulated_norm(h, m[3], m[4], eps_)));
-  return at::addcmul(h, ffn_out(hidden), m[5]);
+  const at::Tensor hidden = gelu_tanh(ffn_in(by_sample(modulated_norm(by_row(h), m[3], m[4], eps_))));
+  return by_sample(at::addcmul(by_row(h), by_row(ffn_out(hidden)), m[5]));
 }
 
 WanTransformer::WanTransformer(WanTransformerConfig config) : config_(std::move(config)) {
@@ -121,38 +150,55 @@ void WanTransformer::params(ParamList& out, const std::string& prefix) {
   time_proj_.params(out, condition + "time_proj.", C, 6 * C, true, Init::zeros());
   text_in_.params(out, condition + "text_embedder.linear_1.", config_.text_dim, C, true, xavier(config_.text_dim, C));
   text_out_.params(out, condition + "text_embedder.linear_2.", C, C, true, xavier(C, C));
+  if (config_.image_dim > 0)
+    image_embedding_.params(out, condition + "image_embedder.", config_.image_dim, C, config_.image_positions);
   for (size_t layer = 0; layer < blocks_.size(); ++layer)
     blocks_[layer].params(out, prefix + "blocks." + std::to_string(layer) + ".", config_);
   proj_out_.params(out, prefix + "proj_out.", C, config_.out_channels * pt * ph * pw, true, Init::zeros());
   out.add_float(prefix + "scale_shift_table", scale_shift_table_, {1, 2, C}, Init::zeros());
 }
 
-at::Tensor WanTransformer::operator()(const at::Tensor& latents, const at::Tensor& timesteps, const at::Tensor& context,
-                                      NormalizerStats* stats, AttentionProbe* probe) const {
+void WanTransformer::check_input(const at::Tensor& latents, const at::Tensor& timesteps, const at::Tensor& context,
+                                 const at::Tensor& image) const {
   const auto& patch = config_.patch_size;
   TORCH_CHECK(latents.dim() == 5 && latents.size(1) == config_.in_channels, "WanTransformer: want latents [B, ",
               config_.in_channels, ", T, H, W], got ", latents.sizes());
   for (int64_t axis = 0; axis < 3; ++axis)
     TORCH_CHECK(latents.size(axis + 2) > 0 && latents.size(axis + 2) % patch[axis] == 0, "WanTransformer: latents ",
                 latents.sizes(), " do not divide into patches ", at::IntArrayRef(patch.data(), 3));
-  TORCH_CHECK(timesteps.dim() == 1 && timesteps.size(0) == latents.size(0), "WanTransformer: want timesteps [",
-              latents.size(0), "], got ", timesteps.sizes());
-  TORCH_CHECK(context.dim() == 3 && context.size(0) == latents.size(0) && context.size(2) == config_.text_dim,
-              "WanTransformer: want context [", latents.size(0), ", L, ", config_.text_dim, "], got ", context.sizes());
+  const int64_t B = latents.size(0), frames = latents.size(2) / patch[0];
+  TORCH_CHECK(timesteps.size(0) == B && (timesteps.dim() == 1 || (timesteps.dim() == 2 && timesteps.size(1) == frames)),
+              "WanTransformer: want timesteps [", B, "] or [", B, ", ", frames, "], got ", timesteps.sizes());
+  TORCH_CHECK(context.dim() == 3 && context.size(0) == B && context.size(2) == config_.text_dim,
+              "WanTransformer: want context [", B, ", L, ", config_.text_dim, "], got ", context.sizes());
+  TORCH_CHECK(image.defined() == (config_.image_dim > 0),
+              "WanTransformer: ", image.defined() ? "takes no image states" : "wants image states");
+  TORCH_CHECK(!image.defined() || (image.dim() == 3 && image.size(0) == B && image.size(2) == config_.image_dim),
+              "WanTransformer: want image states [", B, ", K, ", config_.image_dim, "], got ", image.sizes());
+}
+
+at::Tensor WanTransformer::operator()(const at::Tensor& latents, const at::Tensor& timesteps, const at::Tensor& context,
+                                      NormalizerStats* stats, AttentionProbe* probe, const at::Tensor& image) const {
+  check_input(latents, timesteps, context, image);
   const ProfileScope scope("transformer, outside of blocks");
+  const auto& patch = config_.patch_size;
   const auto dtype = latents.scalar_type();
   const Extent3 grid{latents.size(2) / patch[0], latents.size(3) / patch[1], latents.size(4) / patch[2]};
 
-  const at::Tensor time = time_out_(silu_of_rows(time_in_(timestep_sinusoid(timesteps, config_.freq_dim))));  // [B, C]
+  const at::Tensor sinusoid = timestep_sinusoid(timesteps.flatten(), config_.freq_dim);
+  const at::Tensor time = time_out_(silu_of_rows(time_in_(sinusoid)));  // [R, C], R = B or B T
   const at::Tensor modulation =
       time_proj_(silu_of_rows(time).to(time_proj_.weight.scalar_type())).to(at::kFloat).unflatten(1, {6, -1});
-  const at::Tensor text = text_out_(gelu_tanh(text_in_(context.to(dtype))));
+  WanContext seen{text_out_(gelu_tanh(text_in_(context.to(dtype)))), {}};
+  if (image.defined()) seen.image = image_embedding_(image.to(dtype));
   const AttentionInput input{grid, make_rope(grid, config_.attention_head_dim, latents.device()), stats, probe};
 
   at::Tensor x = embed_patches(latents, grid);
-  for (const WanBlock& block : blocks_) x = block(x, text, modulation, input);
+  for (const WanBlock& block : blocks_) x = block(x, seen, modulation, input);
   const auto head = (scale_shift_table_ + time.unsqueeze(1)).to(dtype).chunk(2, 1);
-  return unpatchify(proj_out_(modulated_norm(x, head[0], head[1], config_.eps)), grid);
+  const at::Tensor rows = x.reshape({time.size(0), -1, x.size(2)});  // a row for each timestep
+  const at::Tensor normed = modulated_norm(rows, head[0], head[1], config_.eps).reshape(x.sizes());
+  return unpatchify(proj_out_(normed), grid);
 }
 
 at::Tensor WanTransformer::embed_patches(const at::Tensor& latents, const Extent3& grid) const {
