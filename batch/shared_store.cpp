@@ -33,9 +33,10 @@ std::string text_of(const std::vector<uint8_t>& bytes) {
   return {bytes.begin(), bytes.end()};
 }
 
-/// c10d logs lost connections with stack traces, which would bury the one line that matters.
+/// c10d logs lost connections with stack traces, which would bury the one line that matters. Its level is a plain
+/// variable: it is set once, as several threads connect.
 void quieten_c10d() {
-  FLAGS_caffe2_log_level = c10::GLOG_FATAL;
+  [[maybe_unused]] static const int level = FLAGS_caffe2_log_level = c10::GLOG_FATAL;
 }
 
 int bound_socket(int family, const sockaddr* address, socklen_t length) {
