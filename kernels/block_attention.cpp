@@ -4,19 +4,13 @@
 #include <cmath>
 
 #include "core/parallel_for.h"
+#include "kernels/attention_inputs.h"
 #include "kernels/block_operator.h"
-#include "kernels/instruction_set.h"
 
 namespace tessera {
 
 bool can_attend_blocks(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, int64_t heads) {
-  if (instruction_set() < InstructionSet::kAvx512Bf16) return false;
-  for (const at::Tensor& t : {q, k, v})
-    if (!t.is_cpu() || t.scalar_type() != at::kBFloat16 || t.dim() != 3 || t.numel() == 0 || t.stride(2) != 1 ||
-        needs_gradient(t))
-      return false;
-  const int64_t head_dim = q.size(2) / heads;
-  return head_dim % 2 == 0 && head_dim <= kMostHeadDim;
+  return fits_attention_kernels(q, k, v, heads, kMostHeadDim);
 }
 
 #if defined(__x86_64__)

@@ -109,23 +109,6 @@ TESSERA_AVX512_BF16_CODE inline __m512 widen(__m256i halves) {
   return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(halves), 16));
 }
 
-/// The sum of factors[i] * x[i], for factors that the compiler knows.
-TESSERA_AVX512_BF16_CODE inline __m512 weighted_sum(const float* factors, int count, const __m512* x) {
-  __m512 sum = _mm512_setzero_ps();
-  bool first = true;
-  TESSERA_UNROLL for (int i = 0; i < count; ++i) {
-    if (factors[i] == 0) continue;
-    if (factors[i] == 1)
-      sum = first ? x[i] : _mm512_add_ps(sum, x[i]);
-    else if (factors[i] == -1)
-      sum = _mm512_sub_ps(sum, x[i]);
-    else
-      sum = _mm512_fmadd_ps(_mm512_set1_ps(factors[i]), x[i], sum);
-    first = false;
-  }
-  return sum;
-}
-
 /// B^T d B of one tile whose pixels are given, each `channels` values.
 template <const Filtering& kDown, const Filtering& kAcross>
 TESSERA_AVX512_BF16_CODE void transform_input(const uint16_t* const* pixels, int64_t channels, uint16_t* to,

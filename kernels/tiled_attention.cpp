@@ -7,6 +7,7 @@
 #include <numbers>
 
 #include "core/parallel_for.h"
+#include "kernels/attention_inputs.h"
 #include "kernels/avx512_bf16.h"
 #include "kernels/value_type.h"
 
@@ -18,13 +19,7 @@ constexpr int64_t kMostHeadDim = 512;
 }  // namespace
 
 bool can_tile_attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, int64_t heads) {
-  if (instruction_set() < InstructionSet::kAvx512Bf16) return false;
-  for (const at::Tensor& t : {q, k, v})
-    if (!t.is_cpu() || t.scalar_type() != at::kBFloat16 || t.dim() != 3 || t.numel() == 0 || t.stride(2) != 1 ||
-        needs_gradient(t))
-      return false;
-  const int64_t head_dim = q.size(2) / heads;
-  return head_dim % 2 == 0 && head_dim <= kMostHeadDim;
+  return fits_attention_kernels(q, k, v, heads, kMostHeadDim);
 }
 
 #if defined(__x86_64__)

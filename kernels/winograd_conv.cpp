@@ -175,23 +175,6 @@ TESSERA_AVX512_BF16_CODE inline void narrow(uint16_t* to, __m512 value) {
   _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), reinterpret_cast<__m256i>(_mm512_cvtneps_pbh(value)));
 }
 
-/// The sum of factors[i] * x[i], for factors that the compiler knows.
-TESSERA_AVX512_BF16_CODE inline __m512 weighted_sum(const float* factors, int count, const __m512* x) {
-  __m512 sum = _mm512_setzero_ps();
-  bool first = true;
-  TESSERA_UNROLL for (int i = 0; i < count; ++i) {
-    if (factors[i] == 0) continue;
-    if (factors[i] == 1)
-      sum = first ? x[i] : _mm512_add_ps(sum, x[i]);
-    else if (factors[i] == -1)
-      sum = _mm512_sub_ps(sum, x[i]);
-    else
-      sum = _mm512_fmadd_ps(_mm512_set1_ps(factors[i]), x[i], sum);
-    first = false;
-  }
-  return sum;
-}
-
 /// B^T d B of one tile's inputs, into [product][tile][term of the product][in]. `to` is the first tile's place.
 template <int kRows, int kColumns>
 TESSERA_AVX512_BF16_CODE void input_transform(const WinogradConv& conv, const uint16_t* from, uint16_t* to,

@@ -3,6 +3,11 @@
 #include <algorithm>
 
 #include "kernels/frame_conv.h"
+#include "kernels/simd.h"
+
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
 
 // Winograd's minimal filtering along one axis, as tables. Source: Lavin & Gray, arXiv 1509.09308; Winograd, Arithmetic
 // Complexity of Computations (1980). Include in kernel .cpp files only.
@@ -171,5 +176,25 @@ constexpr const Filtering& frame_rows(FrameForm form) {
 constexpr const Filtering& frame_columns(FrameForm form) {
   return form == FrameForm::kPoint ? kF11 : kF23;
 }
+
+#if defined(__x86_64__)
+/// The sum of factors[i] * x[i], for factors that the compiler knows.
+TESSERA_AVX512_BF16_CODE inline __m512 weighted_sum(const float* factors, int count, const __m512* x) {
+  __m512 sum = _mm512_setzero_ps();
+  bool first = true;
+  TESSERA_UNROLL for (int i = 0; i < count; ++i) {
+    if (factors[i] == 0) continue;
+    if (factors[i] == 1)
+      sum = first ? x[i] : _mm512_add_ps(sum, x[i]);
+    else if (factors[i] == -1)
+      sum = _mm512_sub_ps(sum, x[i]);
+    else
+      sum = _mm512_fmadd_ps(_mm512_set1_ps(factors[i]), x[i], sum);
+    first = false;
+  }
+  return sum;
+}
+
+#endif
 
 }  // namespace tessera
