@@ -92,14 +92,17 @@ void add_classify_command(CLI::App& root) {
       ->required()
       ->group("What to classify");
   command
-      ->add_option("--weights", options->model.weights,
-                   "DeiT of MHLA or FLatten: .safetensors, a PyTorch archive, or a folder written by tessera convert")
+      ->add_option(
+          "--weights", options->model.weights,
+          "DeiT of MHLA or FLatten: .safetensors, a PyTorch archive, or a folder written by tessera convert or "
+          "tessera train classifier")
       ->required()
       ->type_name("PATH")
       ->group("Model");
   command
-      ->add_option("--labels", options->model.labels,
-                   "Class names, one per line; default: ImageNet's for a model with 1,000 classes")
+      ->add_option(
+          "--labels", options->model.labels,
+          "Class names, one per line; default: labels.txt in the folder of --weights, ImageNet's for 1,000 classes")
       ->type_name("FILE")
       ->group("Model");
   command

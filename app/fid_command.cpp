@@ -76,8 +76,10 @@ void add_network_options(CLI::App& command, ImageScoreRequest& request) {
       ->group(group);
   command
       .add_option("--extractor", request.network.extractor,
-                  "Use another network, a TorchScript file (its code is run); the score is then not called FID")
+                  "Use another network: a TorchScript file (its code is run), a folder written by tessera train "
+                  "classifier, or bundled for the one that comes with tessera; the score is then not called FID")
       ->type_name("FILE.pt")
+      ->transform(extractor_path)
       ->group(group);
   command
       .add_option(option_names("", {"extractor-size"}), request.network.extractor_side,

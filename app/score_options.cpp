@@ -4,9 +4,21 @@
 #include <CLI/Validators.hpp>
 
 #include "app/command_line.h"
+#include "checkpoints/bundled_model.h"
+#include "core/error.h"
+#include "core/paths.h"
 #include "media/video_reader.h"
 
 namespace tessera {
+
+std::string extractor_path(const std::string& named) {
+  if (named != "bundled") return named;
+  const std::filesystem::path folder = find_bundled_model() / "classifier";
+  if (!is_folder(folder))
+    throw Error("bundled: no bundled feature network: there is no folder " + folder.string() +
+                "; train one (tessera train classifier --config training/configs/classifier.json) and name its folder");
+  return folder.string();
+}
 
 void add_reading_options(CLI::App& command, ScoreRequest& request) {
   const std::string group = "What to compare";
@@ -65,9 +77,12 @@ void add_live_fid_options(CLI::App& command, LiveFidRequest& request) {
                              ->needs(reference)
                              ->group(group);
   command
-      .add_option(option_names("", {"fid-extractor"}), request.extractor,
-                  "Use this TorchScript network instead (its code is run); the score is then not called FID")
+      .add_option(
+          option_names("", {"fid-extractor"}), request.extractor,
+          "Use this TorchScript network instead (its code is run), a folder written by tessera train classifier, "
+          "or bundled; the score is then not called FID")
       ->type_name("FILE")
+      ->transform(extractor_path)
       ->needs(reference)
       ->excludes(weights)
       ->group(group);

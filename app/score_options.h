@@ -14,6 +14,9 @@ struct ScoreOutput {
   bool json = false, quiet = false;
 };
 
+/// What --extractor names: "bundled" is the folder classifier/ of the bundled model. Throws Error when there is none.
+std::string extractor_path(const std::string& named);
+
 /// --skip-unreadable and --matrix: how the files of both sets are read.
 void add_reading_options(CLI::App& command, ScoreRequest& request);
 

@@ -6,8 +6,10 @@
 #include <CLI/CLI.hpp>
 
 #include "training/captions.h"
+#include "training/classifier_trainer.h"
 #include "training/denoiser_trainer.h"
 #include "training/evaluator.h"
+#include "training/language_trainer.h"
 #include "training/rgb_fit.h"
 #include "training/vae_trainer.h"
 
@@ -32,6 +34,8 @@ void print_scene(const Scene& wanted, const Observation& seen) {
 
 void run_evaluation(const EvaluateOptions& options) {
   const auto model = open_scene_model(options.model, at::kBFloat16);
+  const SceneSampling& wanted = options.sampling;
+  model->check_sizes({{.width = wanted.width, .height = wanted.height, .frames = wanted.frames}}, options.model);
   const SceneRenderer renderer;
   const SceneReader reader(renderer);
   const MakeFrames make = [&](const std::vector<std::string>& prompts, const std::vector<uint64_t>& seeds, bool video) {
@@ -76,6 +80,9 @@ void add_evaluate(CLI::App& train) {
       ->add_option("--reconstructed", options->reconstructed,
                    "Number of rendered clips that are only encoded and decoded: an upper bound for the denoiser")
       ->capture_default_str();
+  evaluate->add_option("--width", options->sampling.width, "Width of images and clips, pixels")->capture_default_str();
+  evaluate->add_option("--height", options->sampling.height, "Their height")->capture_default_str();
+  evaluate->add_option("--frames", options->sampling.frames, "Frames of clips")->capture_default_str();
   evaluate->add_option("--steps", options->sampling.steps, "Sampler steps (Euler)")->capture_default_str();
   evaluate->add_option("--cfg-scale", options->sampling.guidance, "Classifier-free guidance scale")
       ->capture_default_str();
@@ -108,6 +115,23 @@ void add_train_command(CLI::App& root) {
   denoiser->callback([config] {
     keep_freed_memory();
     DenoiserTrainer(DenoiserTrainConfig::read(*config)).train();
+  });
+
+  CLI::App* classifier = train->add_subcommand(
+      "classifier",
+      "Train an image classifier on a folder of pictures a class; continues from its checkpoint if there is one");
+  classifier->add_option("--config", *config, "JSON file; see training/configs/classifier.json")->required();
+  classifier->callback([config] {
+    keep_freed_memory();
+    ClassifierTrainer(ClassifierTrainConfig::read(*config)).train();
+  });
+
+  CLI::App* language = train->add_subcommand(
+      "language", "Train a language model over bytes on texts; continues from its checkpoint if there is one");
+  language->add_option("--config", *config, "JSON file; see training/configs/language.json")->required();
+  language->callback([config] {
+    keep_freed_memory();
+    LanguageTrainer(LanguageTrainConfig::read(*config)).train();
   });
 
   auto model = std::make_shared<std::string>();

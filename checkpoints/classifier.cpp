@@ -76,6 +76,10 @@ nlohmann::json classifier_json(const ClassifierOptions& options) {
 }
 
 VitConfig classifier_config(const TensorFile& file, const ClassifierOptions& options) {
+  if (is_folder(options.weights)) {
+    const JsonConfig json = open_component(options.weights).config();
+    if (json.text("_class_name", "") == kTrainedClassifierClass) return VitConfig::from_json(json);
+  }
   VitConfig config;
   config.channels = shape_of(file, "patch_embed.proj.weight", 4)[0];
   config.patch = shape_of(file, "patch_embed.proj.weight", 4)[3];

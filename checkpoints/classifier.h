@@ -14,10 +14,11 @@ namespace tessera {
 /// What a classifier's file does not specify.
 struct ClassifierOptions {
   std::filesystem::path weights;  ///< a .safetensors file, a PyTorch archive (its EMA weights if it has them), or a
-                                  ///< folder written by convert
+                                  ///< folder written by convert or train classifier
   std::optional<int64_t> heads;   ///< required for MHLA of a width other than DeiT's 192, 384 and 768
   std::optional<double> power;    ///< focusing factor of FLatten; 3 by default
-  std::filesystem::path labels;   ///< one name per line; "": ImageNet's names for 1000 classes
+  std::filesystem::path labels;   ///< one name per line; "": labels.txt of a folder of weights, else ImageNet's names
+                                  ///< for 1000 classes
   std::string dtype = "auto", device = "auto";
 };
 

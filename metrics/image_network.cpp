@@ -4,6 +4,8 @@
 
 #include "core/device.h"
 #include "core/error.h"
+#include "core/paths.h"
+#include "metrics/classifier_extractor.h"
 #include "metrics/inception_extractor.h"
 #include "metrics/torchscript_extractor.h"
 #include "metrics/weights_cache.h"
@@ -12,10 +14,6 @@ namespace tessera {
 namespace {
 
 std::unique_ptr<Extractor> open_torchscript(const ImageNetwork& network, at::Device device) {
-  if (network.extractor == "bundled")
-    throw Error(
-        "--extractor bundled: this build has no bundled feature network; give a TorchScript file, or leave "
-        "--extractor out for the FID Inception");
   PublishedWeights any;
   any.what = "a TorchScript program";
   const FoundWeights found = find_weights(any, network.extractor);
@@ -33,6 +31,7 @@ bool is_bfloat16(const MadeBy& file) {
 
 std::unique_ptr<Extractor> open_image_network(const ImageNetwork& network, const Protocol& protocol,
                                               at::ScalarType dtype, at::Device device, const ScoreListener& listener) {
+  if (is_folder(network.extractor)) return std::make_unique<ClassifierExtractor>(network.extractor, device);
   if (!network.extractor.empty()) return open_torchscript(network, device);
   const FoundWeights found = find_inception_weights(network.weights);
   auto extractor = std::make_unique<InceptionExtractor>(read_inception_weights(found.path), found.sha256, protocol,

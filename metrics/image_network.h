@@ -19,8 +19,9 @@ namespace tessera {
 struct ImageNetwork {
   std::string weights;                      ///< the Inception's file; empty: the one in the cache
   int64_t dims = 2048;                      ///< features of the Inception: 64, 192, 768 or 2048
-  std::string extractor;                    ///< a TorchScript program in its place, which this runs
-  int64_t extractor_side = kInceptionSide;  ///< height and width of the pictures that it takes
+  std::string extractor;                    ///< in its place: a TorchScript program, which this runs, or a folder of
+                                            ///< `tessera train classifier`
+  int64_t extractor_side = kInceptionSide;  ///< height and width of the pictures that it is given
 
   /// Height and width of the pictures that the network is given.
   int64_t side() const { return extractor.empty() ? kInceptionSide : extractor_side; }

@@ -3,16 +3,20 @@
 #include <ATen/ATen.h>
 #include <c10/core/InferenceMode.h>
 
-#include <cmath>
 #include <fstream>
 
 #include "core/error.h"
+#include "core/paths.h"
+#include "models/vit/input.h"
 
 namespace tessera {
 namespace {
 
-constexpr double kCropPart = 0.875;  // of the resized picture's shorter side
-constexpr float kMean[] = {0.485f, 0.456f, 0.406f}, kDeviation[] = {0.229f, 0.224f, 0.225f};
+/// The file that --labels names, or else the one that lies with the weights.
+std::filesystem::path labels_of(const ClassifierOptions& options) {
+  const std::filesystem::path own = options.weights / "labels.txt";
+  return options.labels.empty() && is_file(own) ? own : options.labels;
+}
 
 ClassNames read_names(const std::filesystem::path& path, int64_t classes) {
   if (path.empty() && classes == ClassNames::imagenet().size()) return ClassNames::imagenet();
@@ -30,25 +34,14 @@ ClassNames read_names(const std::filesystem::path& path, int64_t classes) {
 }  // namespace
 
 at::Tensor classifier_input(const at::Tensor& pixels, int64_t size) {
-  const int64_t height = pixels.size(0), width = pixels.size(1), shorter = std::min(height, width);
-  const auto wanted = static_cast<int64_t>(std::floor(static_cast<double>(size) / kCropPart));
-  const int64_t H = height * wanted / shorter, W = width * wanted / shorter;
-  const at::Tensor planes = pixels.permute({2, 0, 1}).unsqueeze(0).to(at::kFloat);
-  // Rounded to bytes again, as pictures are that Pillow resizes.
-  const at::Tensor resized = at::_upsample_bicubic2d_aa(planes, {H, W}, /*align_corners=*/false).round().clamp(0, 255);
-  const auto first = [&](int64_t all) { return std::lround(static_cast<double>(all - size) / 2.0); };
-  const at::Tensor square = resized.narrow(2, first(H), size).narrow(3, first(W), size) / 255.0;
-  const auto constants = [&](const float* values) {
-    return at::tensor({values[0], values[1], values[2]}).view({3, 1, 1});
-  };
-  return (square - constants(kMean)) / constants(kDeviation);
+  return classifier_normalized(classifier_square(pixels, size));
 }
 
 Classifier::Classifier(const ClassifierOptions& options)
     : device_(open_device(options.device)), model_(VitConfig{}), names_({}) {
   const TensorFile file = read_classifier(options.weights);
   config_ = classifier_config(file, with_own_config(options));
-  names_ = read_names(options.labels, config_.classes);
+  names_ = read_names(labels_of(options), config_.classes);
   model_ = load_classifier(file, config_, options.dtype, device_);
 }
 

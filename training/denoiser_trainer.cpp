@@ -3,8 +3,10 @@
 #include <ATen/ATen.h>
 #include <c10/core/GradMode.h>
 
+#include <algorithm>
 #include <cstdio>
 #include <fstream>
+#include <set>
 #include <sstream>
 
 #include "core/atomic_file.h"
@@ -13,6 +15,7 @@
 #include "training/captions.h"
 #include "training/counter_rng.h"
 #include "training/export.h"
+#include "training/flow_loss.h"
 #include "training/sheet.h"
 #include "weights/bind.h"
 #include "weights/trained_on.h"
@@ -43,6 +46,16 @@ nlohmann::json text_encoder_config(nlohmann::json config, const Tokenizer& token
   return config;
 }
 
+TrainedOn trained_on(const std::vector<SceneSize>& scenes) {
+  std::set<std::string> sizes;
+  std::set<int64_t> frames;
+  for (const SceneSize& size : scenes) {
+    sizes.insert(std::to_string(size.width) + "x" + std::to_string(size.height));
+    frames.insert(size.frames);
+  }
+  return {.sizes = {sizes.begin(), sizes.end()}, .frames = {frames.begin(), frames.end()}, .words = caption_words()};
+}
+
 /// The run's own tokenizer, trained when the run begins and kept, because a checkpoint's token table belongs to it.
 std::string run_tokenizer(const std::filesystem::path& file) {
   if (std::filesystem::exists(file)) {
@@ -69,16 +82,39 @@ std::unique_ptr<SceneModel> make_model(const DenoiserTrainConfig& config, const 
   return model;
 }
 
+/// "scene_sizes", or else one size of stills and one of clips. Without clips in the run none are encoded.
+std::vector<SceneSize> read_sizes_of(const JsonConfig& json, const DenoiserTrainConfig& config) {
+  const bool clips = config.videos_from < 1;
+  if (!json.has("scene_sizes")) {
+    std::vector<SceneSize> plain = {
+        {config.side, config.side, 1, at_least(json, "stills", 8192, 1), at_least(json, "image_batch", 64, 1)}};
+    if (clips && config.frames < 2) json.fail("frames", "must be more than 1 unless videos_from is 1");
+    if (clips)
+      plain.push_back({config.side, config.side, config.frames, at_least(json, "clips", 2560, 1),
+                       at_least(json, "video_batch", 12, 1)});
+    return plain;
+  }
+  for (const char* key : {"stills", "clips", "image_batch", "video_batch"})
+    if (json.has(key)) json.fail(key, "belongs to each of scene_sizes (count, batch)");
+  const std::vector<SceneSize> sizes = read_scene_sizes(json, "scene_sizes");
+  const auto has = [&](bool video) {
+    return std::any_of(sizes.begin(), sizes.end(), [&](const SceneSize& size) { return size.video() == video; });
+  };
+  if (config.videos_from > 0 && !has(false)) json.fail("scene_sizes", "must hold a size of 1 frame for the first part");
+  if (clips && !has(true)) json.fail("scene_sizes", "must hold a size of several frames, or videos_from be 1");
+  return sizes;
+}
+
 }  // namespace
 
 DenoiserTrainConfig DenoiserTrainConfig::read(const std::filesystem::path& path) {
   const JsonConfig json = JsonConfig::read(path);
   std::vector<std::string> known = RunConfig::keys();
   for (const char* key :
-       {"vae",         "output",       "text_encoder",    "transformer", "generation_defaults", "text_length",
-        "side",        "frames",       "stills",          "clips",       "image_batch",         "video_batch",
-        "videos_from", "video_part",   "image_shift",     "video_shift", "caption_dropout",     "muon_rate",
-        "ema_decay",   "sample_shift", "sample_guidance", "sample_steps"})
+       {"vae",         "output",       "text_encoder",    "transformer",  "generation_defaults", "text_length",
+        "side",        "frames",       "stills",          "clips",        "image_batch",         "video_batch",
+        "videos_from", "video_part",   "image_shift",     "video_shift",  "caption_dropout",     "muon_rate",
+        "ema_decay",   "sample_shift", "sample_guidance", "sample_steps", "scene_sizes",         "latents"})
     known.emplace_back(key);
   json.reject_unknown(known);
   DenoiserTrainConfig config;
@@ -92,12 +128,10 @@ DenoiserTrainConfig DenoiserTrainConfig::read(const std::filesystem::path& path)
   config.text_length = at_least(json, "text_length", config.text_length, 2);
   config.side = at_least(json, "side", config.side, 16);
   config.frames = at_least(json, "frames", config.frames, 1);
-  config.stills = at_least(json, "stills", config.stills, 1);
-  config.clips = at_least(json, "clips", config.clips, 1);
-  config.image_batch = at_least(json, "image_batch", config.image_batch, 1);
-  config.video_batch = at_least(json, "video_batch", config.video_batch, 1);
   config.sample_steps = at_least(json, "sample_steps", config.sample_steps, 1);
   config.videos_from = fraction(json, "videos_from", config.videos_from);
+  config.sizes = read_sizes_of(json, config);
+  config.latents = json.text("latents", config.run.folder.string());
   config.video_part = fraction(json, "video_part", config.video_part);
   config.caption_dropout = fraction(json, "caption_dropout", config.caption_dropout);
   config.ema_decay = fraction(json, "ema_decay", config.ema_decay);
@@ -117,16 +151,22 @@ DenoiserTrainer::DenoiserTrainer(DenoiserTrainConfig config)
   model_->transformer.params(params_, "transformer.");
   model_->text_encoder.params(params_, "text_encoder.");
   initialize(params_, config_.run.seed, at::kCPU);
-  const uint64_t seed = config_.run.seed;
-  stills_ = load_latents(*model_, renderer_,
-                         {run_.file("stills.safetensors"), seed * 10 + 1, false, config_.stills, 1, config_.side});
-  clips_ =
-      load_latents(*model_, renderer_,
-                   {run_.file("clips.safetensors"), seed * 10 + 2, true, config_.clips, config_.frames, config_.side});
+  load_scenes();
   OptimizerConfig optimizer;
   optimizer.ema_decay = config_.ema_decay;
   optimizer.muon = {"transformer.blocks."};
   start(params_, optimizer);
+}
+
+void DenoiserTrainer::load_scenes() {
+  model_->check_sizes(config_.sizes, config_.vae.string());
+  make_folder(config_.latents);
+  for (const SceneSize& size : config_.sizes) {
+    const uint64_t seed = config_.run.seed * 10 + 1 + scenes_.size();  // every size has scenes of its own
+    scenes_.push_back(load_latents(
+        *model_, renderer_,
+        {config_.latents / size.file(), seed, size.video(), size.count, size.frames, size.height, size.width}));
+  }
 }
 
 DenoiserTrainer::Batch DenoiserTrainer::draw_batch(const LatentCache& cache, int64_t count) const {
@@ -144,21 +184,16 @@ DenoiserTrainer::Batch DenoiserTrainer::draw_batch(const LatentCache& cache, int
 }
 
 at::Tensor DenoiserTrainer::draw_times(int64_t count, double shift) const {
-  // Stratified draws from the logit-normal distribution: evenly spaced quantiles, all shifted by one random offset.
   CounterRng rng(config_.run.seed * 31 + 8, static_cast<uint64_t>(run_.step()));
   const double offset = rng.uniform();
-  std::vector<double> quantiles;
-  for (int64_t i = 0; i < count; ++i)
-    quantiles.push_back((static_cast<double>(i) + offset) / static_cast<double>(count));
-  const at::Tensor normal = at::special_ndtri(at::tensor(quantiles, at::kDouble).clamp(1e-4, 1 - 1e-4));
-  const at::Tensor t = at::sigmoid(normal);
-  return (shift * t / (1 + (shift - 1) * t)).to(at::kFloat);
+  return logit_normal_times(count, offset, shift);
 }
 
 double DenoiserTrainer::step() {
   CounterRng rng(config_.run.seed * 31 + 9, static_cast<uint64_t>(run_.step()));
   const bool video = run_.progress() >= config_.videos_from && rng.uniform() < config_.video_part;
-  const Batch batch = video ? draw_batch(clips_, config_.video_batch) : draw_batch(stills_, config_.image_batch);
+  const size_t size = choose_scene_size(config_.sizes, video, rng.uniform());
+  const Batch batch = draw_batch(scenes_[size], config_.sizes[size].batch);
   const at::Tensor times = draw_times(batch.latents.size(0), video ? config_.video_shift : config_.image_shift);
   const uint64_t noise_seed = config_.run.seed * 1000003 + static_cast<uint64_t>(run_.step());
   const at::Tensor noise = seeded_noise(batch.latents.sizes(), noise_seed);
@@ -194,7 +229,7 @@ void DenoiserTrainer::draw_sheet() {
   std::vector<std::vector<at::Tensor>> rows(2);
   const std::vector<at::Tensor> images = model_->sample(image_prompts, image_seeds, sampling);
   for (size_t i = 0; i < images.size(); ++i) rows[i / static_cast<size_t>(count)].push_back(images[i].select(1, 0));
-  if (run_.progress() >= config_.videos_from) {
+  if (config_.videos_from < 1 && run_.progress() >= config_.videos_from) {
     for (uint64_t i = 0; i < 4; ++i) {
       clip_prompts.push_back(caption(sample_scene(kSheetSeed, i, true)));
       clip_seeds.push_back(i);
@@ -246,9 +281,7 @@ void DenoiserTrainer::write_output() {
   nlohmann::json index = read_json_object(config_.output / "model_index.json");
   index["generation_defaults"] = config_.generation_defaults;
   index["generation_defaults"]["max_sequence_length"] = config_.text_length;
-  const std::string side = std::to_string(config_.side);
-  index["trained_on"] =
-      TrainedOn{.sizes = {side + "x" + side}, .frames = {1, config_.frames}, .words = caption_words()}.to_json();
+  index["trained_on"] = trained_on(config_.sizes).to_json();
   write_json(config_.output / "model_index.json", index);
   std::fprintf(stderr, "wrote %s\n", config_.output.c_str());
 }

@@ -4,6 +4,7 @@
 
 #include "training/latent_cache.h"
 #include "training/scene_model.h"
+#include "training/scene_size.h"
 #include "training/trainer.h"
 
 namespace tessera {
@@ -17,10 +18,11 @@ struct DenoiserTrainConfig {
   nlohmann::json transformer;          ///< diffusers' WanTransformer3DModel config with our `attention`
   nlohmann::json generation_defaults;  ///< copied into model_index.json
   int64_t text_length = 24;            ///< tokens of a prompt, padding included
-  int64_t side = 128, frames = 17;
-  int64_t stills = 8192, clips = 2560;  ///< encoded scenes kept in memory
-  int64_t image_batch = 64, video_batch = 12;
-  double videos_from = 0.3;                     ///< fraction of the run after which clips are trained too
+  int64_t side = 128, frames = 17;     ///< of the sample sheets, and of the scenes when `sizes` is not given
+  /// What is trained: "scene_sizes", or else stills and clips of side x side.
+  std::vector<SceneSize> sizes{};
+  std::filesystem::path latents;                ///< folder that keeps the encoded scenes; the run's unless given
+  double videos_from = 0.3;                     ///< fraction of the run after which clips are trained too; 1: never
   double video_part = 0.6;                      ///< fraction of the steps from then on that take clips
   double image_shift = 1.5, video_shift = 2.5;  ///< shift of the training times
   double caption_dropout = 0.1;
@@ -33,7 +35,8 @@ struct DenoiserTrainConfig {
 };
 
 /// Trains the denoiser and the text encoder together on encoded scenes by flow matching: the velocity noise - data at a
-/// logit-normal time, images first, then clips among them. Muon for the blocks' matrices, AdamW for the rest.
+/// logit-normal time, images first, then clips among them, each step of one size. Muon for the blocks' matrices, AdamW
+/// for the rest.
 class DenoiserTrainer : public Trainer {
  public:
   explicit DenoiserTrainer(DenoiserTrainConfig config);
@@ -46,6 +49,7 @@ class DenoiserTrainer : public Trainer {
   };
   Batch draw_batch(const LatentCache& cache, int64_t count) const;
   at::Tensor draw_times(int64_t count, double shift) const;  // [B] in (0, 1)
+  void load_scenes();
   void draw_sheet() override;
   void write_output() override;  // with the averaged weights
 
@@ -54,7 +58,7 @@ class DenoiserTrainer : public Trainer {
   std::string tokenizer_model_;
   std::unique_ptr<SceneModel> model_;
   ParamList params_;
-  LatentCache stills_, clips_;
+  std::vector<LatentCache> scenes_;  // of each of config_.sizes
 };
 
 }  // namespace tessera

@@ -13,10 +13,10 @@ namespace {
 
 /// Numbers that tell one plan and autoencoder from another: the latents of one fixed scene, and the plan's sizes.
 at::Tensor fingerprint(const SceneModel& model, const SceneRenderer& renderer, const LatentCachePlan& plan) {
-  const at::Tensor frame = renderer.clip(sample_scene(4711, 0, true), 1, plan.side, plan.side).unsqueeze(0);
+  const at::Tensor frame = renderer.clip(sample_scene(4711, 0, true), 1, plan.height, plan.width).unsqueeze(0);
   const at::Tensor sizes =
       at::tensor({static_cast<double>(plan.seed), plan.video ? 1.0 : 0.0, static_cast<double>(plan.count),
-                  static_cast<double>(plan.frames), static_cast<double>(plan.side)},
+                  static_cast<double>(plan.frames), static_cast<double>(plan.height), static_cast<double>(plan.width)},
                  at::kFloat);
   return at::cat({sizes, model.encode(frame).flatten()});
 }
@@ -29,7 +29,7 @@ at::Tensor encode_all(const SceneModel& model, const SceneRenderer& renderer, co
     std::vector<at::Tensor> clips;
     for (int64_t i = begin; i < std::min(begin + batch, plan.count); ++i)
       clips.push_back(renderer.clip(sample_scene(plan.seed, static_cast<uint64_t>(i), plan.video), plan.frames,
-                                    plan.side, plan.side));
+                                    plan.height, plan.width));
     parts.push_back(model.encode(at::stack(clips)).to(at::kBFloat16));
     if (begin / batch % 64 == 63)
       std::fprintf(stderr, "encoded %lld of %lld %s\n", static_cast<long long>(begin + batch),

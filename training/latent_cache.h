@@ -24,7 +24,7 @@ struct LatentCachePlan {
   std::filesystem::path file;
   uint64_t seed = 0;
   bool video = false;
-  int64_t count = 0, frames = 1, side = 128;
+  int64_t count = 0, frames = 1, height = 128, width = 128;
 };
 
 /// Reads the cache's file if it was made by the same autoencoder with the same plan; otherwise renders and encodes the

@@ -53,6 +53,13 @@ Optimizer::Optimizer(const ParamList& params, OptimizerConfig config) : config_(
   muon_ = make_group(matrices, false);
 }
 
+int64_t Optimizer::parameters() const {
+  int64_t total = 0;
+  for (const Group* group : {&adam_, &muon_})
+    for (const Item& item : group->items) total += item.count;
+  return total;
+}
+
 void Optimizer::zero_gradients() {
   adam_.gradients.zero_();
   muon_.gradients.zero_();

@@ -35,6 +35,7 @@ class Optimizer {
   /// is updated. `muon_rate` is used for Muon's matrices.
   double step(double rate, double muon_rate);
   int64_t steps() const { return steps_; }
+  int64_t parameters() const;  ///< numbers that are trained
 
   /// Exchanges weights and moving averages: slots hold the averaged weights until the next swap_ema(). Throws
   /// c10::Error without ema_decay.

@@ -74,7 +74,7 @@ bool TrainingRun::resume(Optimizer& optimizer) {
   since_start_ = since_save_ = since_log_ = Stopwatch();
   if (!std::filesystem::exists(path)) return false;
   const TensorFile saved = read_safetensors(path);
-  step_ = saved.at("run/steps").item<int64_t>();
+  step_ = logged_step_ = saved.at("run/steps").item<int64_t>();
   seconds_before_ = saved.at("run/seconds").item<double>();
   optimizer.load(saved.tensors(), step_, path.string());
   std::fprintf(stderr, "continuing from %s at step %lld, after %.1f active minutes\n", path.c_str(),
@@ -95,6 +95,7 @@ bool TrainingRun::checkpoint_due() const {
 }
 
 bool TrainingRun::sheet_due() {
+  if (!draws_sheets()) return false;
   if (since_sheet_ && since_sheet_->seconds() < 60 * config_.sheet_minutes) return false;
   since_sheet_ = Stopwatch();
   return true;
@@ -119,7 +120,9 @@ void TrainingRun::log_line() {
   const double rate = static_cast<double>(samples_) / std::max(since_log_.seconds(), 1e-9);
   const double minutes = active_seconds() / 60, part = std::min(progress(), 1.0);
   const double left = minutes / std::max(part, 1e-9) - minutes;
-  nlohmann::json entry = {{"step", step_}, {"phase", phase_}, {"minutes", minutes}, {"rate", rate}};
+  const double step_ms = 1000 * since_log_.seconds() / static_cast<double>(step_ - logged_step_);
+  nlohmann::json entry = {
+      {"step", step_}, {"phase", phase_}, {"minutes", minutes}, {"rate", rate}, {"step_ms", step_ms}};
   std::string values;
   for (const auto& [name, total] : means_) {
     const double mean = total.sum / static_cast<double>(total.count);
@@ -130,6 +133,7 @@ void TrainingRun::log_line() {
                static_cast<long long>(step_), values.c_str(), rate, 100 * part, minutes, left);
   std::ofstream(file("log.jsonl"), std::ios::app) << entry.dump() << '\n';
   since_log_ = Stopwatch();
+  logged_step_ = step_;
   means_.clear();
   samples_ = 0;
 }

@@ -24,7 +24,8 @@ struct RunConfig {
   double minutes = 0;                                       ///< length in active minutes; or
   int64_t steps = 0;                                        ///< length in steps; exactly one of the two is given
   double learning_rate = 1e-3, warmup = 0.01, decay = 0.4;  ///< see trapezoid()
-  double checkpoint_minutes = 3, sheet_minutes = 5;
+  double checkpoint_minutes = 3;
+  double sheet_minutes = 5;              ///< 0: no sample sheets
   int64_t log_every = 20;                ///< steps
   at::ScalarType dtype = at::kBFloat16;  ///< of activations; weights are float32
 
@@ -52,13 +53,15 @@ class TrainingRun {
   double rate_factor() const;
   int64_t step() const { return step_; }
 
-  /// Counts a finished step and logs the means of `measures` every log_every steps (and into FOLDER/log.jsonl).
+  /// Counts a finished step and logs the means of `measures` every log_every steps (and into FOLDER/log.jsonl,
+  /// with "step_ms", the milliseconds a step took since the last line).
   /// `phase` names what is trained; a new phase starts new means. Steps may have different measures.
   void record(const std::string& phase, int64_t samples, const std::map<std::string, double>& measures);
   /// True when the checkpoint interval has passed since the last save().
   bool checkpoint_due() const;
   /// The same for sample sheets, the first of which is due at once; counts the sheet as drawn.
   bool sheet_due();
+  bool draws_sheets() const { return config_.sheet_minutes > 0; }
   /// Where save() writes.
   std::filesystem::path checkpoint() const { return file("checkpoint.safetensors"); }
   /// FOLDER/NAME.
@@ -81,6 +84,7 @@ class TrainingRun {
   };
   std::map<std::string, Mean> means_;
   int64_t samples_ = 0;
+  int64_t logged_step_ = 0;  // of the last log line, or where this process began
 };
 
 /// Makes malloc keep freed blocks instead of returning them to the kernel: page faults cost a sixth of a training step.

@@ -3,6 +3,8 @@
 #include <ATen/ATen.h>
 #include <c10/core/GradMode.h>
 
+#include <numeric>
+
 #include "core/rng.h"
 #include "samplers/guidance.h"
 #include "samplers/loop.h"
@@ -19,6 +21,12 @@ at::Tensor per_channel(const std::vector<double>& values) {
 }
 
 }  // namespace
+
+void SceneModel::check_sizes(const std::vector<SceneSize>& sizes, const std::string& where) const {
+  const Extent3& patch = transformer.config().patch_size;
+  check_scene_sizes(sizes, vae.config().spatial_stride() * std::lcm(patch[1], patch[2]), vae.config().temporal_stride(),
+                    where);
+}
 
 at::Tensor SceneModel::context(const std::vector<std::string>& prompts) const {
   const TokenBatch tokens = tokenizer.encode_batch(prompts, text_length);

@@ -11,6 +11,7 @@
 #include "models/umt5/umt5.h"
 #include "models/wan/transformer.h"
 #include "models/wan/vae.h"
+#include "training/scene_size.h"
 
 namespace tessera {
 
@@ -31,6 +32,9 @@ struct SceneModel {
   int64_t text_length = 24;              ///< tokens the transformer sees, padding included
   at::ScalarType dtype = at::kBFloat16;  ///< of activations
 
+  /// Throws Error naming `where` when a size is no whole number of patches or a length no whole number of latent
+  /// frames.
+  void check_sizes(const std::vector<SceneSize>& sizes, const std::string& where) const;
   /// Text states [B, text_length, d_model], zero beyond each prompt.
   at::Tensor context(const std::vector<std::string>& prompts) const;
   /// (mean of the latent - latents_mean) / latents_std of frames [B, 3, T, H, W] in [-1, 1]; float32.

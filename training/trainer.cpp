@@ -19,7 +19,7 @@ void Trainer::train() {
     if (run_.sheet_due()) draw_sheet();
   }
   save();
-  draw_sheet();
+  if (run_.draws_sheets()) draw_sheet();
   write_output();
 }
 

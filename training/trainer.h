@@ -21,6 +21,7 @@ class Trainer {
   /// Writes the checkpoint.
   void save() { run_.save(*optimizer_); }
   int64_t steps_done() const { return run_.step(); }
+  int64_t parameters() const { return optimizer_->parameters(); }  ///< numbers that are trained
 
  protected:
   explicit Trainer(const RunConfig& config) : run_(config) {}

@@ -56,9 +56,10 @@ void read_mhla(const JsonConfig& json, AttentionConfig& config) {
 
 void read_focused(const JsonConfig& json, AttentionConfig& config) {
   config.focusing_factor = json.number("focusing_factor", config.focusing_factor);
-  config.kernel_size = read_size(json, "kernel_size", limits::kKernel, config.kernel_size);
+  const bool convolves = !json.has("kernel_size") || json.json().at("kernel_size") != 0;
+  config.kernel_size = convolves ? read_size(json, "kernel_size", limits::kKernel, config.kernel_size) : 0;
   if (!(config.focusing_factor > 0)) json.fail("focusing_factor", "must be above 0");
-  if (config.kernel_size % 2 == 0) json.fail("kernel_size", "must be odd");
+  if (convolves && config.kernel_size % 2 == 0) json.fail("kernel_size", "must be odd, or 0 for no convolution");
 }
 
 }  // namespace

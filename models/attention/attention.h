@@ -44,13 +44,13 @@ struct AttentionConfig {
   AttentionKind kind = AttentionKind::kSoftmax;
   Extent3 block_layout{1, 1, 1};        ///< blocks along time, height, width in training: M = their product
   std::optional<Extent3> block_tokens;  ///< tokens of a block; absent: the grid divided by block_layout, rounded up
-  bool gated = false;
+  bool gated = false;                   ///< output times SiLU of a linear map of the layer's input
   bool lepe = false;
   Normalizer normalizer = Normalizer::kSums;
   MixingTransform transform = MixingTransform::kLinear;
   bool qk_norm = false;        ///< image form of MHLA: RMS norm of q and k over all channels
   double focusing_factor = 3;  ///< power of FLatten's map
-  int64_t kernel_size = 5;     ///< of FLatten's convolution of v, odd
+  int64_t kernel_size = 5;     ///< of FLatten's convolution of v, odd; 0: no convolution
   int64_t lepe_kernel = 3;     ///< of the image form's convolution of v, odd; the classifiers have 5
   std::vector<int64_t> softmax_layers;
 

@@ -11,18 +11,6 @@ namespace {
 
 constexpr double kRotaryBase = 10000.0, kSmallestMixing = 1e-5;
 
-/// x [B, T, H, F], its first `dim` channels turned by the positions first, first + 1, ...: their two halves are a
-/// pair's coordinates.
-at::Tensor rotary(const at::Tensor& x, int64_t dim, int64_t first) {
-  const int64_t half = dim / 2;
-  const auto options = x.options().dtype(at::kDouble);
-  const at::Tensor frequencies = at::pow(kRotaryBase, at::arange(half, options) / -static_cast<double>(half));
-  const at::Tensor angles = at::arange(first, first + x.size(1), options).unsqueeze(1) * frequencies;  // [T, D / 2]
-  const at::Tensor c = angles.cos().to(x.scalar_type()).unsqueeze(1), s = angles.sin().to(x.scalar_type()).unsqueeze(1);
-  const at::Tensor a = x.narrow(-1, 0, half), b = x.narrow(-1, half, half);
-  return at::cat({a * c - b * s, b * c + a * s, x.narrow(-1, dim, x.size(-1) - dim)}, -1);
-}
-
 /// [B, T, H, D] -> [n, B, H, chunk, D], zeros behind the last token.
 at::Tensor in_chunks(const at::Tensor& x, int64_t chunk) {
   const int64_t T = x.size(1), chunks = (T + chunk - 1) / chunk;
@@ -36,6 +24,16 @@ void check_chunks(int64_t chunks, const at::Tensor& mixing) {
 }
 
 }  // namespace
+
+at::Tensor rotary(const at::Tensor& x, int64_t dim, int64_t first) {
+  const int64_t half = dim / 2;
+  const auto options = x.options().dtype(at::kDouble);
+  const at::Tensor frequencies = at::pow(kRotaryBase, at::arange(half, options) / -static_cast<double>(half));
+  const at::Tensor angles = at::arange(first, first + x.size(1), options).unsqueeze(1) * frequencies;  // [T, D / 2]
+  const at::Tensor c = angles.cos().to(x.scalar_type()).unsqueeze(1), s = angles.sin().to(x.scalar_type()).unsqueeze(1);
+  const at::Tensor a = x.narrow(-1, 0, half), b = x.narrow(-1, half, half);
+  return at::cat({a * c - b * s, b * c + a * s, x.narrow(-1, dim, x.size(-1) - dim)}, -1);
+}
 
 at::Tensor causal_mhla(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, const at::Tensor& mixing,
                        int64_t chunk, double scale) {

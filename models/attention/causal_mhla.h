@@ -12,6 +12,10 @@
 
 namespace tessera {
 
+/// x [B, T, H, F], the first `dim` channels of each head turned by the positions first, first + 1, ...: their two
+/// halves are a pair's coordinates (rotary positions, base 10000). Returns the same shape and dtype.
+at::Tensor rotary(const at::Tensor& x, int64_t dim, int64_t first);
+
 /// Causal MHLA, as published for language (arXiv:2601.07832, naive_chunk_simple_mhla_fixed). Tokens fall into chunks of
 /// `chunk`; with S_j = sum over chunk j of k^T v and the mixing matrix M, a token of chunk i gives
 /// scale * (sum_{j<i} M_ij q S_j + M_ii * (q k^T, masked to earlier tokens of the chunk and itself) v). No denominator.

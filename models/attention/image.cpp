@@ -69,7 +69,7 @@ at::Tensor ImageAttention::operator()(const at::Tensor& x, const AttentionInput&
     probe->see(view);
   }
   const at::Tensor out = linear_attention(features(q), features(k), v, heads_);
-  return to_out_(focusing_ ? out + focusing_->convolved(v, input.grid) : out);
+  return to_out_(focusing_ && focusing_->convolves() ? out + focusing_->convolved(v, input.grid) : out);
 }
 
 ImageMhla::ImageMhla(const AttentionConfig& config, int64_t heads, int64_t head_dim, bool bias)
@@ -87,6 +87,7 @@ void ImageMhla::params(ParamList& out, const std::string& prefix) {
     norm_k_.params(out, prefix + "norm_k.", C);
   }
   mixing_params(out, prefix, mixing_, config_);
+  if (config_.gated) gate_.params(out, prefix + "g.", C, C);
   if (config_.lepe) {
     const int64_t k = config_.lepe_kernel;
     out.add(prefix + "lepe.weight", lepe_weight_, {C, 1, k, k}, Init::of([C, k] { return center_tap(C, k); }));
@@ -132,8 +133,9 @@ at::Tensor ImageMhla::operator()(const at::Tensor& x, const AttentionInput& inpu
   const bool fused = !watching(input) && !wants_gradient() && can_attend_blocks(q, k, v, heads_);
   const BlockAttention plan{
       .heads = heads_, .q_norm = norm_q_.weight, .k_norm = norm_k_.weight, .norm_eps = norm_q_.eps};
-  const at::Tensor out = fused ? fused_mhla(q, k, v, mixing, cut, config_.normalizer, plan, input.stats)
-                               : composed(q, k, v, mixing, cut, input);  // [B, N, C]
+  at::Tensor out = fused ? fused_mhla(q, k, v, mixing, cut, config_.normalizer, plan, input.stats)
+                         : composed(q, k, v, mixing, cut, input);  // [B, N, C]
+  if (config_.gated) out = out * at::silu(gate_(h));
   return to_out_(config_.lepe ? out + depthwise_2d(v, input.grid, lepe_weight_, lepe_bias_) : out);
 }
 

@@ -29,10 +29,11 @@ class ImageAttention : public SelfAttention {
 
 /// Multi-head linear attention, image form (arXiv:2601.07832, MHLA4DiT): LayerNorm of the input, projections, optional
 /// RMS norm of q and k over all channels (config.qk_norm), relu + 1e-6, block summaries mixed by a learned [M, M]
-/// matrix, the normalizer, the optional depthwise convolution of v (config.lepe) added before the output
-/// projection. Sums are float32. Tokens come and go in raster order; blocks and grids of other sizes as in
-/// MhlaAttention. Names besides the projections': norm.weight, norm.bias, norm_q.weight, norm_k.weight (qk_norm),
-/// block_attn.conv.weight [M, M, 1, 1], lepe.weight [C, 1, k, k], lepe.bias.
+/// matrix, the normalizer, the optional SiLU gate of the normed input (config.gated; not in the published image
+/// models), the optional depthwise convolution of v (config.lepe) added before the output projection. Sums are float32.
+/// Tokens come and go in raster order; blocks and grids of other sizes as in MhlaAttention. Names besides the
+/// projections': norm.weight, norm.bias, norm_q.weight, norm_k.weight (qk_norm), block_attn.conv.weight [M, M, 1, 1],
+/// g.weight, g.bias, lepe.weight [C, 1, k, k], lepe.bias.
 class ImageMhla : public SelfAttention {
  public:
   ImageMhla(const AttentionConfig& config, int64_t heads, int64_t head_dim, bool bias);
@@ -51,6 +52,7 @@ class ImageMhla : public SelfAttention {
   LayerNorm norm_;
   Linear to_q_, to_k_, to_v_, to_out_;
   RmsNorm norm_q_, norm_k_;
+  Linear gate_;
   at::Tensor mixing_;  // [M, M, 1, 1]
   at::Tensor lepe_weight_, lepe_bias_;
 };

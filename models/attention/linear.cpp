@@ -39,6 +39,7 @@ at::Tensor focus(const at::Tensor& x, const at::Tensor& scale, double power) {
 
 void Focusing::params(ParamList& out, const std::string& prefix) {
   out.add_float(prefix + "scale", scale_, {1, 1, heads_ * head_dim_}, Init::zeros());
+  if (!convolves()) return;
   const double bound = 1.0 / static_cast<double>(kernel_);
   out.add(prefix + "dwc.weight", weight_, {head_dim_, 1, kernel_, kernel_}, Init::uniform(bound));
   out.add(prefix + "dwc.bias", bias_, {head_dim_}, Init::zeros());
@@ -76,7 +77,7 @@ at::Tensor LinearAttention::operator()(const at::Tensor& x, const AttentionInput
     probe->see(view);
   }
   at::Tensor out = linear_attention(q, k, v, heads_, &input.rope);
-  if (focusing_) out = out + focusing_->convolved(v, input.grid);
+  if (focusing_ && focusing_->convolves()) out = out + focusing_->convolved(v, input.grid);
   return p.to_out(out);
 }
 

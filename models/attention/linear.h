@@ -23,8 +23,8 @@ at::Tensor linear_attention(const at::Tensor& q, const at::Tensor& k, const at::
 at::Tensor focus(const at::Tensor& x, const at::Tensor& scale, double power);
 
 /// What FLatten adds to the features: the scale of the focusing map and a depthwise k x k convolution of v over each
-/// frame of the token grid, its filters shared by the heads. Names: scale [1, 1, C], dwc.weight [head_dim, 1, k, k],
-/// dwc.bias [head_dim].
+/// frame of the token grid, its filters shared by the heads; a kernel of 0 is none. Names: scale [1, 1, C], dwc.weight
+/// [head_dim, 1, k, k], dwc.bias [head_dim].
 class Focusing {
  public:
   Focusing(int64_t heads, int64_t head_dim, double power, int64_t kernel)
@@ -32,7 +32,8 @@ class Focusing {
   void params(ParamList& out, const std::string& prefix);
   at::Tensor features(const at::Tensor& x) const;                        ///< focus of x [B, N, C]
   at::Tensor convolved(const at::Tensor& v, const Extent3& grid) const;  ///< v [B, N, C] in raster order; the same back
-  const at::Tensor& filters() const { return weight_; }                  ///< [head_dim, 1, k, k]
+  bool convolves() const { return kernel_ > 0; }
+  const at::Tensor& filters() const { return weight_; }  ///< [head_dim, 1, k, k]
 
  private:
   int64_t heads_, head_dim_, kernel_;

@@ -45,7 +45,7 @@ AttentionView linear_view(const at::Tensor& q, const at::Tensor& k, int64_t head
 
 void see_focusing(AttentionView& view, const Focusing& focusing) {
   view.kind = AttentionKind::kFocused;
-  view.convolution = convolution_matrix(focusing.filters(), view.grid);
+  if (focusing.convolves()) view.convolution = convolution_matrix(focusing.filters(), view.grid);
 }
 
 AttentionView mhla_view(const at::Tensor& q, const at::Tensor& k, const at::Tensor& mixing,

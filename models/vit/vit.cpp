@@ -2,6 +2,7 @@
 
 #include <ATen/ATen.h>
 
+#include "core/size_limits.h"
 #include "models/attention/focused.h"
 #include "models/attention/image.h"
 
@@ -9,6 +10,8 @@ namespace tessera {
 namespace {
 
 std::unique_ptr<SelfAttention> attention_of(const VitConfig& config) {
+  if (const auto& own = config.self_attention)
+    return make_image_attention(own->kind, *own, config.heads, config.channels / config.heads, /*bias=*/true);
   if (config.attention == AttentionKind::kFocused) {
     FocusedConfig focused;
     focused.channels = config.channels;
@@ -37,6 +40,24 @@ at::Tensor framed(const at::Tensor& images, int64_t side) {
 }
 
 }  // namespace
+
+VitConfig VitConfig::from_json(const JsonConfig& json) {
+  VitConfig config;
+  config.image = read_size(json, "image", limits::kLatentSide);
+  config.patch = read_size(json, "patch", limits::kPatch);
+  config.channels = read_size(json, "channels", limits::kWidth);
+  config.heads = read_size(json, "heads", limits::kHeads);
+  config.depth = read_size(json, "depth", limits::kLayers);
+  config.hidden = read_size(json, "hidden", limits::kWidth);
+  config.classes = read_size(json, "classes", limits::kClasses);
+  if (config.image % config.patch != 0) json.fail("image", "must be a multiple of patch");
+  if (config.channels % config.heads != 0) json.fail("channels", "must be a multiple of heads");
+  config.grid = config.image / config.patch;
+  config.self_attention = AttentionConfig::from_json(json.object("attention"));
+  if (!config.self_attention->softmax_layers.empty())
+    json.object("attention").fail("softmax_layers", "must be absent: all layers of a classifier are of one kind");
+  return config;
+}
 
 Vit::Vit(const VitConfig& config) : config_(config), blocks_(static_cast<size_t>(config.depth)) {
   TORCH_CHECK((config.grid * config.patch - config.image) % 2 == 0, "Vit: an image of ", config.image,
@@ -70,8 +91,10 @@ at::Tensor Vit::features(const at::Tensor& images) const {
   TORCH_CHECK(images.dim() == 4 && images.size(2) == images.size(3) &&
                   (images.size(3) == config_.image || images.size(3) == side),
               "Vit: want [B, 3, ", config_.image, ", ", config_.image, "], got ", images.sizes());
-  const auto dtype = patch_weight_.scalar_type();
-  const at::Tensor patches = at::conv2d(framed(images, side).to(dtype), patch_weight_, patch_bias_, config_.patch)
+  const bool narrow = images.scalar_type() == at::kBFloat16 || images.scalar_type() == at::kHalf;
+  const auto dtype = narrow ? images.scalar_type() : patch_weight_.scalar_type();
+  const at::Tensor patches = at::conv2d(framed(images, side).to(dtype), patch_weight_.to(dtype), patch_bias_.to(dtype),
+                                        config_.patch)
                                  .flatten(2)
                                  .mT();  // [B, N, C]
   at::Tensor x = patches + positions_.to(dtype);

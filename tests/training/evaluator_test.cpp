@@ -11,13 +11,13 @@ const SceneRenderer& renderer() {
   return shared;
 }
 
-Score read_clean(bool video, int64_t count, double noise) {
+Score read_clean(bool video, int64_t count, double noise, int64_t height = 128, int64_t width = 128) {
   const SceneReader reader(renderer());
   Score score;
   at::manual_seed(3);
   for (int64_t i = 0; i < count; ++i) {
     const Scene scene = sample_scene(9, static_cast<uint64_t>(i), video);
-    at::Tensor frames = renderer().clip(scene, video ? 17 : 1, 128, 128);
+    at::Tensor frames = renderer().clip(scene, video ? 17 : 1, height, width);
     if (noise > 0) frames = frames + noise * at::randn_like(frames);
     score.add(scene, reader.read(frames));
   }
@@ -32,6 +32,11 @@ TEST(SceneReader, ReadsCleanPictures) {
 }
 TEST(SceneReader, ReadsNoisyClips) {
   EXPECT_GE(read_clean(true, 80, 0.15).all, 76);
+}
+TEST(SceneReader, ReadsOtherSizes) {
+  EXPECT_GE(read_clean(false, 60, 0, 256, 256).all, 57);
+  EXPECT_GE(read_clean(true, 40, 0, 96, 160).all, 34);
+  EXPECT_GE(read_clean(true, 20, 0, 192, 128).all, 18);
 }
 
 }  // namespace

@@ -6,6 +6,7 @@
 #include "core/cancel.h"
 #include "core/json_config.h"
 #include "tests/media/folder_test.h"
+#include "tests/support/resume.h"
 #include "training/denoiser_trainer.h"
 #include "training/vae_trainer.h"
 #include "weights/safetensors.h"
@@ -16,6 +17,7 @@ namespace {
 
 using test::contains;
 using test::error_of;
+using test::expect_same_after_resume;
 
 /// Tiny trainings in a temporary folder. Losses are of float32 runs on the CPU.
 class Trainer : public test::FolderTest {
@@ -89,21 +91,6 @@ class Trainer : public test::FolderTest {
   }
 };
 
-/// Ten losses of one run, and of another that stops after six steps and continues from its checkpoint.
-template <typename TrainerType, typename Config>
-void expect_same_after_resume(const Config& whole, const Config& halved, std::vector<double>& losses) {
-  TrainerType uninterrupted(whole);
-  for (int i = 0; i < 10; ++i) losses.push_back(uninterrupted.step());
-  {
-    TrainerType first(halved);
-    for (int i = 0; i < 6; ++i) EXPECT_DOUBLE_EQ(first.step(), losses[static_cast<size_t>(i)]);
-    first.save();
-  }
-  TrainerType second(halved);
-  EXPECT_EQ(second.steps_done(), 6);
-  for (size_t i = 6; i < 10; ++i) EXPECT_DOUBLE_EQ(second.step(), losses[i]);
-}
-
 /// The losses of the day these trainings were checked by eye; a percent for other processors' rounding.
 void expect_known(const std::vector<double>& losses, const std::vector<double>& known) {
   for (size_t i = 0; i < known.size(); ++i) EXPECT_NEAR(losses[i], known[i], 0.01 * known[i]) << "step " << i;
@@ -138,6 +125,40 @@ TEST_F(Trainer, DenoiserResumesExactlyAndExportsAModel) {
   ASSERT_EQ(clips.size(), 2u);
   EXPECT_EQ(clips[0].sizes(), (std::vector<int64_t>{3, 5, 32, 32}));
   EXPECT_TRUE(clips[1].isfinite().all().item<bool>());
+}
+
+TEST_F(Trainer, SeveralSizesAndLengthsInOneRun) {
+  VaeTrainer(vae("vae_run")).train();
+  nlohmann::json config = denoiser_config();
+  for (const char* key : {"stills", "clips", "image_batch", "video_batch"}) config.erase(key);
+  config["scene_sizes"] = {{{"width", 32}, {"height", 32}, {"count", 4}, {"batch", 2}, {"share", 2}},
+                           {{"width", 48}, {"height", 32}, {"count", 3}, {"batch", 1}},
+                           {{"width", 32}, {"height", 48}, {"frames", 3}, {"count", 2}, {"batch", 1}},
+                           {{"width", 32}, {"height", 32}, {"frames", 7}, {"count", 2}, {"batch", 1}}};
+  config["videos_from"] = 0.4;
+  const auto read = [&](const std::string& run) {
+    config["run"] = (folder / run).string();
+    return DenoiserTrainConfig::read(write(run + ".json", config));
+  };
+  std::vector<double> losses;
+  expect_same_after_resume<DenoiserTrainer>(read("a"), read("b"), losses);
+  for (const double loss : losses) EXPECT_TRUE(loss > 0.2 && loss < 20) << loss;
+  for (const char* file : {"32x32x1", "48x32x1", "32x48x3", "32x32x7"})
+    EXPECT_TRUE(std::filesystem::exists(folder / "a" / ("latents_" + std::string(file) + ".safetensors"))) << file;
+  DenoiserTrainer(read("b")).train();
+  const TrainedOn known = TrainedOn::read(JsonConfig::read(folder / "model/model_index.json")).value();
+  EXPECT_EQ(known.sizes, (std::vector<std::string>{"32x32", "32x48", "48x32"}));
+  EXPECT_EQ(known.frames, (std::vector<int64_t>{1, 3, 7}));
+
+  config["scene_sizes"][1]["width"] = 36;  // 9 latent columns, no whole number of patches
+  EXPECT_TRUE(contains(error_of([&] { DenoiserTrainer{read("c")}; }), "a scene of 36x32 does not fit"));
+  config["scene_sizes"][1]["width"] = 32;
+  EXPECT_TRUE(contains(error_of([&] { read("c"); }), "listed twice, 32x32"));
+  config["scene_sizes"].erase(1);
+  config["scene_sizes"].erase(0);
+  EXPECT_TRUE(contains(error_of([&] { read("c"); }), "1 frame"));
+  config["stills"] = 5;
+  EXPECT_TRUE(contains(error_of([&] { read("c"); }), "scene_sizes"));
 }
 
 TEST_F(Trainer, AStopSaysWhatWasKeptAndHowToContinue) {
@@ -200,6 +221,7 @@ TEST_F(Trainer, HostileConfigsAreOneClearLine) {
   EXPECT_TRUE(contains(denoiser_error("video_par", 0.5), "video_part"));
   EXPECT_TRUE(contains(denoiser_error("video_part", 1.5), "[0, 1]"));
   EXPECT_TRUE(contains(denoiser_error("text_encoder", "big"), "text_encoder"));
+  EXPECT_TRUE(contains(denoiser_error("frames", 1), "videos_from"));
   EXPECT_TRUE(contains(error_of([&] { DenoiserTrainer{denoiser("c")}; }), "vae")) << "no such autoencoder";
 }
 

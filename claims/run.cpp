@@ -1,0 +1,176 @@
+#include "claims/run.h"
+
+#include <algorithm>
+#include <cstdio>
+#include <fstream>
+
+#include "claims/denoiser_measures.h"
+#include "claims/flops.h"
+#include "claims/json_number.h"
+#include "core/error.h"
+#include "core/paths.h"
+#include "core/sha256.h"
+#include "training/classifier_trainer.h"
+#include "training/denoiser_trainer.h"
+#include "training/export.h"
+#include "training/language_trainer.h"
+
+namespace tessera {
+namespace {
+
+constexpr const char *kRecord = "run.json", *kFlops = "flops.json";
+
+/// Everything that decides a run's result.
+nlohmann::json identity(const ClaimSettings& settings, const ClaimTask& task, const ClaimRow& row, int64_t seed) {
+  nlohmann::json out = {
+      {"trainer", task.trainer}, {"config", task.config}, {"attention", row.attention}, {"seed", seed}};
+  if (task.denoises()) {
+    const DenoiserChecks& checks = task.checks;
+    out["features"] = settings.features;
+    out["checks"] = {checks.prompts, checks.loss_scenes, checks.steps};
+    out["sampling"] = {checks.guidance, checks.shift};
+  }
+  return out;
+}
+
+/// The trainer's own config of a run.
+nlohmann::json config_of(const ClaimSettings& settings, const ClaimTask& task, const ClaimRow& row, int64_t seed) {
+  const std::filesystem::path folder = run_folder(settings, task, row, seed);
+  nlohmann::json config = task.config;
+  config["seed"] = seed;
+  config["run"] = (folder / "training").string();
+  config["output"] = (folder / "model").string();
+  config["sheet_minutes"] = 0;
+  config[task.denoises() ? "transformer" : "model"]["attention"] = row.attention;
+  if (task.denoises()) {
+    const std::string data = sha256(task.config.dump()).substr(0, 8);
+    config["latents"] =
+        (settings.work / path_name(task.name) / ("latents" + std::to_string(seed) + "-" + data)).string();
+  }
+  return config;
+}
+
+std::unique_ptr<Trainer> make_trainer(const std::string& kind, const std::filesystem::path& config) {
+  if (kind == "denoiser") return std::make_unique<DenoiserTrainer>(DenoiserTrainConfig::read(config));
+  if (kind == "classifier") return std::make_unique<ClassifierTrainer>(ClassifierTrainConfig::read(config));
+  return std::make_unique<LanguageTrainer>(LanguageTrainConfig::read(config));
+}
+
+/// Trains to the end; the first step of all is counted. Returns the trained parameters.
+int64_t train(const std::string& kind, const std::filesystem::path& folder) {
+  const auto trainer = make_trainer(kind, folder / "config.json");
+  if (trainer->steps_done() == 0) write_json(folder / kFlops, {{"flops", count_flops([&] { trainer->step(); })}});
+  trainer->train();
+  return trainer->parameters();
+}
+
+/// The median of "step_ms" over the lines of a log.
+double median_step_ms(const std::filesystem::path& log) {
+  std::vector<double> values;
+  std::ifstream in(log);
+  for (std::string line; std::getline(in, line);) {
+    const nlohmann::json entry = nlohmann::json::parse(line, nullptr, /*allow_exceptions=*/false);
+    if (entry.is_object() && entry.contains("step_ms")) values.push_back(entry["step_ms"].get<double>());
+  }
+  if (values.empty()) throw Error(log.string() + ": has no step_ms; log_every must be at most steps");
+  const auto middle = values.begin() + static_cast<std::ptrdiff_t>(values.size() / 2);
+  std::nth_element(values.begin(), middle, values.end());
+  return *middle;
+}
+
+/// The network that pictures are compared by, trained once for all runs.
+std::filesystem::path feature_network(const ClaimSettings& settings) {
+  const std::filesystem::path folder = settings.work / ("features-" + sha256(settings.features.dump()).substr(0, 8));
+  if (is_file(folder / "model" / "scores.json")) return folder / "model";
+  nlohmann::json config = settings.features;
+  config["run"] = (folder / "training").string();
+  config["output"] = (folder / "model").string();
+  config["sheet_minutes"] = 0;
+  make_folder(folder);
+  write_json(folder / "config.json", config);
+  ClassifierTrainer(ClassifierTrainConfig::read(folder / "config.json")).train();
+  return folder / "model";
+}
+
+void add_sizes(ClaimRun& run, const ClaimTask& task, const std::filesystem::path& folder) {
+  const JsonConfig config = JsonConfig::read(folder / "config.json");
+  if (task.trainer == "language") {
+    const LanguageModelConfig model = LanguageModelConfig::from_json(config.object("model"));
+    run.tokens = model.length;
+    run.head_width = model.head_dim;
+  } else if (task.trainer == "classifier") {
+    const JsonConfig model = JsonConfig::read(folder / "model" / "config.json");
+    const VitConfig sizes = VitConfig::from_json(model);
+    run.tokens = sizes.grid * sizes.grid;
+    run.head_width = sizes.channels / sizes.heads;
+  } else {
+    const DenoiserTrainConfig denoiser = DenoiserTrainConfig::read(folder / "config.json");
+    run.tokens = tokens_of(denoiser);
+    run.head_width = denoiser.transformer.at("attention_head_dim").get<int64_t>();
+  }
+}
+
+std::map<std::string, double> measures_of(const ClaimSettings& settings, const ClaimTask& task,
+                                          const std::filesystem::path& folder) {
+  if (task.denoises())
+    return measure_denoiser(DenoiserTrainConfig::read(folder / "config.json"), task.checks, feature_network(settings));
+  const nlohmann::json scores = read_json_object(folder / "model" / "scores.json");
+  if (task.trainer == "language") return {{"bits_per_byte", number_of(scores.at("bits_per_byte"))}};
+  return {{"accuracy", number_of(scores.at("accuracy"))}, {"loss", number_of(scores.at("loss"))}};
+}
+
+}  // namespace
+
+nlohmann::ordered_json ClaimRun::to_json() const {
+  return {{"task", task},        {"row", row},
+          {"seed", seed},        {"parameters", parameters},
+          {"tokens", tokens},    {"head_width", head_width},
+          {"flops", flops},      {"step_ms", step_ms},
+          {"measures", measures}};
+}
+
+ClaimRun ClaimRun::from_json(const JsonConfig& json) {
+  ClaimRun run;
+  run.task = json.text("task");
+  run.row = json.text("row");
+  run.seed = json.integer("seed");
+  run.parameters = json.integer("parameters");
+  run.tokens = json.integer("tokens");
+  run.head_width = json.integer("head_width");
+  run.flops = json.number("flops", 0);
+  run.step_ms = json.number("step_ms", 0);
+  for (const auto& [name, value] : json.object("measures").json().items()) run.measures[name] = number_of(value);
+  return run;
+}
+
+std::filesystem::path run_folder(const ClaimSettings& settings, const ClaimTask& task, const ClaimRow& row,
+                                 int64_t seed) {
+  const std::string hash = sha256(identity(settings, task, row, seed).dump()).substr(0, 8);
+  return settings.work / path_name(task.name) / path_name(row.name) / (std::to_string(seed) + "-" + hash);
+}
+
+std::optional<ClaimRun> find_run(const ClaimSettings& settings, const ClaimTask& task, const ClaimRow& row,
+                                 int64_t seed) {
+  const std::filesystem::path record = run_folder(settings, task, row, seed) / kRecord;
+  if (!is_file(record)) return {};
+  return ClaimRun::from_json(JsonConfig::read(record));
+}
+
+ClaimRun make_run(const ClaimSettings& settings, const ClaimTask& task, const ClaimRow& row, int64_t seed) {
+  if (const auto found = find_run(settings, task, row, seed)) return *found;
+  const std::filesystem::path folder = run_folder(settings, task, row, seed);
+  std::fprintf(stderr, "%s, %s, seed %lld: %s\n", task.name.c_str(), row.name.c_str(), static_cast<long long>(seed),
+               folder.c_str());
+  make_folder(folder);
+  write_json(folder / "config.json", config_of(settings, task, row, seed));
+  ClaimRun run{.task = task.name, .row = row.name, .seed = seed};
+  run.parameters = train(task.trainer, folder);
+  run.flops = read_json_object(folder / kFlops).at("flops").get<double>();
+  run.step_ms = median_step_ms(folder / "training" / "log.jsonl");
+  add_sizes(run, task, folder);
+  run.measures = measures_of(settings, task, folder);
+  write_json(folder / kRecord, run.to_json());
+  return run;
+}
+
+}  // namespace tessera
