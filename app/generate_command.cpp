@@ -63,6 +63,10 @@ Job job_from_file(const GenerateOptions& options, const CLI::App& command) {
     if (!std::filesystem::exists(use.path))
       throw Error(options.from_file + " was made with the LoRA " + use.path +
                   ", which was not found; give its path with --lora");
+  for (const InputPicture& picture : {job.image, job.last_image})
+    if (!picture.empty() && !std::filesystem::exists(picture.path))
+      throw Error(options.from_file + " was made with the picture " + picture.path +
+                  ", which was not found; give its path with --" + (picture == job.image ? "image" : "last-image"));
   refuse_to_replace(options.from_file, job);
   for (const std::string& note : reproduction_notes(recipe, job)) note_listener(job.quiet)(note);
   return job;

@@ -69,6 +69,8 @@ double time_decoding(Renderer& renderer, Job job, int64_t frames, const TrialFol
   job.latents.clear();
   const bool pictures = output_kind(job.output) == OutputKind::kFrames;
   job.output = folder / (pictures ? "%04d.png" : "trial" + std::filesystem::path(job.output).extension().string());
+  const Job* const jobs[] = {&job};
+  renderer.prepare(jobs, [](const std::string&) {});  // pictures are encoded for a number of frames
   const at::Tensor latents = denoise_silently(renderer, job);
   double seconds = 0;
   for (int round = 0; round < 2; ++round) {  // the first one also warms up

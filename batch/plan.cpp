@@ -108,6 +108,8 @@ std::string job_hash(const BatchJob& job, const std::string& model_hash) {
     recipe.erase("model");
     if (recipe.contains("loras"))
       for (auto& lora : recipe["loras"]) lora.erase("path");  // its sha256 stays
+    for (const char* picture : {"image", "last_image"})
+      if (recipe.contains(picture)) recipe[picture].erase("path");  // likewise
     return recipe;
   };
   nlohmann::ordered_json whole = {

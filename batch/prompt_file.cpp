@@ -53,6 +53,21 @@ Seed seed_of(const std::string& id) {
   return std::stoll(sha256(id).substr(0, 8), nullptr, 16);
 }
 
+/// Makes the paths of pictures, which are relative to `folder`, those of the program.
+void place_pictures(PromptSettings& settings, const std::filesystem::path& folder) {
+  const auto place = [&](const JobOption& option, std::string& value) {
+    if (!std::holds_alternative<InputPicture Job::*>(option.field) || value.empty()) return;
+    Job scratch;
+    set_job_option(scratch, option, value);
+    InputPicture picture = scratch.*std::get<InputPicture Job::*>(option.field);
+    picture.path = (folder / picture.path).string();
+    value = nlohmann::json({{"path", picture.path}, {"sha256", picture.sha256}}).dump();
+  };
+  for (PromptSetting& setting : settings.settings) place(*setting.option, setting.value);
+  for (PromptAxis& axis : settings.axes)
+    for (std::string& value : axis.values) place(*axis.option, value);
+}
+
 /// Turns the entries of a file into jobs.
 class Expansion {
  public:
@@ -243,7 +258,10 @@ PromptFile read_prompt_file(const std::filesystem::path& path,
   }
   check_utf8(input, mistakes);
   if (mistakes.size() > 0) return file;
-  const PromptSource source = read_prompt_source(input, prompt_key, mistakes, !lora_dir.empty());
+  PromptSource source = read_prompt_source(input, prompt_key, mistakes, !lora_dir.empty());
+  const std::filesystem::path folder = path == "-" ? "" : input.is_folder ? path : path.parent_path();
+  place_pictures(source.defaults, folder);
+  for (PromptEntry& entry : source.entries) place_pictures(entry.own, folder);
   if (mistakes.size() == 0 && source.entries.empty()) mistakes.add(1, "no prompt in the whole file");
   file.jobs = Expansion(source, flags, count, lora_dir, mistakes).run();
   file.notes = source.notes;

@@ -171,6 +171,10 @@ class JsonReader {
     for (size_t i = 0; i < inputs.keys.size(); ++i) {
       if (inputs.values[i].is_null()) continue;
       const std::string& key = inputs.keys[i];
+      if (key == "image_path" && inputs.values[i].is_text()) {
+        reader_.set(source_.defaults, "image", inputs.values[i].text(), inputs.values[i].line, true);
+        continue;
+      }
       mistakes_.add(inputs.values[i].line, key == "prompt_path"
                                                ? "\"prompt_path\": give that file itself to tessera batch"
                                                : "\"" + key + "\": making videos from other inputs is not supported");

@@ -10,9 +10,21 @@ ordered_json lora_schema(const JobOption& option) {
   const ordered_json text = {{"type", "string"}};
   const ordered_json strength = {{"type", "number"}, {"minimum", option.low}, {"maximum", option.high}};
   const ordered_json object = {{"type", "object"},
-                               {"properties", {{"path", text}, {"strength", strength}, {"sha256", text}}},
+                               {"properties",
+                                {{"path", text},
+                                 {"strength", strength},
+                                 {"sha256", text},
+                                 {"expert", {{"type", "string"}, {"enum", {"high", "low"}}}}}},
                                {"required", {"path"}}};
   return {{"anyOf", {text, object, {{"type", "array"}, {"items", {{"anyOf", {text, object}}}}}}}};
+}
+
+/// FILE, or an object.
+ordered_json picture_schema() {
+  const ordered_json text = {{"type", "string"}};
+  const ordered_json object = {
+      {"type", "object"}, {"properties", {{"path", text}, {"sha256", text}}}, {"required", {"path"}}};
+  return {{"anyOf", {text, object}}};
 }
 
 ordered_json value_schema(const JobOption& option) {
@@ -44,6 +56,8 @@ ordered_json value_schema(const JobOption& option) {
                              {{"type", "string"}, {"pattern", "^[0-9]+([.][0-9]+|/[0-9]+)?$"}}}}});
           else if constexpr (std::is_same_v<Slot, std::vector<LoraUse>>)
             schema.update(lora_schema(option));
+          else if constexpr (std::is_same_v<Slot, InputPicture>)
+            schema.update(picture_schema());
           else
             schema["type"] = "string";
         }

@@ -50,9 +50,9 @@ const std::set<std::string>& meaningless_keys() {
 }
 
 /// Keys that member() takes besides the options: those of ours, and those of other programs that need more than a name.
-bool is_special_key(const std::string& key, bool is_table) {
+bool is_special_key(const std::string& key) {
   static const std::set<std::string> keys = {"id", "seeds", "grid", "sample_params", "cfgs"};
-  return keys.count(key) || (!is_table && (key == "image" || key == "init_image"));
+  return keys.count(key) > 0;
 }
 
 std::string underscored(std::string key) {
@@ -99,6 +99,10 @@ std::string misspelled(const std::string& key, const std::vector<std::string>& k
 
 bool is_lora_list(const JobOption& option) {
   return std::holds_alternative<std::vector<LoraUse> Job::*>(option.field);
+}
+
+bool is_picture(const JobOption& option) {
+  return std::holds_alternative<InputPicture Job::*>(option.field);
 }
 
 const JobOption* find_option(const std::string& key) {
@@ -166,6 +170,8 @@ std::optional<std::string> SettingReader::value_of(const JobOption& option, cons
     text = joined(value.values, ",", [](const LocatedJson& level) { return level.shown(); });
   } else if (value.kind != LocatedJson::Kind::kScalar && is_lora_list(option)) {
     text = (value.is_array() ? value.plain() : nlohmann::ordered_json::array({value.plain()})).dump();
+  } else if (value.is_object() && is_picture(option)) {
+    text = value.plain().dump();
   } else if (value.kind != LocatedJson::Kind::kScalar || value.is_null()) {
     mistakes_.add(value.line, "\"" + key + "\" must be a string, a number, true or false, got " + value.shown());
     return {};
@@ -268,8 +274,6 @@ bool SettingReader::foreign(PromptSettings& out, const std::string& key, const L
     sample_params(out, value);
   } else if (key == "cfgs") {
     axis(out, "cfg_scale", value, in_defaults);
-  } else if (key == "init_image" || key == "image") {
-    mistakes_.add(value.line, "\"" + key + "\": making videos from images is not supported");
   } else {
     return false;
   }
@@ -319,7 +323,8 @@ SettingReader::KeyMeaning& SettingReader::meaning_of(const std::string& key, boo
   if (is_prompt_name(name) || meaningless_keys().count(name)) return meaning;
   const JobOption* option = find_option(name);
   const bool is_category = option && option->name == "class" && is_table && has_prompt;
-  if (is_special_key(name, is_table) || (option && allowed_in_prompt_file(*option, false) && !is_category))
+  const bool is_data = is_table && name == "image";  // of a data set; init_image sets the option
+  if (is_special_key(name) || (option && allowed_in_prompt_file(*option, false) && !is_category && !is_data))
     meaning.own = name;
   else if (!option)
     meaning.near = misspelled(name, known_keys(false));

@@ -12,8 +12,8 @@ namespace tessera {
 /// What the rows of a file are.
 struct RowForm {
   std::string prompt_key = {};  ///< see find_prompt_key (batch/prompt_keys.h)
-  bool is_table = false;        ///< letters' case means nothing, an empty field is no setting, and no row makes a video
-                                ///< from an image
+  bool is_table = false;        ///< letters' case means nothing, an empty field is no setting, and a column `image` is
+                                ///< data (`init_image` is the option)
 };
 
 /// Reads settings one by one into `out`, whatever spelling a program uses for them; what is wrong goes to `mistakes`.

@@ -57,9 +57,16 @@ std::string reproduce_command(const nlohmann::json& recipe, const std::string& o
     if (!recipe.contains(key) || (assumed.contains(key) && assumed[key] == recipe[key])) continue;
     const nlohmann::json& value = recipe[key];
     if (option.name == "lora") {
-      for (const nlohmann::json& lora : value)
+      const bool experts =
+          std::any_of(value.begin(), value.end(), [](const auto& lora) { return lora.contains("expert"); });
+      if (experts) line += " " + with_value("--lora", value.dump());
+      for (const nlohmann::json& lora : experts ? nlohmann::json::array() : value)
         line +=
             " " + with_value("--lora", lora.value("path", "") + ":" + lora.value("strength", nlohmann::json(1)).dump());
+      continue;
+    }
+    if (value.is_object() && value.contains("path")) {  // a picture
+      line += " " + with_value("--" + option.name, value.value("path", ""));
       continue;
     }
     const std::string text = value.is_string() ? value.get<std::string>() : value.dump();

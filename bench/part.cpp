@@ -19,7 +19,7 @@
 #include "checkpoints/wan/model.h"
 #include "core/clock.h"
 #include "core/error.h"
-#include "pipelines/families/wan/text_to_video.h"
+#include "pipelines/families/wan/network.h"
 #include "weights/safetensors.h"
 
 namespace tessera {
@@ -46,10 +46,11 @@ std::shared_ptr<const Loaded<Part>> shared(Loaded<Part> loaded) {
 /// [1, L, 4096].
 Run wan_transformer(const Request& request) {
   const auto loaded = shared(load_transformer(open_wan_model(request.model), request.dtype, at::kCPU));
-  const ConditionalModel network = network_of(*loaded);
+  const WanNetwork::Experts expert = [loaded](double) { return WanNetwork::Expert{WanExpert::kHighNoise, *loaded}; };
+  const auto network = std::make_shared<WanNetwork>(expert, std::vector<ImageCondition>(1), nullptr, nullptr);
   const at::Tensor latents = request.input("latents", at::kFloat), context = request.input("context", loaded->dtype);
   const at::Tensor timesteps = request.input("timesteps", at::kFloat);
-  return [loaded, network, latents, timesteps, context] { return network(latents, timesteps, context); };
+  return [=] { return (*network)(latents, timesteps, context); };
 }
 
 /// inputs: latents [1, 16, t, h, w].

@@ -11,9 +11,11 @@
 #include "core/error.h"
 #include "core/paths.h"
 #include "core/text.h"
+#include "models/clip/clip_vision.h"
 #include "models/kl/autoencoder_kl.h"
 #include "models/umt5/umt5.h"
 #include "models/wan/vae.h"
+#include "weights/clip_names.h"
 #include "weights/names.h"
 #include "weights/torch_archive.h"
 
@@ -35,6 +37,7 @@ const std::map<std::string, Check>& network_checks() {
   static const std::map<std::string, Check> checks = {
       {"AutoencoderKL", check_network<AutoencoderKl, AutoencoderKlConfig>},
       {"AutoencoderKLWan", check_network<WanVae, WanVaeConfig>},
+      {"CLIPVisionModel", check_network<ClipVision, ClipVisionConfig>},
       {"UMT5EncoderModel", check_network<Umt5Encoder, Umt5Config>},
   };
   return checks;
@@ -57,6 +60,7 @@ bool is_convolution(const TensorFile& file, const char* name, int64_t dims) {
 std::string class_of(const TensorFile& file) {
   const TensorFile text = canonical_tensors(file, "UMT5EncoderModel");
   if (text.find("shared.weight") && text.find("encoder.final_layer_norm.weight")) return "UMT5EncoderModel";
+  if (is_clip_vision(file)) return "CLIPVisionModel";
   constexpr const char* kConvolution = "decoder.conv_in.weight";
   if (is_convolution(canonical_tensors(file, "AutoencoderKLWan"), kConvolution, 5)) return "AutoencoderKLWan";
   if (is_convolution(canonical_tensors(file, "AutoencoderKL"), kConvolution, 4)) return "AutoencoderKL";
@@ -77,16 +81,19 @@ JsonConfig config_from_shapes(const TensorFile& file, const std::string& class_n
   const TensorFile ours = canonical_tensors(file, class_name);
   if (class_name == "UMT5EncoderModel") return text_encoder_config_of(ours);
   if (class_name == "AutoencoderKLWan") return vae_config_of(ours);
+  if (class_name == "CLIPVisionModel") return image_encoder_config_of(ours);
   return {json{{"_class_name", class_name}}, file.where()};
 }
 
 Component file_component(const fs::path& path, const TensorFile& file, const std::string& class_name) {
   if (class_name == "AutoencoderKL") return open_autoencoder_kl(path);
-  const bool text = class_name == "UMT5EncoderModel", classifier = is_classifier_class(class_name);
+  const bool text = class_name == "UMT5EncoderModel", image = class_name == "CLIPVisionModel";
+  const bool classifier = is_classifier_class(class_name);
   Component part{.name = text         ? "text_encoder"
+                         : image      ? "image_encoder"
                          : classifier ? "classifier"
                                       : "vae",
-                 .library = text ? "transformers" : "diffusers",
+                 .library = text || image ? "transformers" : "diffusers",
                  .class_name = class_name,
                  .folder = path.has_parent_path() ? path.parent_path() : fs::path("."),
                  .files = {path},

@@ -10,9 +10,9 @@
 namespace tessera {
 
 /// One network by itself, the only part of a layout "component": a folder of config.json and weights, or one file of an
-/// autoencoder (Wan's or Stable Diffusion's), a UMT5 encoder or a classifier, in any of their layouts; its config is
-/// the config.json beside the file when that is of its class, else what shapes say. nullopt for anything else. No
-/// weights are read. (A transformer in one file is a model that lacks parts: see Family::recognize.)
+/// autoencoder (Wan's or Stable Diffusion's), a UMT5 encoder, CLIP's vision tower or a classifier, in any of their
+/// layouts; its config is the config.json beside the file when that is of its class, else what shapes say. nullopt for
+/// anything else. No weights are read. (A transformer in one file is a model that lacks parts: see Family::recognize.)
 std::optional<ModelLayout> recognize_component(const std::filesystem::path& path);
 
 /// The tensors of a network of any layout under canonical names, mapped where possible.

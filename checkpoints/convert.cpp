@@ -22,8 +22,9 @@ namespace {
 namespace fs = std::filesystem;
 using nlohmann::json;
 
-constexpr const char* kTokenizerFiles[] = {"spiece.model", "tokenizer.json", "tokenizer_config.json",
-                                           "special_tokens_map.json"};
+/// What a tokenizer or a processor of pictures may consist of.
+constexpr const char* kCopiedFiles[] = {"spiece.model", "tokenizer.json", "tokenizer_config.json",
+                                        "special_tokens_map.json", "preprocessor_config.json"};
 
 constexpr int64_t kLargestFile = 10'000'000'000;  // diffusers' limit
 
@@ -167,16 +168,16 @@ void write_scheduler(const Component& part, const fs::path& folder) {
   write_json(folder / part.name / "scheduler_config.json", config);
 }
 
-void copy_tokenizer(const Component& part, const fs::path& folder) {
+void copy_files(const Component& part, const fs::path& folder) {
   const fs::path target = folder / part.name;
   fs::create_directory(target);
-  for (const char* name : kTokenizerFiles) {
+  for (const char* name : kCopiedFiles) {
     if (!is_file(part.folder / name)) continue;
     std::error_code problem;
     fs::copy_file(part.folder / name, target / name, problem);
     if (problem) throw write_error(target / name, problem.value());
   }
-  if (!is_file(target / "tokenizer_config.json"))
+  if (is_tokenizer(part) && !is_file(target / "tokenizer_config.json"))
     write_json(target / "tokenizer_config.json", {{"tokenizer_class", part.class_name}});
 }
 
@@ -192,7 +193,7 @@ json index_options(const ModelDir& model) {
 int64_t expected_bytes(const std::vector<Component>& parts, Families families, const ConvertRequest& request) {
   int64_t bytes = 0;
   for (const Component& part : parts) {
-    if (is_scheduler(part) || is_tokenizer(part)) continue;
+    if (!is_network(part)) continue;
     const TensorFile file = read_part(part, families);
     const PackingPlan plan = plan_of(part, file, families, request);
     for (const auto& [name, tensor] : file.tensors()) {
@@ -240,7 +241,7 @@ void check_input(const ModelLayout& layout, Families families, const ConvertRequ
 /// Writes the part and makes it what was written.
 void write_part(Component& part, Families families, const fs::path& folder, const ConvertRequest& request) {
   if (is_scheduler(part)) return write_scheduler(part, folder);
-  if (is_tokenizer(part)) return copy_tokenizer(part, folder);
+  if (!is_network(part)) return copy_files(part, folder);
   write_network(part, families, folder / part.name, request);
   part.class_name = written_class(part, families);
 }

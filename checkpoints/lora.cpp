@@ -158,7 +158,7 @@ std::string lora_key(const std::vector<LoraUse>& loras, LoraShelf& shelf, const 
   for (const LoraUse& use : loras) {
     const OpenedLora& lora = shelf.open(use.path);
     if (network.empty() || lora.changes.count(network))
-      key += lora.sha256 + "*" + nlohmann::json(use.strength).dump() + " ";
+      key += lora.sha256 + "*" + nlohmann::json(use.strength).dump() + use.expert + " ";
   }
   return key;
 }

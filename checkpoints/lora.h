@@ -68,8 +68,8 @@ class LoraShelf {
   std::map<std::string, std::unique_ptr<OpenedLora>> opened_;  // by path
 };
 
-/// SHA-256 and strength of every LoRA in order: equal for jobs whose networks have the same weights. With `network`,
-/// only of those that change it. "" for none.
+/// SHA-256, strength and expert of every LoRA in order: equal for jobs whose networks have the same weights. With
+/// `network`, only of those that change it. "" for none.
 std::string lora_key(const std::vector<LoraUse>& loras, LoraShelf& shelf, const std::string& network = "");
 
 /// The weights of a loaded network, to which LoRAs are added and from which they are taken again without a trace.

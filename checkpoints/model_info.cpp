@@ -17,10 +17,6 @@ namespace {
 
 namespace fs = std::filesystem;
 
-bool is_network(const Component& component) {
-  return component.name != "scheduler" && !component.name.starts_with("tokenizer");
-}
-
 /// Everything in a part's own folder; the weights alone of a part that shares its folder with others.
 int64_t bytes_of(const Component& component) {
   int64_t bytes = 0;
@@ -253,7 +249,7 @@ std::string to_text(const ModelInfo& info, bool all_tensors) {
   if (info.layout == "file")
     return to_text(*info.file, all_tensors) + "\n  not a model by itself: " + info.obstacle + "\n";
   constexpr const char* kLayouts[][2] = {{"diffusers", "diffusers' layout"}, {"component", "one part of a model"},
-                                         {"wan", "Wan 2.1's own layout"},    {"wan-mhla", "Wan-MHLA checkpoint"},
+                                         {"wan", "Wan's own layout"},        {"wan-mhla", "Wan-MHLA checkpoint"},
                                          {"dit", "DiT checkpoint"},          {"dit-mhla", "DiT-MHLA checkpoint"}};
   std::string layout = info.layout;
   for (const auto& [name, words] : kLayouts)

@@ -138,10 +138,15 @@ LoraUse lora_of_object(const JobOption& option, const nlohmann::json& object) {
       use.strength = lora_strength(option, value.dump());
     else if (key == "sha256" && value.is_string())
       use.sha256 = value.get<std::string>();
+    else if (key == "expert" && (value == "high" || value == "low"))
+      use.expert = value.get<std::string>();
+    else if (key == "is_high_noise" && value == true)  // sd.cpp's server
+      use.expert = "high";
     else if (key != "is_high_noise" || value != false)
-      throw Error(
-          "--" + option.name + ": \"" + shortened(key, 60) +
-          "\" of a LoRA is not known or has a value of another kind; want {\"path\": text, \"strength\": number}");
+      throw Error("--" + option.name + ": \"" + shortened(key, 60) +
+                  "\" of a LoRA is not known or has a value of another kind; want {\"path\": text, \"strength\": "
+                  "number}, or \"expert\": \"high\" or "
+                  "\"low\" beside them");
   }
   if (use.path.empty() || !is_utf8_text(use.path))
     throw Error("--" + option.name + ": a LoRA wants a \"path\", got " + quoted(object.dump()));
@@ -164,6 +169,24 @@ std::vector<LoraUse> lora_list(const JobOption& option, const std::string& value
   return uses;
 }
 
+/// FILE, or {"path": "a.png", "sha256": "..."} as recipes have it.
+InputPicture input_picture(const JobOption& option, const std::string& value) {
+  InputPicture picture{.path = value};
+  const auto object = value.starts_with('{') ? nlohmann::json::parse(value, nullptr, false) : nlohmann::json();
+  if (object.is_object()) {
+    picture.path.clear();
+    for (const auto& [key, part] : object.items()) {
+      if ((key != "path" && key != "sha256") || !part.is_string())
+        throw Error("--" + option.name + ": \"" + shortened(key, 60) +
+                    "\" of a picture is not known or is no text; want {\"path\": text}");
+      (key == "path" ? picture.path : picture.sha256) = part.get<std::string>();
+    }
+    if (picture.path.empty()) throw Error("--" + option.name + ": a picture wants a \"path\", got " + quoted(value));
+  }
+  if (!is_utf8_text(picture.path)) throw Error("--" + option.name + " is not UTF-8: " + quoted(value));
+  return picture;
+}
+
 nlohmann::ordered_json value_json(const auto& value) {
   return value;
 }
@@ -173,8 +196,14 @@ nlohmann::ordered_json value_json(const std::vector<LoraUse>& loras) {
   for (const LoraUse& use : loras) {
     list.push_back({{"path", use.path}, {"strength", use.strength}});
     if (!use.sha256.empty()) list.back()["sha256"] = use.sha256;
+    if (!use.expert.empty()) list.back()["expert"] = use.expert;
   }
   return list;
+}
+
+nlohmann::ordered_json value_json(const InputPicture& picture) {
+  if (picture.sha256.empty()) return picture.path;
+  return {{"path", picture.path}, {"sha256", picture.sha256}};
 }
 
 /// Calls `visit` with the option's value in `job` when it has one.
@@ -186,7 +215,8 @@ void visit_value(const Job& job, const JobOption& option, const Visit& visit) {
           const auto& value = job.*field;
           if constexpr (requires { value.has_value(); }) {
             if (value) visit(*value);
-          } else if constexpr (std::is_same_v<decltype(value), const std::vector<LoraUse>&>) {
+          } else if constexpr (std::is_same_v<decltype(value), const std::vector<LoraUse>&> ||
+                               std::is_same_v<decltype(value), const InputPicture&>) {
             if (!value.empty()) visit(value);
           } else {
             visit(value);
@@ -244,6 +274,8 @@ void set_job_option(Job& job, const JobOption& option, const std::string& value)
             slot = seed_value(option, value);
           } else if constexpr (std::is_same_v<Slot, std::vector<LoraUse>>) {
             slot = lora_list(option, value);
+          } else if constexpr (std::is_same_v<Slot, InputPicture>) {
+            slot = input_picture(option, value);
           } else {
             slot = allowed_text(option, value);
           }
@@ -255,6 +287,7 @@ void set_job_option(Job& job, const JobOption& option, const std::string& value)
 std::string default_text(const JobOption& option) {
   if (std::holds_alternative<SizeField>(option.field) || std::holds_alternative<bool Job::*>(option.field)) return "";
   if (std::holds_alternative<std::vector<LoraUse> Job::*>(option.field)) return "";
+  if (std::holds_alternative<InputPicture Job::*>(option.field)) return "";
   std::string text = "model default";
   visit_value(Job{}, option, [&](const auto& value) {
     if constexpr (requires { std::to_string(value); })
@@ -274,7 +307,8 @@ void apply_json(Job& job, const nlohmann::json& object, const std::string& where
     try {
       const JobOption& option = find_job_option(key);
       const bool list = value.is_array() && std::holds_alternative<std::vector<LoraUse> Job::*>(option.field);
-      if ((value.is_structured() && !list) || value.is_null())
+      const bool picture = value.is_object() && std::holds_alternative<InputPicture Job::*>(option.field);
+      if ((value.is_structured() && !list && !picture) || value.is_null())
         throw Error("\"" + key + "\" must be a string, a number, true or false, got " + value.dump().substr(0, 60));
       set_job_option(job, option, value.is_string() ? value.get<std::string>() : value.dump());
     } catch (const Error& e) {

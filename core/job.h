@@ -18,8 +18,18 @@ struct LoraUse {
   std::string path;      ///< a file, or a folder that holds one
   double strength = 1;   ///< times what the file holds
   std::string sha256{};  ///< of the content, in a resolved job and in recipes; "" before
+  std::string expert{};  ///< of a model with two denoisers: "high" or "low" noise levels; "": both
 
   bool operator==(const LoraUse&) const = default;
+};
+
+/// A picture that a render begins or ends with.
+struct InputPicture {
+  std::string path;      ///< "": none
+  std::string sha256{};  ///< of the file, in a resolved job and in recipes; "" before
+
+  bool empty() const { return path.empty(); }
+  bool operator==(const InputPicture&) const = default;
 };
 
 /// One render as the user requested it. An unset option takes the model's default (see pipelines/recipe.h).
@@ -29,18 +39,22 @@ struct Job {
   std::string model;                     ///< a model in any known layout; empty: the bundled model
   std::string output;                    ///< x.png, x.mp4 or dir/frame_%04d.png; empty: named after the seed
   std::vector<LoraUse> loras;            ///< added to the weights in this order
+  InputPicture image;                    ///< first frame of an image-to-video model
+  InputPicture last_image;               ///< last frame, for models that take one
   std::string latents;                   ///< initial noise, FILE[:TENSOR]; empty: drawn from the seed
   std::optional<int64_t> width, height;  ///< pixels
   std::optional<int64_t> frames;
   std::optional<FrameRate> fps;
   std::optional<int64_t> steps;
   std::optional<double> cfg_scale;
-  std::optional<double> flow_shift;  ///< unset for a model whose shift depends on the size
+  std::optional<double> cfg_scale_2;  ///< at low noise levels, for models with a denoiser for these
+  std::optional<double> flow_shift;   ///< unset for a model whose shift depends on the size
   std::optional<std::string> sampler;
   std::optional<std::string> scheduler;  ///< spacing of the noise levels
   std::optional<std::string> sigmas;     ///< explicit noise levels, comma-separated; they set the steps
   std::optional<std::string> timesteps;  ///< explicit timesteps, comma-separated; they set the steps and need no shift
   std::optional<std::string> preset;     ///< of a distilled model, see samplers/presets.h
+  std::optional<std::string> resize_mode;  ///< how pictures become frames: stretch, crop or pad
   std::optional<double> guidance_rescale;
   std::optional<std::string> guidance_interval;  ///< START:STOP, fractions of the model calls
   std::optional<double> apg_eta, apg_norm, apg_momentum;
@@ -70,7 +84,7 @@ struct SizeField {};
 
 using JobField = std::variant<std::string Job::*, std::optional<std::string> Job::*, std::optional<int64_t> Job::*,
                               std::optional<double> Job::*, std::optional<FrameRate> Job::*, Seed Job::*,
-                              int64_t Job::*, bool Job::*, std::vector<LoraUse> Job::*, SizeField>;
+                              int64_t Job::*, bool Job::*, std::vector<LoraUse> Job::*, InputPicture Job::*, SizeField>;
 
 /// An option in all its forms: flag, aliases, JSON key, metadata, help text.
 struct JobOption {
@@ -102,7 +116,8 @@ std::string json_key(const JobOption& option);
 std::string value_of_all(const JobOption& option, const std::vector<std::string>& given);
 
 /// Parses and checks `value`; that of a list (LoRAs) is one FILE[:STRENGTH], or a JSON array of such texts and of
-/// {"path", "strength"}, and replaces the list. Throws Error: "--steps wants a whole number from 1 to 1000, got "0"".
+/// {"path", "strength"}, and replaces the list; that of a picture is FILE, or a JSON object {"path", "sha256"}. Throws
+/// Error: "--steps wants a whole number from 1 to 1000, got "0"".
 void set_job_option(Job& job, const JobOption& option, const std::string& value);
 
 /// The default as --help shows it: "model default" when the model decides, "" for none.

@@ -30,6 +30,30 @@ std::vector<JobOption> scene_options() {
   };
 }
 
+std::vector<JobOption> picture_options() {
+  return {
+      {.name = "image",
+       .short_name = "i",
+       .aliases = {"init-image", "init-img", "first-frame"},
+       .field = &Job::image,
+       .group = kScene,
+       .value = "FILE",
+       .help = "Picture that the video begins with, for image-to-video models"},
+      {.name = "last-image",
+       .aliases = {"end-image", "end-img", "last-frame"},
+       .field = &Job::last_image,
+       .group = kScene,
+       .value = "FILE",
+       .help = "Picture that the video ends with, for models that take one"},
+      {.name = "resize-mode",
+       .field = &Job::resize_mode,
+       .group = kScene,
+       .value = "NAME",
+       .help = "How these pictures become frames: stretch to the size, crop what is too much, or pad with black",
+       .choices = {"stretch", "crop", "pad"}},
+  };
+}
+
 std::vector<JobOption> size_options() {
   return {
       {.name = "size",
@@ -188,6 +212,15 @@ std::vector<JobOption> guidance_options() {
        .group = kGuidance,
        .value = "X",
        .help = "Classifier-free guidance: how closely to follow the prompt; 1 or less turns it off and halves the work",
+       .low = 0,
+       .high = 100},
+      {.name = "cfg-scale-2",
+       .aliases = {"guidance-scale-2"},
+       .field = &Job::cfg_scale_2,
+       .group = kGuidance,
+       .value = "X",
+       .help = "Guidance at low noise levels, for models with a denoiser for these (Wan 2.2 A14B); --cfg-scale is that "
+               "at high ones. Wan's own code lists low first, diffusers high first",
        .low = 0,
        .high = 100},
       {.name = "cfg-channels",
@@ -364,8 +397,8 @@ std::vector<JobOption> output_options() {
 const std::vector<JobOption>& job_options() {
   static const std::vector<JobOption> options = [] {
     std::vector<JobOption> all = scene_options();
-    for (const auto& part : {size_options(), sampling_options(), few_step_options(), sample_options(),
-                             guidance_options(), machine_options(), output_options()})
+    for (const auto& part : {picture_options(), size_options(), sampling_options(), few_step_options(),
+                             sample_options(), guidance_options(), machine_options(), output_options()})
       all.insert(all.end(), part.begin(), part.end());
     return all;
   }();

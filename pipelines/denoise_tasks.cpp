@@ -17,9 +17,11 @@ void add_rows(NormalizerReport& report, const NormalizerStats& stats, const Task
 }  // namespace
 
 std::vector<DenoiseResult> denoise_tasks(std::vector<SampleTask>& tasks, const ConditionalModel& network,
-                                         const NormalizerStats& stats, BatchLimit& limit, Progress& progress) {
+                                         const NormalizerStats& stats, BatchLimit& limit, Progress& progress,
+                                         std::function<void(std::span<const TaskRows>)> before_call) {
   std::vector<NormalizerReport> normalizers(tasks.size());
   SampleCallbacks callbacks;
+  callbacks.before_network_call = std::move(before_call);
   callbacks.on_round = [&] { progress.advance(); };
   callbacks.on_network_call = [&](std::span<const TaskRows> calls) {
     if (!stats.values.defined()) return;  // a network without normalizers

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <filesystem>
 #include <random>
+#include <utility>
 
 #include "core/error.h"
 #include "core/version.h"
@@ -20,9 +21,9 @@ std::string sampling_text(const Job& job) {
   std::string text;
   if (!job.class_label) text = ", Flow shift: " + (job.flow_shift ? nlohmann::json(*job.flow_shift).dump() : "dynamic");
   const nlohmann::ordered_json recipe = recipe_json(job);
-  for (std::string key :
-       {"preset", "scheduler", "sigmas", "timesteps", "step_cache", "guidance_rescale", "guidance_interval", "apg_eta",
-        "apg_norm", "apg_momentum", "cfg_zero", "cfg_zero_steps", "eta", "cfg_channels", "timestep_respacing"}) {
+  for (std::string key : {"preset", "scheduler", "sigmas", "timesteps", "step_cache", "cfg_scale_2", "guidance_rescale",
+                          "guidance_interval", "apg_eta", "apg_norm", "apg_momentum", "cfg_zero", "cfg_zero_steps",
+                          "eta", "cfg_channels", "timestep_respacing"}) {
     if (!recipe.contains(key) || recipe[key] == "plain" || recipe[key] == false) continue;
     const bool bare = key == "scheduler" || key == "preset" || !recipe[key].is_string();
     const std::string value = bare && recipe[key].is_string() ? recipe[key].get<std::string>() : recipe[key].dump();
@@ -63,10 +64,14 @@ std::string recipe_text(const Job& job) {
     text += " <lora:" + std::filesystem::path(use.path).stem().string() + ":" + number(use.strength) + ">";
   const std::string clip =
       job.class_label ? "" : ", Frames: " + number(*job.frames) + ", FPS: " + frame_rate_text(*job.fps);
+  std::string pictures;
+  for (const auto& [name, picture] : {std::pair("Image", &job.image), std::pair("Last image", &job.last_image)})
+    if (!picture->empty())
+      pictures += std::string(", ") + name + ": " + std::filesystem::path(picture->path).filename().string();
   if (!job.negative_prompt.empty()) text += "\nNegative prompt: " + job.negative_prompt;
   return text + "\nSteps: " + number(*job.steps) + ", Sampler: " + *job.sampler +
          ", CFG scale: " + number(*job.cfg_scale) + ", Seed: " + number(job.seed) +
-         ", Size: " + size_text(*job.width, *job.height) + ", Model: " + model + clip + sampling_text(job) +
+         ", Size: " + size_text(*job.width, *job.height) + ", Model: " + model + clip + pictures + sampling_text(job) +
          ", Version: tessera " + program_version();
 }
 

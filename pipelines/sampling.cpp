@@ -94,10 +94,13 @@ void take_respacing(Job& job) {
   job.steps = steps;
 }
 
-GuidanceConfig guidance_of(const Job& job) {
+GuidanceConfig guidance_of(const Job& job, double low_below) {
   if (projected(job) && zero_star(job))
     throw Error("APG and CFG-Zero* exclude each other: use --apg-... or --cfg-zero");
-  GuidanceConfig config{.scale = *job.cfg_scale, .rescale = job.guidance_rescale.value_or(0.0)};
+  GuidanceConfig config{.scale = *job.cfg_scale,
+                        .low_scale = job.cfg_scale_2,
+                        .low_below = low_below,
+                        .rescale = job.guidance_rescale.value_or(0.0)};
   if (projected(job)) config.kind = GuidanceKind::kProjected;
   if (zero_star(job)) config.kind = GuidanceKind::kZeroStar;
   config.projected_parallel = job.apg_eta.value_or(config.projected_parallel);

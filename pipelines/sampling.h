@@ -27,7 +27,7 @@ void take_levels(Job& job, int64_t train_steps);
 /// says another number.
 void take_respacing(Job& job);
 
-/// The guidance of a resolved job.
-GuidanceConfig guidance_of(const Job& job);
+/// The guidance of a resolved job; `low_below`: timesteps that have --cfg-scale-2, 0 for none.
+GuidanceConfig guidance_of(const Job& job, double low_below = 0);
 
 }  // namespace tessera

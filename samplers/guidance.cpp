@@ -55,7 +55,7 @@ at::Tensor zero_star_factor(const at::Tensor& cond, const at::Tensor& uncond) {
 
 Guidance::Guidance(const GuidanceConfig& config, at::Tensor positive, at::Tensor negative)
     : config_(config), positive_(std::move(positive)) {
-  if (config.scale <= 1) return;
+  if (!config.guides()) return;
   TORCH_CHECK(negative.defined() && negative.sizes() == positive_.sizes(),
               "Guidance: both conditions must have one shape, got ", positive_.sizes(), " and ",
               negative.defined() ? negative.sizes() : at::IntArrayRef());
@@ -65,7 +65,8 @@ Guidance::Guidance(const GuidanceConfig& config, at::Tensor positive, at::Tensor
 NetworkInput Guidance::ask(const at::Tensor& x, double timestep, int64_t call, int64_t calls) {
   if (call == 0) momentum_.reset();
   const auto boundary = [&](double fraction) { return static_cast<int64_t>(fraction * static_cast<double>(calls)); };
-  guided_ = config_.scale > 1 && call >= boundary(config_.start) && call < boundary(config_.stop);
+  scale_ = config_.scale_at(timestep);
+  guided_ = scale_ > 1 && call >= boundary(config_.start) && call < boundary(config_.stop);
   if (guided_ && config_.kind == GuidanceKind::kZeroStar && call < config_.zero_calls) return {};
   const int64_t rows = guided_ ? 2 * x.size(0) : x.size(0);
   const at::Tensor timesteps = at::full({rows}, timestep, x.options().dtype(at::kFloat));
@@ -87,17 +88,16 @@ at::Tensor Guidance::answer(const at::Tensor& output) {
 at::Tensor Guidance::combine(const at::Tensor& cond, const at::Tensor& uncond) {
   switch (config_.kind) {
     case GuidanceKind::kPlain:
-      return combine_guidance(cond, uncond, config_.scale);
+      return combine_guidance(cond, uncond, scale_);
     case GuidanceKind::kZeroStar:
-      return combine_guidance(cond, zero_star_factor(cond, uncond) * uncond, config_.scale);
+      return combine_guidance(cond, zero_star_factor(cond, uncond) * uncond, scale_);
     case GuidanceKind::kProjected: {
       at::Tensor difference = cond - uncond;
       if (config_.projected_momentum != 0) {
         if (momentum_.defined()) difference = difference + config_.projected_momentum * momentum_;
         momentum_ = difference;
       }
-      return uncond +
-             config_.scale * project_difference(difference, cond, config_.projected_norm, config_.projected_parallel);
+      return uncond + scale_ * project_difference(difference, cond, config_.projected_norm, config_.projected_parallel);
     }
   }
   TORCH_CHECK(false, "Guidance: unknown guidance");

@@ -3,6 +3,7 @@
 #include <ATen/core/Tensor.h>
 
 #include <functional>
+#include <optional>
 
 namespace tessera {
 
@@ -15,7 +16,9 @@ enum class GuidanceKind {
 /// How the conditional and the unconditional prediction are combined. Defaults are those of diffusers' guiders.
 struct GuidanceConfig {
   GuidanceKind kind = GuidanceKind::kPlain;
-  double scale = 5.0;               ///< at or below 1 there is no guidance and no unconditional branch
+  double scale = 5.0;                    ///< at or below 1 there is no guidance and no unconditional branch
+  std::optional<double> low_scale = {};  ///< takes the place of scale at timesteps below low_below
+  double low_below = 0;
   double rescale = 0.0;             ///< weight of rescale_guidance, 0 to 1
   double start = 0.0;               ///< guidance acts on calls from floor(start * calls) ...
   double stop = 1.0;                ///< ... to just before floor(stop * calls); arXiv:2404.07724
@@ -24,6 +27,10 @@ struct GuidanceConfig {
   double projected_momentum = 0.0;  ///< kProjected: of the difference over calls, usually negative; 0 for none
   int64_t zero_calls = 1;           ///< kZeroStar: calls at the beginning whose prediction is zero
   int64_t channels = 0;  ///< guidance changes the first of them, the rest is the conditional branch's; 0: all
+
+  double scale_at(double timestep) const { return timestep < low_below ? low_scale.value_or(scale) : scale; }
+  /// Whether any call has guidance.
+  bool guides() const { return scale > 1 || low_scale.value_or(0) > 1; }
 };
 
 /// uncond + scale * (cond - uncond). Source: arXiv:2207.12598, in the form of diffusers.
@@ -56,7 +63,8 @@ struct NetworkInput {
 /// a sample are rows of one input, conditional first; their predictions are combined in float32.
 class Guidance {
  public:
-  /// `negative` is unused, and may be undefined, where scale <= 1. Both conditions have the batch size of the sample.
+  /// `negative` is unused, and may be undefined, where nothing is guided. Both conditions have the batch size of the
+  /// sample.
   Guidance(const GuidanceConfig& config, at::Tensor positive, at::Tensor negative);
 
   /// What the network is asked for call `call` of `calls` at `timestep`; its x is undefined where the prediction is
@@ -71,7 +79,8 @@ class Guidance {
   GuidanceConfig config_;
   at::Tensor positive_, both_;
   at::Tensor momentum_;
-  bool guided_ = false;  // the last ask()
+  bool guided_ = false;  // the last ask(), like its scale
+  double scale_ = 1;
 };
 
 }  // namespace tessera

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <optional>
+#include <utility>
 
 #include "core/cancel.h"
 #include "core/error.h"
@@ -44,7 +45,11 @@ std::exception_ptr failure_of(const std::function<void()>& work) {
 class Trajectory {
  public:
   Trajectory(const SampleTask& task, size_t index, const SampleCallbacks& callbacks)
-      : index_(index), sampler_(*task.sampler), callbacks_(callbacks), on_data_(task.on_data) {
+      : index_(index),
+        sampler_(*task.sampler),
+        callbacks_(callbacks),
+        on_data_(task.on_data),
+        low_below_(task.guidance.low_below) {
     own([&] {
       cache_ = StepCache(task.step_cache);
       guidance_.emplace(task.guidance, task.positive, task.negative);
@@ -66,6 +71,8 @@ class Trajectory {
       const double timestep = sampler_.schedule().timesteps[static_cast<size_t>(call_)];
       input_ = guidance_->ask(x, timestep, call_, sampler_.calls());
       if (!input_.x.defined()) return advance(at::zeros_like(x));
+      const bool low = timestep < low_below_;  // where a model with two networks asks the second one
+      if (low != std::exchange(low_, low)) cache_.forget();
       const at::Tensor kept = cache_.recall(input_.x);
       if (kept.defined()) return advance(guidance_->answer(kept));
       needs = true;
@@ -110,6 +117,8 @@ class Trajectory {
   Sampler& sampler_;
   const SampleCallbacks& callbacks_;
   const std::function<void(int64_t, const at::Tensor&)>& on_data_;
+  double low_below_;
+  bool low_ = false;
   std::optional<Guidance> guidance_;
   StepCache cache_{0};
   NetworkInput input_;
@@ -125,14 +134,20 @@ at::Tensor joined_rows(std::span<Trajectory* const> asking, at::Tensor NetworkIn
   return at::cat(rows);
 }
 
-void hand_out(const at::Tensor& output, std::span<Trajectory* const> asking, const SampleCallbacks& callbacks) {
+std::vector<TaskRows> rows_of(std::span<Trajectory* const> asking) {
   std::vector<TaskRows> rows;
   int64_t row = 0;
   for (const Trajectory* trajectory : asking) {
     rows.push_back({.task = trajectory->index(), .first = row, .count = trajectory->input().x.size(0)});
     row += rows.back().count;
   }
-  TORCH_CHECK(row == output.size(0), "sample_batch: the network made ", output.size(0), " predictions of ", row);
+  return rows;
+}
+
+void hand_out(const at::Tensor& output, std::span<Trajectory* const> asking, const std::vector<TaskRows>& rows,
+              const SampleCallbacks& callbacks) {
+  const int64_t all = rows.back().first + rows.back().count;
+  TORCH_CHECK(all == output.size(0), "sample_batch: the network made ", output.size(0), " predictions of ", all);
   if (callbacks.on_network_call) callbacks.on_network_call(rows);
   for (size_t i = 0; i < asking.size(); ++i) asking[i]->take(output.narrow(0, rows[i].first, rows[i].count));
 }
@@ -143,8 +158,10 @@ void ask_network(const ConditionalModel& network, std::span<Trajectory* const> a
   size_t most = limit.tasks;
   while (!asking.empty()) {
     const auto some = asking.first(std::min(most, asking.size()));
+    const std::vector<TaskRows> rows = rows_of(some);
     at::Tensor output;
     const std::exception_ptr failure = failure_of([&] {
+      if (callbacks.before_network_call) callbacks.before_network_call(rows);
       output = network(joined_rows(some, &NetworkInput::x), joined_rows(some, &NetworkInput::timesteps),
                        joined_rows(some, &NetworkInput::condition));
     });
@@ -160,7 +177,7 @@ void ask_network(const ConditionalModel& network, std::span<Trajectory* const> a
     if (failure)
       some.front()->fail(failure);
     else
-      hand_out(output, some, callbacks);
+      hand_out(output, some, rows, callbacks);
     asking = asking.subspan(some.size());
   }
 }

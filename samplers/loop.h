@@ -50,6 +50,8 @@ struct TaskRows {
 struct SampleCallbacks {
   /// After each round of network calls, in which every unfinished task has advanced by one call.
   std::function<void()> on_round = {};
+  /// Before each network call: whose rows it has.
+  std::function<void(std::span<const TaskRows>)> before_network_call = {};
   /// After each network call that succeeded: whose rows it had.
   std::function<void(std::span<const TaskRows>)> on_network_call = {};
   /// After each call of a task: how many of its calls are done, and its sample as it now is.

@@ -33,6 +33,8 @@ class StepCache {
   at::Tensor recall(const at::Tensor& x);
   /// What the network said when it was asked for `x`.
   void keep(const at::Tensor& x, const at::Tensor& output);
+  /// Forgets the last output: another network answers from here on.
+  void forget() { input_ = at::Tensor(); }
 
   StepCacheReport report() const;
 

@@ -338,6 +338,12 @@ std::vector<fs::path> weight_files(const Component& component) {
   return files;
 }
 
+bool is_network(const Component& component) {
+  const std::string& kind = component.class_name;
+  return component.name != "scheduler" && !component.name.starts_with("tokenizer") && !kind.ends_with("Processor") &&
+         !kind.ends_with("Extractor");
+}
+
 std::vector<std::string> missing_files(const Component& component) {
   const fs::path& folder = component.folder;
   if (!is_folder(folder)) return {"missing folder " + folder.string() + " (" + component.class_name + ")"};
@@ -353,7 +359,7 @@ std::vector<std::string> missing_files(const Component& component) {
     want(folder / "spiece.model");
     return missing;
   }
-  if (component.class_name.ends_with("Processor") || component.class_name.ends_with("Extractor")) return missing;
+  if (!is_network(component)) return missing;
   if (!component.settings) want(folder / "config.json");
   for (const fs::path& path : component.files) want(path);
   if (!component.files.empty()) return missing;

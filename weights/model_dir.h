@@ -43,6 +43,9 @@ struct ModelDir {
   const Component& component(const std::string& name) const;
 };
 
+/// Whether a part has weights: it is no scheduler, no tokenizer and no processor of pictures.
+bool is_network(const Component& component);
+
 /// Opens a pipeline directory. Throws Error when there is no such folder, when it has no model_index.json (saying what
 /// it holds instead), when that file is malformed, or when a folder it lists is missing.
 ModelDir open_model_dir(const std::filesystem::path& path);

@@ -9,6 +9,7 @@
 #include "core/error.h"
 #include "core/text.h"
 #include "kernels/packed.h"
+#include "weights/clip_names.h"
 #include "weights/dit_names.h"
 #include "weights/kl_names.h"
 
@@ -36,6 +37,13 @@ constexpr NamePair kBlock[] = {
     {"ffn.2.bias", "ffn.net.2.bias"},
 };
 
+// What a cross-attention to image states has besides.
+constexpr NamePair kImageAttention[] = {
+    {"k_img.weight", "add_k_proj.weight"},        {"k_img.bias", "add_k_proj.bias"},
+    {"v_img.weight", "add_v_proj.weight"},        {"v_img.bias", "add_v_proj.bias"},
+    {"norm_k_img.weight", "norm_added_k.weight"},
+};
+
 constexpr NamePair kOutsideBlocks[] = {
     {"patch_embedding.weight", "patch_embedding.weight"},
     {"patch_embedding.bias", "patch_embedding.bias"},
@@ -49,6 +57,15 @@ constexpr NamePair kOutsideBlocks[] = {
     {"time_embedding.2.bias", "condition_embedder.time_embedder.linear_2.bias"},
     {"time_projection.1.weight", "condition_embedder.time_proj.weight"},
     {"time_projection.1.bias", "condition_embedder.time_proj.bias"},
+    {"img_emb.emb_pos", "condition_embedder.image_embedder.pos_embed"},
+    {"img_emb.proj.0.weight", "condition_embedder.image_embedder.norm1.weight"},
+    {"img_emb.proj.0.bias", "condition_embedder.image_embedder.norm1.bias"},
+    {"img_emb.proj.1.weight", "condition_embedder.image_embedder.ff.net.0.proj.weight"},
+    {"img_emb.proj.1.bias", "condition_embedder.image_embedder.ff.net.0.proj.bias"},
+    {"img_emb.proj.3.weight", "condition_embedder.image_embedder.ff.net.2.weight"},
+    {"img_emb.proj.3.bias", "condition_embedder.image_embedder.ff.net.2.bias"},
+    {"img_emb.proj.4.weight", "condition_embedder.image_embedder.norm2.weight"},
+    {"img_emb.proj.4.bias", "condition_embedder.image_embedder.norm2.bias"},
     {"head.head.weight", "proj_out.weight"},
     {"head.head.bias", "proj_out.bias"},
     {"head.modulation", "scale_shift_table"},
@@ -183,6 +200,7 @@ NameTable wan_transformer_names(int64_t layers) {
     for (const auto& [theirs, ours] : kBlock) table[block + theirs] = block + ours;
     table.merge(wan_attention_names(block + "self_attn.", block + "attn1."));
     table.merge(wan_attention_names(block + "cross_attn.", block + "attn2."));
+    add_pairs(table, kImageAttention, block + "cross_attn.", block + "attn2.");
   }
   return table;
 }
@@ -226,6 +244,26 @@ NameTable wan_vae_names(int64_t levels, int64_t res_blocks) {
     for (int64_t block = 0; block <= res_blocks; ++block, ++i)
       add_pairs(table, kVaeResidual, numbered("decoder.upsamples.", i), numbered(into + "resnets.", block));
     if (level + 1 < levels) add_same(table, kVaeResample, numbered("decoder.upsamples.", i++), into + "upsamplers.0.");
+  }
+  return table;
+}
+
+NameTable wan22_vae_names(int64_t levels, int64_t res_blocks) {
+  NameTable table;
+  add_same(table, kWeightAndBias, "conv1.", "quant_conv.");
+  add_same(table, kWeightAndBias, "conv2.", "post_quant_conv.");
+  add_vae_half(table, "encoder.");
+  add_vae_half(table, "decoder.");
+  const auto add_level = [&](const std::string& from, const std::string& into, int64_t blocks, const char* resampler) {
+    for (int64_t block = 0; block < blocks; ++block)
+      add_pairs(table, kVaeResidual, numbered(from, block), numbered(into + "resnets.", block));
+    add_same(table, kVaeResample, numbered(from, blocks), into + resampler);
+  };
+  for (int64_t level = 0; level < levels; ++level) {
+    add_level(numbered("encoder.downsamples.", level) + "downsamples.", numbered("encoder.down_blocks.", level),
+              res_blocks, "downsampler.");
+    add_level(numbered("decoder.upsamples.", level) + "upsamples.", numbered("decoder.up_blocks.", level),
+              res_blocks + 1, "upsampler.");
   }
   return table;
 }
@@ -278,6 +316,11 @@ TensorFile unwrapped(const TensorFile& file) {
 namespace {
 
 TensorFile canonical_vae_tensors(const TensorFile& file) {
+  const std::string level = "encoder.downsamples.0.downsamples.";
+  if (const int64_t layers = count_numbered(file, level); layers > 0) {
+    const bool resamples = file.find(numbered(level, layers - 1) + "resample.1.weight");
+    return renamed(file, wan22_vae_names(count_numbered(file, "encoder.downsamples."), layers - (resamples ? 1 : 0)));
+  }
   // Every level but the last ends in a resampling layer.
   int64_t resampling = 0, residual = 0;
   for (const auto& [name, tensor] : file.tensors()) {
@@ -286,6 +329,13 @@ TensorFile canonical_vae_tensors(const TensorFile& file) {
     residual += name.ends_with(".residual.2.weight");
   }
   return renamed(file, wan_vae_names(resampling + 1, residual / (resampling + 1)));
+}
+
+/// Without norm_added_q, which files of diffusers' first image models have and no network uses.
+TensorFile without_unused_norms(const TensorFile& file) {
+  std::map<std::string, at::Tensor> tensors = file.tensors();
+  std::erase_if(tensors, [](const auto& entry) { return entry.first.ends_with(".attn2.norm_added_q.weight"); });
+  return {std::move(tensors), file.where(), file.metadata()};
 }
 
 /// Without spiece_model, the tokenizer that ComfyUI's files hold as bytes.
@@ -305,7 +355,7 @@ TensorFile canonical_text_tensors(const TensorFile& stored) {
 TensorFile canonical_tensors(const TensorFile& stored, const std::string& class_name) {
   if (class_name == "WanTransformer3DModel") {
     const TensorFile inner = unwrapped(stored);
-    if (!has_original_wan_names(inner)) return inner;
+    if (!has_original_wan_names(inner)) return without_unused_norms(inner);
     return renamed(inner, wan_transformer_names(count_numbered(inner, "blocks.")));
   }
   if (class_name == "DiTTransformer2DModel") {
@@ -314,6 +364,7 @@ TensorFile canonical_tensors(const TensorFile& stored, const std::string& class_
   }
   const TensorFile file = without_wrappers(stored);
   if (class_name == "UMT5EncoderModel") return canonical_text_tensors(file);
+  if (class_name == "CLIPVisionModel") return clip_vision_tensors(file);
   if (class_name == "AutoencoderKL") return autoencoder_kl_tensors(file);
   if (class_name == "AutoencoderKLWan" && file.find("decoder.head.0.gamma")) return canonical_vae_tensors(file);
   return file;

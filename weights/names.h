@@ -17,7 +17,7 @@ using NameTable = std::map<std::string, std::string>;
 /// (gate g, g_norm, lepe, block_attn), e.g. from + "q.weight" to into + "to_q.weight".
 NameTable wan_attention_names(const std::string& from, const std::string& into);
 
-/// A complete text-to-video transformer of Wan 2.1's own code, softmax or MHLA, with blocks 0 to layers - 1.
+/// A complete transformer of Wan's own code, for text or images to video, softmax or MHLA, with blocks 0 to layers - 1.
 NameTable wan_transformer_names(int64_t layers);
 
 /// A T5 or UMT5 encoder: the token embedding may be stored as shared.weight, as encoder.embed_tokens.weight, or tied
@@ -35,6 +35,9 @@ NameTable gguf_text_encoder_names(int64_t layers);
 /// each in the encoder, one more in the decoder.
 NameTable wan_vae_names(int64_t levels, int64_t res_blocks);
 
+/// The residual autoencoder of Wan 2.2's own code (Wan2.2_VAE.pth), whose levels are nested in both halves.
+NameTable wan22_vae_names(int64_t levels, int64_t res_blocks);
+
 /// 1 + the largest N below 1024 among the names that begin with `prefix`N and a dot; 0 when there is none.
 int64_t count_numbered(const TensorFile& file, const std::string& prefix);
 
@@ -51,8 +54,9 @@ TensorFile without_wrappers(const TensorFile& file);
 /// model., module., diffusion_model. and transformer. that all names share is removed, repeatedly.
 TensorFile unwrapped(const TensorFile& file);
 
-/// The tensors of a network of class WanTransformer3DModel, UMT5EncoderModel, AutoencoderKLWan, DiTTransformer2DModel
-/// or AutoencoderKL under canonical names, from any of its known layouts; tensors of other classes are unchanged.
+/// The tensors of a network of class WanTransformer3DModel, UMT5EncoderModel, CLIPVisionModel, AutoencoderKLWan,
+/// DiTTransformer2DModel or AutoencoderKL under canonical names, from any of its known layouts; tensors of other
+/// classes are unchanged.
 TensorFile canonical_tensors(const TensorFile& stored, const std::string& class_name);
 
 /// From canonical names to those that GGUF files of such a network have: Wan's own, and llama.cpp's for UMT5. Empty for

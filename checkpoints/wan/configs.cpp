@@ -26,14 +26,6 @@ std::string block_name(int64_t block) {
   return "blocks." + std::to_string(block) + ".";
 }
 
-void refuse_image_models(const TensorFile& file) {
-  for (const char* name : {"blocks.0.attn2.add_k_proj.weight", "blocks.0.cross_attn.k_img.weight",
-                           "condition_embedder.image_embedder.norm1.weight", "img_emb.proj.0.weight"})
-    if (file.find(name))
-      throw Error(file.where() + " has " + name +
-                  ": it is an image-to-video model; only text-to-video models are supported");
-}
-
 /// Which layers are MHLA, gate and LePE, by tensor names; null without such layers.
 json attention_of(const TensorFile& file, int64_t layers) {
   std::vector<int64_t> softmax, mhla;
@@ -49,22 +41,23 @@ json attention_of(const TensorFile& file, int64_t layers) {
           {"softmax_layers", softmax}};
 }
 
-/// The width of a head: that of MHLA's per-head norm, or the one of all Wan 2.1 models.
+/// The width of a head: that of MHLA's per-head norm, or the one of all Wan models.
 int64_t head_width(const TensorFile& file, int64_t layers, int64_t channels) {
   for (int64_t layer = 0; layer < layers; ++layer) {
     const std::string norm = block_name(layer) + "attn1.g_norm.weight";
     if (file.find(norm)) return shape_of(file, norm, 1)[0];
   }
-  if (channels == 1536 || channels == 5120) return 128;
+  if (channels == 1536 || channels == 3072 || channels == 5120) return 128;
   throw Error(c10::str(file.where(), ": a transformer of width ", channels,
-                       " is not one of Wan 2.1's (1536, 5120): put its config.json, which has num_heads, beside it"));
+                       " is not one of Wan's (1536, 3072, 5120): put its config.json, which has num_heads, beside it"));
 }
 
 }  // namespace
 
 JsonConfig diffusers_transformer_config(const JsonConfig& wan) {
   const std::string type = wan.text("model_type", "t2v");
-  if (type != "t2v") wan.fail("model_type", "must be t2v: only text-to-video models are supported");
+  if (type != "t2v" && type != "i2v" && type != "flf2v" && type != "ti2v")
+    wan.fail("model_type", "must be t2v, i2v, flf2v or ti2v: other kinds of Wan models are not supported");
   const int64_t width = wan.integer("dim"), heads = wan.integer("num_heads");
   if (width < 1 || heads < 1 || width % heads != 0) wan.fail("dim", "must be a multiple of num_heads");
   const json config = {{"_class_name", "WanTransformer3DModel"},
@@ -83,6 +76,16 @@ JsonConfig diffusers_transformer_config(const JsonConfig& wan) {
   return {config, wan.where()};
 }
 
+JsonConfig with_image_sizes(const JsonConfig& config, const TensorFile& file) {
+  const std::string image = "condition_embedder.image_embedder.";
+  if (!file.find(image + "norm1.weight")) return config;
+  json whole = config.json();
+  whole["image_dim"] = shape_of(file, image + "norm1.weight", 1)[0];
+  whole["added_kv_proj_dim"] = shape_of(file, "blocks.0.attn2.add_k_proj.weight", 2)[1];
+  if (file.find(image + "pos_embed")) whole["pos_embed_seq_len"] = shape_of(file, image + "pos_embed", 3)[1];
+  return {whole, config.where()};
+}
+
 bool has_mhla_layers(const TensorFile& file) {
   const auto names = file.names();
   return std::any_of(names.begin(), names.end(),
@@ -90,7 +93,6 @@ bool has_mhla_layers(const TensorFile& file) {
 }
 
 JsonConfig transformer_config_of(const TensorFile& file) {
-  refuse_image_models(file);
   const std::string patch = "patch_embedding.weight", condition = "condition_embedder.";
   std::vector<int64_t> patch_size;
   int64_t patch_numbers = 1;
@@ -115,7 +117,7 @@ JsonConfig transformer_config_of(const TensorFile& file) {
       {"qk_norm", "rms_norm_across_heads"},
       {"eps", 1e-6}};
   if (const json attention = attention_of(file, layers); !attention.is_null()) config["attention"] = attention;
-  return {config, file.where()};
+  return with_image_sizes({config, file.where()}, file);
 }
 
 JsonConfig text_encoder_config_of(const TensorFile& file) {
@@ -136,7 +138,65 @@ JsonConfig text_encoder_config_of(const TensorFile& file) {
   return {config, file.where()};
 }
 
+JsonConfig image_encoder_config_of(const TensorFile& file) {
+  const std::string tower = "vision_model.", embeddings = tower + "embeddings.";
+  constexpr int64_t kHeadWidth = 80;  // of ViT-H/14; shapes do not tell it
+  const int64_t width = shape_of(file, embeddings + "class_embedding", 1)[0];
+  const int64_t patch = shape_of(file, embeddings + "patch_embedding.weight", 4)[2];
+  const int64_t tokens = shape_of(file, embeddings + "position_embedding.weight", 2)[0] - 1;
+  int64_t side = 0;
+  while (side * side < tokens) ++side;
+  const json config = {{"architectures", {"CLIPVisionModel"}},
+                       {"hidden_size", width},
+                       {"intermediate_size", shape_of(file, tower + "encoder.layers.0.mlp.fc1.weight", 2)[0]},
+                       {"num_hidden_layers", count_numbered(file, tower + "encoder.layers.")},
+                       {"num_attention_heads", divided(file, embeddings + "class_embedding", width, kHeadWidth)},
+                       {"image_size", side * patch},
+                       {"patch_size", patch},
+                       {"hidden_act", "gelu"},
+                       {"layer_norm_eps", 1e-5}};
+  return {config, file.where()};
+}
+
+namespace {
+
+/// Of the residual form: a level is one block.
+JsonConfig residual_vae_config_of(const TensorFile& file) {
+  const int64_t base = shape_of(file, "encoder.conv_in.weight", 5)[0];
+  const int64_t levels = count_numbered(file, "encoder.down_blocks.");
+  const auto level_name = [](int64_t level) { return "encoder.down_blocks." + std::to_string(level) + "."; };
+  std::vector<int64_t> multipliers;
+  std::vector<bool> temporal;
+  for (int64_t level = 0; level < levels; ++level) {
+    const std::string conv = level_name(level) + "resnets.0.conv1.weight";
+    multipliers.push_back(divided(file, conv, shape_of(file, conv, 5)[0], base));
+    if (level + 1 < levels)
+      temporal.push_back(file.find(level_name(level) + "downsampler.time_conv.weight") != nullptr);
+  }
+  const int64_t channels = shape_of(file, "encoder.conv_in.weight", 5)[1];
+  int64_t patch = 1;
+  while (3 * (patch + 1) * (patch + 1) <= channels) ++patch;
+  const json config = {
+      {"_class_name", "AutoencoderKLWan"},
+      {"base_dim", base},
+      {"decoder_base_dim", shape_of(file, "decoder.conv_out.weight", 5)[1]},
+      {"z_dim", shape_of(file, "post_quant_conv.weight", 5)[0]},
+      {"dim_mult", multipliers},
+      {"num_res_blocks", count_numbered(file, level_name(0) + "resnets.")},
+      {"attn_scales", json::array()},
+      {"temperal_downsample", temporal},
+      {"in_channels", channels},
+      {"out_channels", shape_of(file, "decoder.conv_out.weight", 5)[0]},
+      {"patch_size", patch},
+      {"is_residual", true},
+  };
+  return {config, file.where()};
+}
+
+}  // namespace
+
 JsonConfig vae_config_of(const TensorFile& file) {
+  if (file.find("encoder.down_blocks.0.resnets.0.conv1.weight")) return residual_vae_config_of(file);
   const int64_t base = shape_of(file, "encoder.conv_in.weight", 5)[0];
   std::vector<int64_t> multipliers;
   std::vector<bool> temporal;

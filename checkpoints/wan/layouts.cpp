@@ -17,11 +17,20 @@ namespace fs = std::filesystem;
 using nlohmann::json;
 
 constexpr const char* kVaeNames[] = {"Wan2.1_VAE.pth", "Wan2.1_VAE.safetensors", "wan_2.1_vae.safetensors"};
+constexpr const char* kVae22Names[] = {"Wan2.2_VAE.pth", "Wan2.2_VAE.safetensors", "wan2.2_vae.safetensors"};
+constexpr const char* kImageNames[] = {"models_clip_open-clip-xlm-roberta-large-vit-huge-14.pth",
+                                       "models_clip_open-clip-xlm-roberta-large-vit-huge-14.safetensors",
+                                       "clip_vision_h.safetensors"};
+constexpr const char* kHighNoise = "high_noise_model";
+constexpr const char* kLowNoise = "low_noise_model";
 constexpr const char* kTextNames[] = {"models_t5_umt5-xxl-enc-bf16.pth", "models_t5_umt5-xxl-enc-bf16.safetensors"};
 constexpr const char* kTokenizerFolder = "google/umt5-xxl";
 constexpr const char* kWeightKinds[] = {".safetensors", ".gguf", ".pth", ".pt", ".bin", ".ckpt"};
-constexpr const char* kReleases[] = {"Wan2.1-T2V-1.3B", "Wan2.1-T2V-14B", "Wan2.1-T2V-1.3B-Diffusers",
-                                     "Wan2.1-T2V-14B-Diffusers"};
+constexpr const char* kReleases[] = {
+    "Wan2.1-T2V-1.3B",     "Wan2.1-T2V-14B",          "Wan2.1-T2V-1.3B-Diffusers",     "Wan2.1-T2V-14B-Diffusers",
+    "Wan2.1-I2V-14B-480P", "Wan2.1-I2V-14B-720P",     "Wan2.1-I2V-14B-480P-Diffusers", "Wan2.1-I2V-14B-720P-Diffusers",
+    "Wan2.2-TI2V-5B",      "Wan2.2-TI2V-5B-Diffusers"};
+constexpr int64_t kVae22Channels = 48;
 constexpr const char* kTransformerClass = "WanTransformer3DModel";
 constexpr int kFoldersAbove = 3;
 
@@ -62,8 +71,9 @@ std::optional<fs::path> text_encoder_file(const fs::path& folder) {
   return named.size() == 1 ? std::optional(named.front()) : std::nullopt;
 }
 
-std::optional<fs::path> vae_file(const fs::path& folder) {
-  return first_file(folder, kVaeNames);
+/// Wan 2.1's autoencoder, or the one of Wan 2.2's TI2V.
+std::optional<fs::path> vae_file(const fs::path& folder, bool wan22) {
+  return wan22 ? first_file(folder, kVae22Names) : first_file(folder, kVaeNames);
 }
 
 /// `folder` and those above it, nearest first.
@@ -89,7 +99,8 @@ TransformerFiles transformer_files(const fs::path& folder) {
     if (name.starts_with("diffusion_pytorch_model") || name.starts_with("model.safetensors"))
       found.named_by_diffusers = true;
     const bool vae = in_lower_case(name).find("_vae") != std::string::npos;
-    const bool other_part = vae || name.starts_with("models_") || name.starts_with("model-0") || is_named_umt5(path);
+    const bool other_part = vae || name.starts_with("clip_vision") || name.starts_with("models_") ||
+                            name.starts_with("model-0") || is_named_umt5(path);
     if (is_file(path) && is_weights(path) && !other_part) found.others.push_back(path);
   }
   return found;
@@ -104,8 +115,8 @@ bool is_wan_transformer(const TensorFile& file) {
   return signs >= 2;
 }
 
-Component transformer_part(const fs::path& folder) {
-  return {.name = "transformer", .library = "diffusers", .class_name = kTransformerClass, .folder = folder};
+Component transformer_part(const fs::path& folder, const std::string& name = "transformer") {
+  return {.name = name, .library = "diffusers", .class_name = kTransformerClass, .folder = folder};
 }
 
 /// A pipeline directory may hold the transformer as Wan's own release has it, whose config.json has other keys.
@@ -113,13 +124,20 @@ void take_release_config(Component& transformer) {
   const fs::path path = transformer.folder / "config.json";
   if (!is_file(path)) return;
   const JsonConfig config = JsonConfig::read(path);
-  if (config.has("dim") && config.has("num_heads")) transformer.settings = diffusers_transformer_config(config);
+  if (!config.has("dim") || !config.has("num_heads")) return;
+  transformer.settings = diffusers_transformer_config(config);
+  if (missing_files(transformer).empty())
+    transformer.settings =
+        with_image_sizes(*transformer.settings, canonical_tensors(read_weights(transformer), kTransformerClass));
 }
 
 /// Builds a layout part by part.
 struct Builder {
   ModelLayout layout;
   json defaults = json::object(), large_defaults = json::object();
+  json options = json::object();  ///< of the pipeline
+  bool wan22 = false;             ///< the parts are those of Wan 2.2's TI2V
+  bool wants_image_encoder = false;
 
   explicit Builder(const fs::path& path)
       : layout{.name = "wan",
@@ -149,12 +167,21 @@ struct Builder {
     }
   }
 
+  /// Learns from a transformer's config what other parts it needs.
+  void take_needs(const JsonConfig& transformer) {
+    wan22 = transformer.integer("out_channels", 16) == kVae22Channels;
+    wants_image_encoder = transformer.has("image_dim");
+    if (transformer.integer("in_channels", 16) != transformer.integer("out_channels", 16))
+      layout.model.class_name = "WanImageToVideoPipeline";
+    if (wan22) options["expand_timesteps"] = true;
+  }
+
   /// Takes the parts that are still missing from a Wan release or a pipeline directory.
   void take_parts(const fs::path& folder) {
     if (is_file(folder / "model_index.json")) {
       const ModelDir model = open_model_dir(folder);
-      for (const char* name : {"text_encoder", "tokenizer", "vae"})
-        if (const Component* part = model.find(name); part && !find(name)) add(*part);
+      for (const std::string name : {"text_encoder", "tokenizer", "vae", "image_encoder"})
+        if (const Component* part = model.find(name); part && !find(name) && wants(name, *part)) add(*part);
       return;
     }
     if (const auto file = text_encoder_file(folder); file && !find("text_encoder"))
@@ -164,18 +191,30 @@ struct Builder {
            .library = "transformers",
            .class_name = "T5Tokenizer",
            .folder = folder / kTokenizerFolder});
-    if (const auto file = vae_file(folder); file && !find("vae"))
+    if (const auto file = vae_file(folder, wan22); file && !find("vae"))
       add_network("vae", "AutoencoderKLWan", *file, vae_config_of);
+    if (const auto file = first_file(folder, kImageNames); file && wants_image_encoder && !find("image_encoder"))
+      add_network("image_encoder", "CLIPVisionModel", *file, image_encoder_config_of);
   }
 
-  bool has_all_parts() const { return find("text_encoder") && find("tokenizer") && find("vae"); }
+  /// Whether a part of another model is of the kind that this one needs.
+  bool wants(const std::string& name, const Component& part) const {
+    if (name == "image_encoder") return wants_image_encoder;
+    return name != "vae" || part.config().boolean("is_residual", false) == wan22;
+  }
+
+  bool has_all_parts() const {
+    return find("text_encoder") && find("tokenizer") && find("vae") && (!wants_image_encoder || find("image_encoder"));
+  }
 
   void list_missing_parts(const fs::path& folder) {
     const auto say = [&](const std::string& part, const std::string& file) {
       layout.missing.push_back("no " + part + ": want " + (folder / file).string());
     };
     if (!find("text_encoder") && !text_encoder_file(folder)) say("text encoder", kTextNames[0]);
-    if (!find("vae") && !vae_file(folder)) say("autoencoder", kVaeNames[0]);
+    if (!find("vae") && !vae_file(folder, wan22)) say("autoencoder", wan22 ? kVae22Names[0] : kVaeNames[0]);
+    if (wants_image_encoder && !find("image_encoder") && !first_file(folder, kImageNames))
+      say("image encoder", kImageNames[0]);
     if (find("tokenizer")) return;
     say("tokenizer", std::string(kTokenizerFolder) + "/spiece.model");
     if (is_file(folder / kTokenizerFolder / "tokenizer.json"))
@@ -190,9 +229,10 @@ struct Builder {
          .class_name = scheduler_class,
          .folder = path,
          .settings = wan_scheduler_config(scheduler_class, flow_shift, where)});
-    json index = {{"_class_name", "WanPipeline"},
+    json index = {{"_class_name", layout.model.class_name},
                   {"generation_defaults", defaults},
                   {"generation_defaults_720p", large_defaults}};
+    index.update(options);
     for (const Component& part : layout.model.components) index[part.name] = {part.library, part.class_name};
     layout.model.index = JsonConfig(index, path.string());
     return std::move(layout);
@@ -218,7 +258,8 @@ std::vector<fs::path> release_candidates(const fs::path& folder, const MhlaSetti
 }
 
 bool holds_parts(const fs::path& folder) {
-  return is_file(folder / "model_index.json") || vae_file(folder) || text_encoder_file(folder);
+  return is_file(folder / "model_index.json") || vae_file(folder, false) || vae_file(folder, true) ||
+         first_file(folder, kImageNames) || text_encoder_file(folder);
 }
 
 void take_parts_nearby(Builder& builder, const fs::path& folder, const MhlaSettings& settings) {
@@ -234,6 +275,7 @@ void take_parts_nearby(Builder& builder, const fs::path& folder, const MhlaSetti
 ModelLayout mhla_layout(Builder builder, Component transformer, const TensorFile& tensors) {
   const fs::path folder = transformer.folder;
   JsonConfig config = transformer_config_of(tensors);
+  builder.take_needs(config);
   const MhlaSettings settings = find_mhla_settings(tensors, config, with_folders_above(folder));
   json complete = config.json();
   complete["attention"] = settings.attention;
@@ -249,36 +291,77 @@ ModelLayout mhla_layout(Builder builder, Component transformer, const TensorFile
   return builder.finish("DPMSolverMultistepScheduler", shift.is_number() ? shift.get<double>() : 3.0);
 }
 
+/// config.json beside a transformer's weights, Wan's own or diffusers', or else what shapes say.
+JsonConfig softmax_config(const Component& transformer, const TensorFile& tensors) {
+  const fs::path own = transformer.folder / "config.json";
+  const JsonConfig config = is_file(own) ? JsonConfig::read(own) : JsonConfig(json::object(), own.string());
+  if (config.has("dim")) return with_image_sizes(diffusers_transformer_config(config), tensors);
+  return config.text("_class_name", "") == transformer.class_name ? config : transformer_config_of(tensors);
+}
+
+/// The shift of Wan's own programs, which no config of a release has.
+void take_release_shift(Builder& builder, const JsonConfig& transformer) {
+  builder.defaults = {{"flow_shift", 3.0}};  // Wan's README: 3.0 for 480p, 5.0 for 720p
+  builder.large_defaults = {{"flow_shift", 5.0}};
+  if (!builder.wan22 && !transformer.has("pos_embed_seq_len")) return;
+  builder.defaults["flow_shift"] = builder.wan22 ? 5.0 : 16.0;  // TI2V, and a first and a last picture
+  builder.large_defaults = json::object();
+}
+
 /// A transformer with softmax attention: the release folder itself, or one file.
 ModelLayout softmax_layout(Builder builder, Component transformer, const std::optional<TensorFile>& tensors) {
   const fs::path folder = transformer.folder;
-  const fs::path own = folder / "config.json";
+  JsonConfig config(json::object(), folder.string());
   if (tensors) {
-    const JsonConfig config = is_file(own) ? JsonConfig::read(own) : JsonConfig(json::object(), own.string());
-    transformer.settings = config.has("dim") ? diffusers_transformer_config(config)
-                           : config.text("_class_name", "") == transformer.class_name ? config
-                                                                                      : transformer_config_of(*tensors);
+    config = softmax_config(transformer, *tensors);
+    builder.take_needs(config);
+    transformer.settings = config;
     builder.add(std::move(transformer));
+  } else if (const fs::path own = folder / "config.json"; is_file(own) && JsonConfig::read(own).has("dim")) {
+    builder.take_needs(diffusers_transformer_config(JsonConfig::read(own)));
   }
   take_parts_nearby(builder, folder, {});
-  builder.defaults = {{"flow_shift", 3.0}};  // Wan's README: 3.0 for 480p, 5.0 for 720p
-  builder.large_defaults = {{"flow_shift", 5.0}};
-  return builder.finish("UniPCMultistepScheduler", 3.0);
+  take_release_shift(builder, config);
+  const double shift = builder.defaults.at("flow_shift").get<double>();
+  return builder.finish("UniPCMultistepScheduler", shift);
 }
 
-void refuse_other_wans(const fs::path& folder) {
-  for (const char* name : {"low_noise_model", "high_noise_model", "Wan2.2_VAE.pth"}) {
-    std::error_code ignored;
-    if (fs::exists(folder / name, ignored))
-      throw Error(folder.string() + " holds " + name + ": it is Wan 2.2, which is not supported; use Wan 2.1");
+/// Wan 2.2's A14B: a folder with a transformer for high noise levels and one for low ones.
+ModelLayout experts_layout(const fs::path& folder) {
+  Builder builder(folder);
+  for (const auto& [name, place] : {std::pair("transformer", kHighNoise), std::pair("transformer_2", kLowNoise)}) {
+    Component expert = transformer_part(folder / place, name);
+    try {
+      const TensorFile tensors = canonical_tensors(read_weights(expert), kTransformerClass);
+      expert.settings = softmax_config(expert, tensors);
+      builder.take_needs(*expert.settings);
+      builder.add(std::move(expert));
+    } catch (const Error& e) {
+      builder.layout.missing.emplace_back(e.what());
+    }
   }
+  take_parts_nearby(builder, folder, {});
+  // configs/wan_t2v_A14B.py and wan_i2v_A14B.py
+  const bool image = builder.layout.model.class_name == "WanImageToVideoPipeline";
+  const double shift = image ? 5.0 : 12.0;
+  builder.options["boundary_ratio"] = image ? 0.9 : 0.875;
+  builder.defaults = {{"flow_shift", shift}};
+  return builder.finish("UniPCMultistepScheduler", shift);
+}
+
+bool holds_experts(const fs::path& folder) {
+  return is_folder(folder / kHighNoise) || is_folder(folder / kLowNoise);
+}
+
+/// Throws Error for a release of a kind that is not supported, saying so.
+void refuse_other_wans(const fs::path& folder) {
   if (!is_file(folder / "config.json")) return;
   const JsonConfig config = JsonConfig::read(folder / "config.json");
   if (config.has("model_type") && config.has("dim")) diffusers_transformer_config(config);
 }
 
 bool is_release_folder(const fs::path& folder) {
-  if (vae_file(folder) || text_encoder_file(folder)) return true;
+  if (vae_file(folder, false) || vae_file(folder, true) || text_encoder_file(folder)) return true;
   if (!is_file(folder / "config.json")) return false;
   const JsonConfig config = JsonConfig::read(folder / "config.json");
   return config.has("model_type") && config.has("dim") && config.has("num_heads");
@@ -300,6 +383,7 @@ std::string said_of(const std::string& what) {
 
 std::optional<ModelLayout> recognize_folder(const fs::path& folder) {
   if (is_file(folder / "model_index.json")) return std::nullopt;
+  if (holds_experts(folder)) return experts_layout(folder);
   const bool release = is_release_folder(folder);
   if (release) refuse_other_wans(folder);
   const TransformerFiles files = transformer_files(folder);
@@ -343,7 +427,8 @@ std::optional<ModelLayout> recognize_wan_layout(const fs::path& path) {
 std::optional<ModelLayout> recognize_wan_model(const fs::path& path) {
   if (!is_file(path / "model_index.json")) return recognize_wan_layout(path);
   const JsonConfig index = JsonConfig::read(path / "model_index.json");
-  if (!index.has("_class_name") || index.text("_class_name") != "WanPipeline") return std::nullopt;
+  const std::string class_name = index.text("_class_name", "");
+  if (class_name != "WanPipeline" && class_name != "WanImageToVideoPipeline") return std::nullopt;
   ModelLayout layout{"diffusers", open_model_dir(path), {}};
   for (Component& part : layout.model.components)
     if (part.class_name == kTransformerClass) take_release_config(part);

@@ -13,7 +13,7 @@
 
 namespace tessera {
 
-/// The keys of diffusers' AutoencoderKLWan config, with its defaults (Wan 2.1).
+/// The keys of diffusers' AutoencoderKLWan config, with its defaults (Wan 2.1; Wan 2.2's 16x form is residual).
 struct WanVaeConfig {
   int64_t base_dim = 96;
   int64_t decoder_base_dim = 96;
@@ -24,13 +24,14 @@ struct WanVaeConfig {
   std::vector<bool> temperal_downsample{false, true, true};  ///< diffusers' spelling
   int64_t in_channels = 3;                                   ///< after the pixel unshuffle
   int64_t out_channels = 3;
+  bool is_residual = false;                       ///< levels add their averaged or repeated input: Wan 2.2
   int64_t patch_size = 1;                         ///< pixel unshuffle before the encoder, shuffle after the decoder
   std::vector<double> latents_mean, latents_std;  ///< [z_dim]; a pipeline applies them, the autoencoder does not
   LatentRgb latent_rgb;                           ///< for previews
 
-  /// Throws Error naming file and key for a value of the wrong type, lists of the wrong length, and Wan 2.2's residual
-  /// form. Absent latents_mean and latents_std are Wan 2.1's when z_dim is 16, else 0 and 1; absent colors of latents
-  /// are Wan 2.1's where the means are.
+  /// Throws Error naming file and key for a value of the wrong type, lists of the wrong length, and widths that a
+  /// residual form cannot have. Absent latents_mean and latents_std are Wan 2.1's when z_dim is 16, Wan 2.2's for a
+  /// residual form of z_dim 48, else 0 and 1; absent colors of latents are Wan 2.1's where the means are.
   static WanVaeConfig from_json(const JsonConfig& json);
 
   int64_t spatial_stride() const;   ///< pixels a latent pixel covers on a side
@@ -48,9 +49,12 @@ struct WanMoments {
   at::Tensor mean, logvar;
 };
 
+/// [B, t, h, w, 2 z] -> two of [B, z, t, h, w].
+WanMoments split_moments(const at::Tensor& moments);
+
 /// Half of the autoencoder: pixels [B, T, H, W, C] -> moments [B, t, h, w, 2 z_dim].
 struct WanVaeEncoder {
-  using Layer = std::variant<WanResidualBlock, WanFrameAttention, WanDownsample>;
+  using Layer = std::variant<WanResidualBlock, WanFrameAttention, WanDownsample, WanResidualDown>;
 
   CausalConv3d conv_in, conv_out;
   std::vector<Layer> down_blocks;
@@ -61,6 +65,10 @@ struct WanVaeEncoder {
   explicit WanVaeEncoder(const WanVaeConfig& config);
   void params(ParamList& out, const std::string& prefix, const WanVaeConfig& config);
   at::Tensor operator()(const at::Tensor& x, CausalCache* cache) const;
+  /// Its two parts: the convolutions that make it smaller, each latent pixel from its surroundings alone (unless
+  /// attn_scales are set), and what works at the latents' resolution and sees the whole frame.
+  at::Tensor shrink(const at::Tensor& x, CausalCache* cache) const;
+  at::Tensor middle(const at::Tensor& x, CausalCache* cache) const;
 };
 
 /// The other half: latents [B, t, h, w, z_dim] -> pixels [B, T, H, W, C].
@@ -68,6 +76,9 @@ struct WanVaeDecoder {
   struct UpBlock {
     std::vector<WanResidualBlock> resnets;
     std::vector<WanUpsample> upsamplers;  ///< one, or none in the last block
+    bool is_residual = false;             ///< what is enlarged also gets its input, repeated
+
+    at::Tensor operator()(const at::Tensor& x, CausalCache* cache) const;
   };
 
   CausalConv3d conv_in, conv_out;
@@ -104,6 +115,12 @@ class WanVae {
   /// The same result frame group by frame group; activations do not grow with the clip's length.
   WanMoments encode_chunks(const at::Tensor& frames) const;
 
+  /// Like encode_chunks, but everything above the latents' resolution runs in tiles of `tile` pixels a side, whose
+  /// overlap is wider than what a latent pixel sees, so that the result is the same up to rounding. `pause` is called
+  /// between tiles. Throws c10::Error for tiles of fewer than kSmallestTile latent pixels, and for an encoder with
+  /// attention in its levels.
+  WanMoments encode_tiles(const at::Tensor& frames, int64_t tile, const std::function<void()>& pause = {}) const;
+
   /// The whole clip at once, clamped to [-1, 1].
   at::Tensor decode(const at::Tensor& latents) const;
   /// Like decode without the clamp, whose gradient is zero outside: for training.
@@ -124,7 +141,10 @@ class WanVae {
 
  private:
   at::Tensor moments(const at::Tensor& frames, CausalCache* cache) const;
+  void check_frames(const at::Tensor& frames) const;
   at::Tensor pixels(const at::Tensor& latents, CausalCache* cache) const;
+  /// Frames as the encoder takes them.
+  at::Tensor encoder_input(const at::Tensor& frames) const;
   /// Latents as the decoder takes them, and its features as frames.
   at::Tensor decoder_input(const at::Tensor& latents) const;
   at::Tensor frames_of(const at::Tensor& features) const;

@@ -55,11 +55,11 @@ FrameParts last_frames(const FrameParts& parts, int64_t keep) {
   return last;
 }
 
+}  // namespace
+
 bool starts_clip(const CausalCache* cache) {
   return cache == nullptr || cache->first_chunk();
 }
-
-}  // namespace
 
 void CausalCache::begin_chunk() {
   next_ = 0;
@@ -204,9 +204,9 @@ at::Tensor WanDownsample::operator()(const at::Tensor& x, CausalCache* cache) co
 }
 
 void WanUpsample::params(ParamList& list, const std::string& prefix) {
-  list.add(prefix + "resample.1.weight", weight, {channels / 2, channels, 3, 3},
+  list.add(prefix + "resample.1.weight", weight, {out, channels, 3, 3},
            Init::normal(1.0 / std::sqrt(9.0 * static_cast<double>(channels))));
-  list.add(prefix + "resample.1.bias", bias, {channels / 2}, Init::zeros());
+  list.add(prefix + "resample.1.bias", bias, {out}, Init::zeros());
   if (temporal)
     time_conv.params(list, prefix + "time_conv.", channels, 2 * channels, 3, 1,
                      last_tap_copies(channels, 2 * channels));

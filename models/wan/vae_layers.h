@@ -105,17 +105,40 @@ struct WanDownsample {
   at::Tensor operator()(const at::Tensor& x, CausalCache* cache) const;
 };
 
-/// Doubles height and width and halves the channels; with `temporal`, every frame after the clip's first becomes two.
+/// Doubles height and width; with `temporal`, every frame after the clip's first becomes two.
 struct WanUpsample {
-  at::Tensor weight, bias;   ///< [C / 2, C, 3, 3], [C / 2]
+  at::Tensor weight, bias;   ///< [C', C, 3, 3], [C']
   FrameFilterCache filters;  ///< of weight
   CausalConv3d time_conv;    ///< only with `temporal`: C -> 2 C, the two frames' channels one after the other
-  int64_t channels = 0;
+  int64_t channels = 0, out = 0;
   bool temporal = false;
 
-  WanUpsample(int64_t width, bool with_time) : channels(width), temporal(with_time) {}
+  WanUpsample(int64_t width, int64_t out_channels, bool with_time)
+      : channels(width), out(out_channels), temporal(with_time) {}
   void params(ParamList& list, const std::string& prefix);
   at::Tensor operator()(const at::Tensor& x, CausalCache* cache) const;
 };
+
+/// x [B, T, H, W, C] -> [B, ceil(T / time), H / space, W / space, channels]: the values of each cell of `time` frames
+/// and `space` pixels a side become channels, color slowest, and neighbors among them are averaged. Missing first
+/// frames of a cell are zero. Source: Wan 2.2's AvgDown3D.
+at::Tensor average_cells(const at::Tensor& x, int64_t channels, int64_t time, int64_t space);
+
+/// The reverse, x [B, T, H, W, C] -> [B, T time, H space, W space, channels]: channels are repeated and spread over a
+/// cell. Source: Wan 2.2's DupUp3D, which drops the first time - 1 frames of a clip; this does not.
+at::Tensor spread_cells(const at::Tensor& x, int64_t channels, int64_t time, int64_t space);
+
+/// A level of Wan 2.2's encoder: residual blocks and, but for the last level, a downsampling, plus the averaged input.
+struct WanResidualDown {
+  std::vector<WanResidualBlock> resnets;
+  std::vector<WanDownsample> downsamplers;  ///< one, or none in the last level
+
+  WanResidualDown(int64_t in, int64_t out, int64_t blocks, bool down, bool with_time);
+  void params(ParamList& list, const std::string& prefix);
+  at::Tensor operator()(const at::Tensor& x, CausalCache* cache) const;
+};
+
+/// Whether what comes next begins a clip: always without a cache.
+bool starts_clip(const CausalCache* cache);
 
 }  // namespace tessera

@@ -15,7 +15,9 @@ namespace {
 constexpr int64_t kMostFramesAtOnce = 400;
 /// Latent pixels: those next to a tile's border, which see zeros in place of the neighbor, are thrown away, then tiles
 /// change over linearly.
-constexpr int64_t kMargin = 4, kRamp = 4, kOverlap = 2 * kMargin + kRamp;
+constexpr int64_t kMargin = 4, kRamp = 4;
+/// What a latent pixel sees on each side before the encoder's middle: of four levels with two blocks each 8.5.
+constexpr int64_t kEncoderMargin = 9;
 
 struct VaeTile {
   TileSpan row, column;  ///< latent pixels
@@ -24,14 +26,15 @@ struct VaeTile {
 };
 
 std::vector<VaeTile> make_tiles(int64_t height, int64_t width, int64_t cells, int64_t stride,
-                                const at::TensorOptions& options) {
+                                const at::TensorOptions& options, int64_t margin = kMargin) {
   const auto window = [&](const TileSpan& span, int64_t length) {
     return tile_window({span.begin * stride, span.length * stride}, length * stride, kRamp * stride, options,
-                       kMargin * stride);
+                       margin * stride);
   };
+  const int64_t overlap = 2 * margin + kRamp;
   std::vector<VaeTile> tiles;
-  for (const TileSpan& row : tile_spans(height, cells, kOverlap))
-    for (const TileSpan& column : tile_spans(width, cells, kOverlap))
+  for (const TileSpan& row : tile_spans(height, cells, overlap))
+    for (const TileSpan& column : tile_spans(width, cells, overlap))
       tiles.push_back({row, column, at::outer(window(row, height), window(column, width))});
   return tiles;
 }
@@ -94,6 +97,42 @@ void WanVae::decode_tiles(const at::Tensor& latents, int64_t tile, const FrameSi
       done += next;
     }
   }
+}
+
+WanMoments WanVae::encode_tiles(const at::Tensor& frames, int64_t tile, const std::function<void()>& pause) const {
+  const int64_t stride = config_.spatial_stride(), cells = tile / stride, group = config_.temporal_stride();
+  TORCH_CHECK(cells >= kSmallestTile, "WanVae: tiles of ", tile, " pixels are too small, want at least ",
+              kSmallestTile * stride);
+  TORCH_CHECK(config_.attn_scales.empty(), "WanVae: an encoder with attention in its levels is not encoded in tiles");
+  check_frames(frames);
+  const int64_t T = frames.size(2), h = frames.size(3) / stride, w = frames.size(4) / stride;
+  if (h <= cells && w <= cells) return encode_chunks(frames);
+  const auto options = frames.options().dtype(at::kFloat);
+  std::vector<VaeTile> tiles = make_tiles(h, w, cells, 1, options, kEncoderMargin);
+  at::Tensor weight = at::zeros({h, w, 1}, options), sum;
+  for (VaeTile& t : tiles) {
+    const at::Tensor window = t.window.unsqueeze(-1);  // [h, w, 1]
+    part_of(weight, t, 0, 1).add_(window);
+    const at::Tensor part = part_of(frames, t, 3, stride);
+    for (int64_t begin = 0; begin < T; begin += begin == 0 ? 1 : group) {
+      if (pause) pause();
+      t.cache.begin_chunk();
+      const at::Tensor chunk = encoder_input(part.slice(2, begin, begin == 0 ? 1 : begin + group));
+      const at::Tensor made = encoder_.shrink(chunk, &t.cache).to(at::kFloat);  // [B, 1, h, w, C]
+      if (!sum.defined()) sum = at::zeros({frames.size(0), 1 + (T - 1) / group, h, w, made.size(4)}, options);
+      const int64_t latent = begin == 0 ? 0 : 1 + (begin - 1) / group;
+      part_of(sum.narrow(1, latent, 1), t, 2, 1).add_(made * window);
+    }
+    t.cache = CausalCache();
+  }
+  sum.div_(weight);
+  CausalCache whole;
+  std::vector<at::Tensor> parts;
+  for (int64_t t = 0; t < sum.size(1); ++t) {
+    whole.begin_chunk();
+    parts.push_back(quant_conv_(encoder_.middle(sum.narrow(1, t, 1).to(frames.scalar_type()), &whole)));
+  }
+  return split_moments(at::cat(parts, 1));
 }
 
 }  // namespace tessera

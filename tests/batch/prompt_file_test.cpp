@@ -156,13 +156,30 @@ TEST_F(PromptFiles, FastVideosRequest) {
   EXPECT_EQ(ids_of(read("p.json", R"({"request": "a cat", "b": "a dog"})")), "request b");
   const std::string refused = refusal("p.json", R"({"generator": 5,
     "request": {"inputs": {"prompt_path": "p.txt",
-      "image_path": "x.png", "video_path": null},
+      "video_path": "x.mp4", "image_path": null},
       "sampling": {"num_framez": 3}},
     "serve": {}})");
   for (const char* part : {"line 1: \"generator\" wants an object", "line 2: \"prompt_path\": give that file itself",
-                           "line 3: \"image_path\": making videos", "line 4: unknown key \"num_framez\"",
+                           "line 3: \"video_path\": making videos", "line 4: unknown key \"num_framez\"",
                            "line 5: unknown key \"serve\"", "no \"prompt\" in \"request\""})
     EXPECT_NE(refused.find(part), std::string::npos) << part << refused;
+}
+
+TEST_F(PromptFiles, PicturesAreNamedRelativeToTheFile) {
+  const auto jobs = read("p.json", R"([{"prompt": "a", "image": "in/a.png", "last_image": "/b.png"},
+    {"prompt": "b", "init_image": {"path": "c.png"}, "grid": {"resize_mode": ["crop", "pad"]}}])",
+                         {{"image", "d.png"}});
+  ASSERT_EQ(jobs.size(), 3u);
+  EXPECT_TRUE(jobs[0].job.image.path.ends_with("/in/a.png")) << jobs[0].job.image.path;
+  EXPECT_TRUE(jobs[0].job.image.path.starts_with("/"));
+  EXPECT_EQ(jobs[0].job.last_image.path, "/b.png");
+  EXPECT_TRUE(jobs[1].job.image.path.ends_with("/c.png")) << jobs[1].job.image.path;
+  EXPECT_EQ(jobs[2].job.resize_mode, "pad");
+  EXPECT_EQ(read("q.json", R"(["a"])", {{"image", "d.png"}})[0].job.image.path, "d.png");
+  // A column of a table with that name is data, as in VBench's lists.
+  const auto rows = read("p.csv", "prompt,image,init_image\na,shown.png,begin.png\n");
+  EXPECT_TRUE(rows[0].job.image.path.ends_with("/begin.png")) << rows[0].job.image.path;
+  EXPECT_EQ(rows[0].metadata["image"], "shown.png");
 }
 
 TEST_F(PromptFiles, ANulIsNoPartOfAPrompt) {

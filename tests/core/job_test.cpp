@@ -174,6 +174,32 @@ TEST(JobLoras, SeveralFlagsAreOneListAndRecipesKeepIt) {
   EXPECT_EQ(again.loras, job.loras);
 }
 
+TEST(JobPictures, AreAFileOrAnObjectAndRecipesKeepTheirContent) {
+  EXPECT_EQ(with("image", "dir/a.png").image, (InputPicture{"dir/a.png"}));
+  EXPECT_EQ(with("init_img", R"({"path": "a.png", "sha256": "12"})").image, (InputPicture{"a.png", "12"}));
+  EXPECT_EQ(with("end-image", "{a}.png").last_image, (InputPicture{"{a}.png"}));
+  for (const char* wrong : {R"({"sha256": "1"})", R"({"path": 1})", R"({"path": "a", "size": "1"})"})
+    EXPECT_TRUE(refusal("image", wrong).starts_with("--image")) << wrong;
+  EXPECT_EQ(refusal("resize-mode", "squeeze").rfind("--resize-mode: unknown value \"squeeze\"", 0), 0u);
+  EXPECT_FALSE(recipe_json(Job{}).contains("image"));
+  Job job;
+  job.image = {"a.png", "12"};
+  const auto recipe = recipe_json(job);
+  EXPECT_EQ(recipe["image"].dump(), R"({"path":"a.png","sha256":"12"})");
+  Job again;
+  apply_json(again, nlohmann::json::parse(recipe.dump()), "r");
+  EXPECT_EQ(again.image, job.image);
+}
+
+TEST(JobLoras, MayBeForOneExpert) {
+  const Job job = with("lora", R"([{"path": "a", "expert": "high"}, {"path": "b", "is_high_noise": true}, "c"])");
+  EXPECT_EQ(job.loras[0].expert, "high");
+  EXPECT_EQ(job.loras[1].expert, "high");
+  EXPECT_EQ(job.loras[2].expert, "");
+  EXPECT_EQ(recipe_json(job)["loras"][0].dump(), R"({"path":"a","strength":1.0,"expert":"high"})");
+  EXPECT_TRUE(refusal("lora", R"([{"path": "a", "expert": "both"}])").starts_with("--lora"));
+}
+
 TEST(JobJson, ErrorsNameFileAndKey) {
   Job job;
   EXPECT_EQ(test::error_of([&] {

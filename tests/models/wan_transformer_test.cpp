@@ -53,6 +53,31 @@ TEST(WanTransformer, RunsAtSizesItWasNotTrainedAt) {
   }
 }
 
+/// What image models add works with every kind of self-attention, and each frame follows its own time.
+TEST(WanTransformer, TakesImageStatesAndATimeForEachFrame) {
+  for (const char* kind : {"mhla", "linear", "softmax"}) {
+    SCOPED_TRACE(kind);
+    nlohmann::json json = own_config();
+    if (kind != std::string("mhla")) json["attention"] = {{"kind", kind}};
+    json.update({{"image_dim", 6}, {"added_kv_proj_dim", 24}, {"in_channels", 9}, {"out_channels", 4}});
+    WanTransformer model(parsed(json));
+    fill(model, 1);
+    const at::Tensor x = noise({2, 9, 3, 8, 8}, 2), context = noise({2, 6, 8}, 3), image = noise({2, 5, 6}, 4);
+    const at::Tensor times = at::tensor({0.0F, 500.0F, 500.0F}).expand({2, 3}), one = at::full({2}, 500.0F);
+    const auto run = [&](const at::Tensor& t, const at::Tensor& states) {
+      return model(x, t, context, nullptr, nullptr, states);
+    };
+    const at::Tensor out = run(one, image);
+    EXPECT_EQ(out.sizes(), at::IntArrayRef({2, 4, 3, 8, 8}));
+    EXPECT_CLOSE(run(one.unsqueeze(1).expand({2, 3}), image), out, 1e-5);
+    EXPECT_FALSE(run(times, image).equal(out));
+    EXPECT_FALSE(run(one, image * 2).equal(out));
+    EXPECT_THROW(run(one, {}), c10::Error);
+    EXPECT_THROW(run(one, noise({2, 5, 7}, 4)), c10::Error);
+    EXPECT_THROW(run(at::full({2, 2}, 1.0F), image), c10::Error);
+  }
+}
+
 TEST(WanTransformer, RunsOnTheMetaDevice) {
   test::use_meta_kernels();
   for (const char* kind : {"sums", "products", "none", "softmax", "hybrid"}) {
@@ -194,6 +219,7 @@ TEST(WanTransformer, ConfigNamesTheKeyAtFault) {
   EXPECT_NE(message("attention", {{"kind", "mhla"}, {"block_layout", {1, 1, 1}}, {"softmax_layers", {2}}})
                 .find("softmax_layers"),
             std::string::npos);
+  EXPECT_NE(message("pos_embed_seq_len", 10).find("wants image_dim"), std::string::npos);
   EXPECT_EQ(message("image_dim", nullptr), "");
   EXPECT_EQ(message("rope_max_seq_len", 1024), "");
 }

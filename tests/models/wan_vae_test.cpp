@@ -64,9 +64,7 @@ TEST(WanVaeConfigTest, ReadsStridesAndDefaults) {
 }
 
 TEST(WanVaeConfigTest, NamesTheWrongKey) {
-  EXPECT_EQ(
-      config_error("is_residual", true),
-      "vae/config.json: \"is_residual\" must be false: the residual autoencoder of Wan 2.2 is not supported, got true");
+  EXPECT_NE(config_error("is_residual", "yes").find("is_residual"), std::string::npos);
   EXPECT_EQ(config_error("latents_mean", {1, 2}),
             "vae/config.json: \"latents_mean\" must hold z_dim = 4 numbers, got [1,2]");
   EXPECT_EQ(config_error("latents_std", {1, 1, 0, 1}),
@@ -98,6 +96,39 @@ TEST(WanVaeTest, CountsParametersLikeTheReference) {
   EXPECT_EQ(wan_list.names().front(), "vae.encoder.conv_in.weight");
 }
 
+TEST(WanVaeConfigTest, AResidualFormHasLevelsThatFit) {
+  nlohmann::json json = small_json();
+  json["is_residual"] = true;
+  json["dim_mult"] = {1, 2, 2};
+  const auto message = [&] { return test::refusal_of([&] { WanVaeConfig::from_json({json, "config.json"}); }); };
+  EXPECT_EQ(message(), "accepted");
+  json["dim_mult"] = {1, 3, 4};
+  EXPECT_NE(message().find("\"dim_mult\" must let the channels of a cell"), std::string::npos) << message();
+  json["dim_mult"] = {1, 2, 2};
+  json["attn_scales"] = {1.0};
+  EXPECT_NE(message().find("\"attn_scales\" must be empty"), std::string::npos) << message();
+  const WanVaeConfig wan22 = WanVaeConfig::from_json(
+      {{{"is_residual", true}, {"z_dim", 48}, {"patch_size", 2}, {"in_channels", 12}, {"out_channels", 12}},
+       "config.json"});
+  EXPECT_EQ(wan22.spatial_stride(), 16);
+  EXPECT_EQ(wan22.latents_mean.at(1), -0.0052);
+  EXPECT_EQ(wan22.latents_std.at(47), 0.7744);
+}
+
+TEST(WanVaeTest, CellsAverageAndSpread) {
+  const at::Tensor frames = at::arange(32, at::kFloat).view({1, 2, 2, 4, 2});  // [B, T, H, W, C]
+  const at::Tensor halved = average_cells(frames, 2, 2, 2);
+  ASSERT_EQ(halved.sizes(), at::IntArrayRef({1, 1, 1, 2, 2}));
+  // A color's eight values of the first cell: 0, 2, 8, 10 and 16 more.
+  EXPECT_FLOAT_EQ(halved.flatten()[0].item<float>(), 13);
+  EXPECT_FLOAT_EQ(halved.flatten()[1].item<float>(), 14);
+  // A first frame alone is the second of its cell, after zeros.
+  EXPECT_FLOAT_EQ(average_cells(frames.slice(1, 0, 1), 2, 2, 2).flatten()[0].item<float>(), 2.5);
+  const at::Tensor spread = spread_cells(halved, 2, 2, 2);
+  ASSERT_EQ(spread.sizes(), frames.sizes());
+  EXPECT_TRUE(spread.slice(3, 0, 2).select(4, 0).eq(13).all().item<bool>());
+}
+
 // Golden values of tests/data/golden/wan_vae_patch.py: pixel unshuffle, encoder attention, a decoder of its own width.
 TEST(WanVaeTest, MatchesTheReferenceInSettingsOfItsOwn) {
   const std::filesystem::path folder = std::filesystem::path(TESSERA_SOURCE_DIR) / "tests/data/golden";
@@ -116,6 +147,32 @@ TEST(WanVaeTest, ChunksEqualTheWholeClip) {
   EXPECT_CLOSE(chunks.mean, whole.mean, 1e-5);
   EXPECT_CLOSE(chunks.logvar, whole.logvar, 1e-5);
   EXPECT_CLOSE(decoded_by_chunks(model.vae, model.latents), model.vae.decode(model.latents), 1e-5);
+}
+
+/// A clip larger than a tile in both directions, and of a strip that is larger in one.
+TEST(WanVaeTest, EncodingInTilesIsTheSame) {
+  for (const bool residual : {false, true}) {
+    SCOPED_TRACE(residual);
+    nlohmann::json json = small_json();
+    json["base_dim"] = 4;
+    json["dim_mult"] = {1, 1, 1};
+    json["is_residual"] = residual;
+    WanVae vae(WanVaeConfig::from_json({json, "config.json"}));
+    ParamList list;
+    vae.params(list);
+    uint64_t seed = 10;
+    for (const Param& param : list) {
+      const at::Tensor noise = seeded_noise(param.shape, seed++);
+      *param.slot = param.keep_float ? noise * 0.1 + 1 : noise * 0.15;
+    }
+    for (const auto& [height, width] : {std::pair(208, 320), std::pair(64, 264)}) {
+      const at::Tensor frames = at::tanh(seeded_noise({1, 3, 5, height, width}, 3));
+      const WanMoments whole = vae.encode_chunks(frames), tiles = vae.encode_tiles(frames, 192);
+      EXPECT_CLOSE(tiles.mean, whole.mean, 1e-5);
+      EXPECT_CLOSE(tiles.logvar, whole.logvar, 1e-5);
+    }
+    EXPECT_THROW(vae.encode_tiles(at::zeros({1, 3, 1, 64, 64}), 100), c10::Error);
+  }
 }
 
 TEST(WanVaeTest, ChunksArriveInOrder) {

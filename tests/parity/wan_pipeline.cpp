@@ -5,6 +5,7 @@
 #include "pipelines/recipe.h"
 #include "samplers/loop.h"
 #include "tests/support/fixture.h"
+#include "tests/support/wan_network.h"
 
 namespace tessera {
 namespace {
@@ -80,7 +81,7 @@ void expect_run(const test::Fixture& fixture, const nlohmann::json& run, const T
                                          .guidance = guidance_of(job),
                                          .positive = positive,
                                          .negative = negative},
-                                        network_of(transformer), {.on_step = compare});
+                                        test::network_of(transformer), {.on_step = compare});
   EXPECT_TRUE(fixture.has(name + ".latents_after_step" + std::to_string(compared - 1)));
   EXPECT_FALSE(fixture.has(name + ".latents_after_step" + std::to_string(compared)));
   std::vector<at::Tensor> chunks;

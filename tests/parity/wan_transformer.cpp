@@ -35,7 +35,7 @@ TEST_F(WanTransformerParity, KeptKeysChangeNothing) {
   for (const auto dtype : {at::kFloat, at::kBFloat16}) {
     test::load(model, fixture.weights(), dtype);
     const at::Tensor x = fixture["x"].to(dtype), t = fixture["t"], context = fixture["context"].clone();
-    WanTextKeys kept;
+    WanKeptKeys kept;
     for (const int64_t text : {context.size(1), int64_t{3}, int64_t{0}}) {
       context.narrow(1, text, context.size(1) - text).fill_(0);
       if (text == 3) context[0][2].fill_(0);  // samples of different lengths

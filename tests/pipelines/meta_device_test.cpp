@@ -8,6 +8,7 @@
 #include "samplers/loop.h"
 #include "tests/support/fixture.h"
 #include "tests/support/meta_kernels.h"
+#include "tests/support/wan_network.h"
 
 namespace tessera {
 namespace {
@@ -50,7 +51,7 @@ void render_on_meta(const WanModel& model, const std::string& sampler, at::Scala
                   .step_cache = 0.05};
   task.sampler->set_noise(
       [](at::IntArrayRef shape) { return at::empty(shape, at::TensorOptions().device(at::kMeta)); });
-  const at::Tensor latents = sample_one(std::move(task), network_of(transformer));
+  const at::Tensor latents = sample_one(std::move(task), test::network_of(transformer));
   EXPECT_EQ(latents.sizes(), noise.sizes());
   EXPECT_TRUE(latents.is_meta());
   int64_t frames = 0;

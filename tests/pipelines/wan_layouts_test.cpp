@@ -133,15 +133,103 @@ TEST_F(WanLayouts, TheTransformerMayBeMissingOrDamaged) {
   EXPECT_ERROR(open_wan_model(folder), "no transformer: want", kTransformerName);
 }
 
+/// A transformer of the wan_images fixture as Wan's own programs save it, with its config.json.
+void write_image_transformer(const fs::path& into, const std::string& name, const std::string& part, json config) {
+  const Component saved = open_component(test::fixture_folder() / "wan_images" / name / part);
+  const JsonConfig ours = saved.config();
+  config["model_type"] = name == "flf2v" ? "flf2v" : "i2v";
+  for (const auto& [theirs, key] : {std::pair("in_dim", "in_channels"), std::pair("out_dim", "out_channels"),
+                                    std::pair("num_heads", "num_attention_heads"), std::pair("ffn_dim", "ffn_dim"),
+                                    std::pair("num_layers", "num_layers"), std::pair("freq_dim", "freq_dim")})
+    config[theirs] = ours.integer(key);
+  config["dim"] = ours.integer("attention_head_dim") * ours.integer("num_attention_heads");
+  test::write_bytes(into / "config.json", config.dump());
+  write_safetensors(into / kTransformerName, test::as_published(read_weights(saved), wan_transformer_names(2)));
+}
+
+TEST_F(WanLayouts, ExpertsLieInTwoFolders) {
+  for (const std::string name : {"a14b_t2v", "a14b_i2v"}) {
+    SCOPED_TRACE(name);
+    const fs::path release_folder = root / name;
+    write_parts(release_folder);
+    write_image_transformer(release_folder / "high_noise_model", name, "transformer", config);
+    write_image_transformer(release_folder / "low_noise_model", name, "transformer_2", config);
+    const WanModel model = open_wan_model(release_folder);
+    const bool image = name == "a14b_i2v";
+    EXPECT_EQ(model.needs_image(), image);
+    EXPECT_EQ(model.takes_last_image(), image);
+    EXPECT_EQ(model.boundary_ratio, image ? 0.9 : 0.875);
+    for (const char* part : {"transformer", "transformer_2"})
+      expect_same(read_component(model.folder.component(part)),
+                  read_weights(open_component(test::fixture_folder() / "wan_images" / name / part)));
+    const Job defaults = model_defaults(model);
+    EXPECT_EQ(defaults.flow_shift, image ? 5.0 : 12.0);
+    EXPECT_EQ(defaults.cfg_scale, image ? 3.5 : 4.0);
+    EXPECT_EQ(defaults.cfg_scale_2, image ? 3.5 : 3.0);
+    EXPECT_EQ(defaults.steps, 40);
+    check_weights(model);
+    fs::remove_all(release_folder / "low_noise_model");
+    EXPECT_ERROR(open_wan_model(release_folder), "is not complete", "low_noise_model");
+  }
+}
+
+TEST_F(WanLayouts, AnImageModelNeedsItsEncoder) {
+  for (const std::string name : {"i2v", "flf2v"}) {
+    SCOPED_TRACE(name);
+    const fs::path release_folder = root / name;
+    write_parts(release_folder);
+    write_image_transformer(release_folder, name, "transformer", config);
+    const ModelLayout layout = recognize_layout(release_folder);
+    EXPECT_EQ(layout.model.class_name, "WanImageToVideoPipeline");
+    EXPECT_ERROR(layout.require_complete(), "no image encoder: want",
+                 "models_clip_open-clip-xlm-roberta-large-vit-huge-14.pth");
+    const WanTransformerConfig transformer =
+        WanTransformerConfig::from_json(layout.model.component("transformer").config());
+    EXPECT_EQ(transformer.image_dim, 24);
+    EXPECT_EQ(transformer.image_positions, name == "flf2v" ? 10 : 0);
+    expect_same(read_component(layout.model.component("transformer")),
+                read_weights(open_component(test::fixture_folder() / "wan_images" / name / "transformer")));
+  }
+}
+
+TEST_F(WanLayouts, WansOwnImageEncoderIsTransformers) {
+  const Component saved = open_component(test::fixture_folder() / "wan_images" / "image_encoder");
+  const TensorFile ours = read_component(saved);
+  const std::string tower = "vision_model.", layer = tower + "encoder.layers.";
+  std::map<std::string, at::Tensor> theirs = {
+      {"visual.cls_embedding", ours.at(tower + "embeddings.class_embedding").view({1, 1, -1})},
+      {"visual.pos_embedding", ours.at(tower + "embeddings.position_embedding.weight").unsqueeze(0)},
+      {"visual.patch_embedding.weight", ours.at(tower + "embeddings.patch_embedding.weight")},
+      {"visual.head", at::zeros({24, 8})},
+      {"textual.token_embedding.weight", at::zeros({2, 2})},
+      {"log_scale", at::zeros({})}};
+  for (const std::string kind : {"weight", "bias"}) {
+    theirs["visual.pre_norm." + kind] = ours.at(tower + "pre_layrnorm." + kind);
+    theirs["visual.post_norm." + kind] = ours.at(tower + "post_layernorm." + kind);
+    for (const std::string i : {"0.", "1.", "2."}) {
+      const auto part = [&](const std::string& name) { return ours.at(layer + i + name + "." + kind); };
+      const std::string into = "visual.transformer." + i;
+      theirs[into + "attn.to_qkv." + kind] =
+          at::cat({part("self_attn.q_proj"), part("self_attn.k_proj"), part("self_attn.v_proj")});
+      theirs[into + "attn.proj." + kind] = part("self_attn.out_proj");
+      theirs[into + "norm1." + kind] = part("layer_norm1");
+      theirs[into + "norm2." + kind] = part("layer_norm2");
+      theirs[into + "mlp.0." + kind] = part("mlp.fc1");
+      theirs[into + "mlp.2." + kind] = part("mlp.fc2");
+    }
+  }
+  expect_same(canonical_tensors({theirs, "clip.pth"}, "CLIPVisionModel"), ours);
+}
+
 TEST_F(WanLayouts, OtherModelsOfTheFamilyAreNamed) {
   write_release();
   json other = config;
-  other["model_type"] = "i2v";
+  other["model_type"] = "s2v";
   write_json(folder / "config.json", other);
-  EXPECT_ERROR(open_wan_model(folder), "config.json", "model_type", "text-to-video", "i2v");
+  EXPECT_ERROR(open_wan_model(folder), "config.json", "model_type", "must be t2v, i2v", "s2v");
   write_json(folder / "config.json", config);
   fs::create_directories(folder / "high_noise_model");
-  EXPECT_ERROR(open_wan_model(folder), "high_noise_model", "Wan 2.2");
+  EXPECT_ERROR(open_wan_model(folder), "is not complete", "high_noise_model", "low_noise_model");
 }
 
 TEST_F(WanLayouts, OneFileWithAPrefix) {

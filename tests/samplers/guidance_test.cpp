@@ -89,6 +89,17 @@ TEST(GuidedModel, GuidesInsideTheIntervalOnly) {
   EXPECT_EQ(echo.batches, (std::vector<int64_t>{1, 1, 2, 2, 2, 2, 1, 1, 1, 1}));
 }
 
+TEST(GuidedModel, LowTimestepsMayHaveAScaleOfTheirOwn) {
+  Echo echo;
+  test::GuidedModel model({.scale = 3, .low_scale = 1, .low_below = 875}, echo.model(), row({1, 2}), row({0, 4}));
+  expect_close(model(at::ones({1, 2}), 875, 0, 10), row({3, -2}));
+  expect_close(model(at::ones({1, 2}), 874.9, 1, 10), row({1, 2}));
+  EXPECT_EQ(echo.batches, (std::vector<int64_t>{2, 1}));
+  test::GuidedModel late({.scale = 1, .low_scale = 3, .low_below = 875}, echo.model(), row({1, 2}), row({0, 4}));
+  expect_close(late(at::ones({1, 2}), 900, 0, 10), row({1, 2}));
+  expect_close(late(at::ones({1, 2}), 100, 1, 10), row({3, -2}));
+}
+
 TEST(GuidedModel, ZeroStarStartsWithZero) {
   Echo echo;
   test::GuidedModel model({.kind = GuidanceKind::kZeroStar, .scale = 3, .zero_calls = 1}, echo.model(), row({2, 2}),

@@ -146,11 +146,14 @@ TEST(SampleBatch, WhatASolverAGuidanceOrAStepCacheThrowsIsItsTasksFailureAlone) 
 TEST(SampleBatch, TellsWhoseRowsACallHad) {
   std::vector<SampleTask> tasks = three_kinds();
   BatchLimit limit{2, {}};
-  std::vector<std::array<int64_t, 3>> rows;
-  const auto note = [&](std::span<const TaskRows> call) {
-    for (const TaskRows& part : call) rows.push_back({static_cast<int64_t>(part.task), part.first, part.count});
+  std::vector<std::array<int64_t, 3>> rows, announced;
+  const auto into = [](std::vector<std::array<int64_t, 3>>& list) {
+    return [&list](std::span<const TaskRows> call) {
+      for (const TaskRows& part : call) list.push_back({static_cast<int64_t>(part.task), part.first, part.count});
+    };
   };
-  sample_batch(tasks, scaled, limit, {.on_network_call = note});
+  sample_batch(tasks, scaled, limit, {.before_network_call = into(announced), .on_network_call = into(rows)});
+  EXPECT_EQ(announced, rows);
   // The second task has guidance: two rows. Two tasks share a call, the third has one of its own.
   const std::vector<std::array<int64_t, 3>> first_round = {{0, 0, 1}, {1, 1, 2}, {2, 0, 1}};
   ASSERT_GE(rows.size(), 3u);
@@ -166,6 +169,10 @@ TEST(SampleBatch, EveryTaskHasAStepCacheOfItsOwn) {
   EXPECT_EQ(results[1].step_cache.calls, 5);
   EXPECT_EQ(results[1].step_cache.reused, 4);
   EXPECT_TRUE(at::equal(results[2].sample, alone(task(3.0, 0.125))));
+  std::vector<SampleTask> with_two_networks = three_kinds();
+  with_two_networks[1].step_cache = 1e9;
+  with_two_networks[1].guidance.low_below = with_two_networks[1].sampler->schedule().timesteps[2];
+  EXPECT_EQ(sample_batch(with_two_networks, scaled, limit)[1].step_cache.reused, 3);  // the second is asked once too
 }
 
 TEST(SampleBatch, CancellationIsRethrown) {

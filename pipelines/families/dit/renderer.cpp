@@ -26,6 +26,10 @@ void refuse_prompt_options(const Job& job) {
                                                   {"--negative-prompt", !job.negative_prompt.empty()},
                                                   {"--frames above 1", job.frames.value_or(1) != 1},
                                                   {"--fps", job.fps.has_value()},
+                                                  {"--image", !job.image.empty()},
+                                                  {"--last-image", !job.last_image.empty()},
+                                                  {"--resize-mode", job.resize_mode.has_value()},
+                                                  {"--cfg-scale-2", job.cfg_scale_2.has_value()},
                                                   {"--lora", !job.loras.empty()},
                                                   {"--max-sequence-length", job.max_sequence_length.has_value()}};
   for (const auto& [name, given] : options)

@@ -38,6 +38,12 @@ void describe(const fs::path& path, const ModelOptions&, ModelInfo& info) {
   const WanModel model = open_wan_model(path);
   load_tokenizer(model);
   info.defaults = model_defaults(model);
+  if (model.takes_image())
+    info.notes.push_back(std::string(model.needs_image() ? "makes videos from a picture: --image FILE"
+                                                         : "a video may begin with a picture: --image FILE") +
+                         (model.needs_last_image()   ? " --last-image FILE"
+                          : model.takes_last_image() ? ", and may end with one: --last-image FILE"
+                                                     : ""));
   const Job& job = *info.defaults;
   const Extent3 grid{(1 + (*job.frames - 1) / model.vae.temporal_stride()) / model.transformer.patch_size[0],
                      *job.height / model.height_multiple(), *job.width / model.width_multiple()};

@@ -4,7 +4,7 @@
 
 namespace tessera {
 
-/// Text to video: Wan 2.1 and Wan-MHLA.
+/// Text and images to video: Wan 2.1, Wan 2.2 and Wan-MHLA.
 Family wan_family();
 
 }  // namespace tessera

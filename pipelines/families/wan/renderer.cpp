@@ -1,15 +1,18 @@
 #include "pipelines/families/wan/renderer.h"
 
+#include <functional>
 #include <set>
 
 #include "checkpoints/fingerprint.h"
 #include "checkpoints/wan/loras.h"
 #include "checkpoints/wan/tiny_decoder.h"
 #include "core/cancel.h"
+#include "core/error.h"
 #include "core/profile.h"
 #include "core/text.h"
 #include "core/utf8.h"
 #include "pipelines/denoise_tasks.h"
+#include "pipelines/families/wan/network.h"
 #include "pipelines/families/wan/painter.h"
 #include "pipelines/families/wan/resolve.h"
 #include "pipelines/families/wan/sampling.h"
@@ -19,12 +22,37 @@
 namespace tessera {
 namespace {
 
-constexpr size_t kMostTextBytes = 256 << 20;
+constexpr size_t kMostKeptBytes = 256 << 20;
 
 /// The prompts that a job's guidance needs.
-std::vector<std::string> prompts_of(const Job& job) {
-  if (*job.cfg_scale > 1) return {job.prompt, job.negative_prompt};
+std::vector<std::string> prompts_of(const Job& job, const WanModel& model) {
+  if (guidance_of(job, model).guides()) return {job.prompt, job.negative_prompt};
   return {job.prompt};
+}
+
+size_t bytes_of(const ImageCondition& image) {
+  size_t bytes = 0;
+  for (const at::Tensor* part : {&image.channels, &image.states, &image.first_frame})
+    if (part->defined()) bytes += part->nbytes();
+  return bytes;
+}
+
+/// The states of a job's pictures, one after the other.
+at::Tensor image_states(const Loaded<ClipVision>& encoder, const at::Tensor& image, const at::Tensor& last,
+                        at::Device device) {
+  std::vector<at::Tensor> states;
+  for (const at::Tensor& picture : {image, last})
+    if (picture.defined())
+      states.push_back(encoder.part(clip_pixels(picture, encoder.part.config().image_size).to(device)));
+  return at::cat(states, 1);  // [1, pictures * S, hidden_size]
+}
+
+/// The LoRAs of a job that are for this expert.
+std::vector<LoraUse> loras_of(const Job& job, WanExpert expert) {
+  std::vector<LoraUse> loras = job.loras;
+  const char* other = expert == WanExpert::kHighNoise ? "low" : "high";
+  std::erase_if(loras, [&](const LoraUse& use) { return use.expert == other; });
+  return loras;
 }
 
 /// Whether a LoRA adds a difference to a norm.
@@ -85,6 +113,8 @@ void WanRenderer::take_loras(Job& job, std::vector<std::string>& notes) const {
     if (!use.sha256.empty() && use.sha256 != lora.sha256)
       notes.push_back(use.path + " has changed since the recipe was made: pixels may differ");
     use.sha256 = lora.sha256;
+    if (!use.expert.empty() && !model_.transformer_2)
+      throw Error(use.path + ": \"expert\" is for models with two denoisers (Wan 2.2 A14B), this one has one; omit it");
     for (const std::string& note : {lora.unmatched_note(), softmax_warning(lora, model_.transformer)})
       if (!note.empty()) notes.push_back(note);
     if (changes_norms(lora))
@@ -103,7 +133,9 @@ int64_t WanRenderer::calls(const Job& job) const {
 }
 
 std::string WanRenderer::shape(const Job& job) const {
-  return c10::str(at::IntArrayRef(latent_shape(job, model_)), *job.max_sequence_length, " ", calls(job)) +
+  return c10::str(at::IntArrayRef(latent_shape(job, model_)), *job.max_sequence_length, " ", calls(job),
+                  model_.transformer_2 ? c10::str(" of them ", high_noise_calls(job, model_)) : "",
+                  job.image.empty() ? "" : " image") +
          (job.loras.empty() ? "" : " " + lora_key(job.loras, loras()));
 }
 
@@ -112,12 +144,17 @@ WanRenderer::TextKey WanRenderer::text_key(const Job& job, const std::string& pr
 }
 
 void WanRenderer::prepare(std::span<const Job* const> jobs, const Note& note) {
+  prepare_texts(jobs, note);
+  prepare_images(jobs);
+}
+
+void WanRenderer::prepare_texts(std::span<const Job* const> jobs, const Note& note) {
   std::map<TextKey, const Job*> wanted;
   for (const Job* job : jobs)
-    for (const std::string& prompt : prompts_of(*job)) wanted.emplace(text_key(*job, prompt), job);
+    for (const std::string& prompt : prompts_of(*job, model_)) wanted.emplace(text_key(*job, prompt), job);
   size_t bytes = 0;
   for (const auto& [key, rows] : texts_) bytes += rows.nbytes();
-  if (bytes > kMostTextBytes) std::erase_if(texts_, [&](const auto& text) { return !wanted.count(text.first); });
+  if (bytes > kMostKeptBytes) std::erase_if(texts_, [&](const auto& text) { return !wanted.count(text.first); });
   std::erase_if(wanted, [&](const auto& one) { return texts_.count(one.first) > 0; });
   if (wanted.empty()) return;
   const ProfileScope scope("text encoding");
@@ -141,6 +178,35 @@ void WanRenderer::prepare(std::span<const Job* const> jobs, const Note& note) {
   }
 }
 
+WanRenderer::ImageKey WanRenderer::image_key(const Job& job) const {
+  return {job.image.sha256, job.last_image.sha256, job.resize_mode.value_or(""), *job.width, *job.height, *job.frames};
+}
+
+void WanRenderer::prepare_images(std::span<const Job* const> jobs) {
+  std::map<ImageKey, const Job*> wanted;
+  for (const Job* job : jobs)
+    if (!job->image.empty()) wanted.emplace(image_key(*job), job);
+  size_t bytes = 0;
+  for (const auto& [key, image] : images_) bytes += bytes_of(image);
+  if (bytes > kMostKeptBytes) std::erase_if(images_, [&](const auto& image) { return !wanted.count(image.first); });
+  std::erase_if(wanted, [&](const auto& one) { return images_.count(one.first) > 0; });
+  if (wanted.empty()) return;
+  const ProfileScope scope("image encoding");
+  std::optional<Loaded<ClipVision>> encoder;
+  if (model_.image_encoder && model_.transformer.image_dim > 0) encoder = load_image_encoder(model_, dtype_, device_);
+  for (const auto& [key, job] : wanted) {
+    throw_if_canceled();
+    const at::Tensor first = read_input_picture(job->image, "image");
+    const at::Tensor last = job->last_image.empty() ? at::Tensor() : read_input_picture(job->last_image, "last-image");
+    const at::Tensor states = encoder ? image_states(*encoder, first, last, device_) : at::Tensor();
+    images_[key] = image_condition(model_, vae(), *job, first, last, states, device_);
+  }
+}
+
+ImageCondition WanRenderer::image(const Job& job) const {
+  return job.image.empty() ? ImageCondition() : images_.at(image_key(job));
+}
+
 at::Tensor WanRenderer::text(const Job& job, const std::string& prompt) const {
   const at::Tensor& rows = texts_.at(text_key(job, prompt));
   return at::constant_pad_nd(rows, {0, 0, 0, *job.max_sequence_length - rows.size(1)});  // [1, length, d_model]
@@ -157,11 +223,14 @@ SampleTask WanRenderer::task(const DenoiseRequest& request) const {
   task.noise = noise().to(device_);
   task.sampler = sampler_of(job, model_);
   task.sampler->set_noise(draw);
-  task.guidance = guidance_of(job);
+  task.guidance = guidance_of(job, model_);
   task.positive = text(job, job.prompt);
-  if (*job.cfg_scale > 1) task.negative = text(job, job.negative_prompt);
+  if (task.guidance.guides()) task.negative = text(job, job.negative_prompt);
   task.step_cache = job.step_cache.value_or(0.0);
-  task.on_data = request.on_data;
+  if (request.on_data)
+    task.on_data = [show = request.on_data, first = image(job).first_frame](int64_t done, const at::Tensor& data) {
+      show(done, with_first_frame(data, first));
+    };
   return task;
 }
 
@@ -170,14 +239,24 @@ LatentPainter WanRenderer::painter(const std::string& decoder) const {
   return decoded_painter(load_tiny_decoder(decoder, model_.vae.z_dim, device_));
 }
 
-const Loaded<WanTransformer>& WanRenderer::transformer(const Job& job) {
+void WanRenderer::read_transformer(const Job& job, WanExpert expert) {
   const ProfileScope scope("reading weights");
-  if (!transformer_) transformer_ = load_transformer(model_, dtype_, device_, stream_);
-  if (!transformer_loras_ && !job.loras.empty())
-    transformer_loras_.emplace(kLoraTransformer, read_component(model_.folder.component("transformer")),
+  if (expert != expert_) release_denoiser();
+  expert_ = expert;
+  if (!transformer_) transformer_ = load_transformer(model_, dtype_, device_, stream_, expert);
+  const std::vector<LoraUse> uses = loras_of(job, expert);
+  if (!transformer_loras_ && !uses.empty())
+    transformer_loras_.emplace(kLoraTransformer, read_component(model_.folder.component(part_name(expert))),
                                transformer_->dtype, device_);
-  if (transformer_loras_) transformer_loras_->apply_to(transformer_->part, job.loras, loras());
-  return *transformer_;
+  if (transformer_loras_) transformer_loras_->apply_to(transformer_->part, uses, loras());
+}
+
+const Loaded<WanVae>& WanRenderer::vae() {
+  if (!vae_) {
+    const ProfileScope scope("reading weights");
+    vae_ = load_vae(model_, dtype_, device_);
+  }
+  return *vae_;
 }
 
 void WanRenderer::release_denoiser() {
@@ -188,17 +267,30 @@ void WanRenderer::release_denoiser() {
 std::vector<DenoiseResult> WanRenderer::denoise(std::span<const DenoiseRequest> requests, BatchLimit& limit,
                                                 Progress& progress) {
   std::vector<SampleTask> tasks;
-  for (const DenoiseRequest& request : requests) tasks.push_back(task(request));
+  std::vector<ImageCondition> images;
+  for (const DenoiseRequest& request : requests) {
+    tasks.push_back(task(request));
+    images.push_back(image(*request.job));
+  }
   NormalizerStats stats;
-  const auto network = network_of(transformer(*requests.front().job), &stats, probe_);
-  return denoise_tasks(tasks, network, stats, limit, progress);
+  std::optional<WanExpert> resident;
+  const auto expert = [&](double timestep) -> WanNetwork::Expert {
+    const WanExpert wanted = model_.expert_at(timestep);
+    if (wanted != resident) read_transformer(*requests.front().job, wanted);
+    resident = wanted;
+    return {wanted, *transformer_};
+  };
+  expert(tasks.front().sampler->schedule().timesteps.front());  // what cannot be read is no failure of a task
+  WanNetwork network(expert, images, &stats, probe_);
+  std::vector<DenoiseResult> results = denoise_tasks(tasks, std::ref(network), stats, limit, progress,
+                                                     [&](std::span<const TaskRows> rows) { network.begin(rows); });
+  for (size_t i = 0; i < results.size(); ++i)
+    if (results[i].latents.defined()) results[i].latents = with_first_frame(results[i].latents, images[i].first_frame);
+  return results;
 }
 
 FrameProblem WanRenderer::decode(const Job& job, const at::Tensor& latents, FrameWriter& writer, Progress& progress) {
-  if (!vae_) {
-    const ProfileScope scope("reading weights");
-    vae_ = load_vae(model_, dtype_, device_);
-  }
+  const Loaded<WanVae>& decoder = vae();
   const ProfileScope scope("decode");
   FrameCheck check;
   const auto take = [&](const at::Tensor& chunk) {
@@ -210,7 +302,7 @@ FrameProblem WanRenderer::decode(const Job& job, const at::Tensor& latents, Fram
     for (int64_t t = 0; t < frames.size(2); ++t) writer.write(frames.select(0, 0).select(1, t));
     progress.advance(frames.size(2));
   };
-  decode_latents(model_, *vae_, latents.to(device_), take, job.vae_tile.value_or(0));
+  decode_latents(model_, decoder, latents.to(device_), take, job.vae_tile.value_or(0));
   if (check.problem() != FrameProblem::kNone) return check.problem();
   throw_if_canceled();
   const ProfileScope writing("write");

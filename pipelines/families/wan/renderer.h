@@ -6,14 +6,16 @@
 #include <tuple>
 
 #include "checkpoints/lora.h"
+#include "pipelines/families/wan/image_condition.h"
 #include "pipelines/families/wan/text_to_video.h"
 #include "pipelines/renderer.h"
 
 namespace tessera {
 
-/// Text to video (WanPipeline). The transformer and the autoencoder are read at their first use; the text encoder is in
-/// memory only while prepare runs. States of earlier prompts are forgotten once they take more than 256 MB. LoRAs are
-/// added to the weights when a job with others than the last one comes.
+/// Text and images to video (WanPipeline, WanImageToVideoPipeline). The transformer and the autoencoder are read at
+/// their first use, of two experts only the one that is asked stays; the encoders of texts and pictures are in memory
+/// only while prepare runs. What earlier prompts and pictures became is forgotten once either takes more than 256 MB.
+/// LoRAs are added to the weights when a job with others than the last one comes.
 class WanRenderer : public Renderer {
  public:
   /// The model at `path` in the dtype and on the device of `like`. Throws what open_wan_model and load_tokenizer throw.
@@ -35,14 +37,22 @@ class WanRenderer : public Renderer {
  private:
   using TextKey = std::tuple<std::string, int64_t, std::string>;  // LoRAs of the encoder, length, prompt
 
+  using ImageKey = std::tuple<std::string, std::string, std::string, int64_t, int64_t, int64_t>;  // see image_key
+
   TextKey text_key(const Job& job, const std::string& prompt) const;
   at::Tensor text(const Job& job, const std::string& prompt) const;
+  void prepare_texts(std::span<const Job* const> jobs, const Note& note);
+  /// Content of the pictures, how they become frames, and the size of the clip.
+  ImageKey image_key(const Job& job) const;
+  void prepare_images(std::span<const Job* const> jobs);
+  ImageCondition image(const Job& job) const;
   LoraShelf& loras() const;
   void take_lora_schedules(Job& job, std::vector<std::string>& notes) const;
   void take_loras(Job& job, std::vector<std::string>& notes) const;
   SampleTask task(const DenoiseRequest& request) const;
-  /// With the LoRAs of `job` in its weights.
-  const Loaded<WanTransformer>& transformer(const Job& job);
+  /// Makes transformer_ that expert, with the LoRAs of `job` in its weights.
+  void read_transformer(const Job& job, WanExpert expert);
+  const Loaded<WanVae>& vae();
 
   at::Device device_;  // opened before the model makes tensors
   WanModel model_;
@@ -50,9 +60,11 @@ class WanRenderer : public Renderer {
   bool stream_;
   std::string fingerprint_;
   Tokenizer tokenizer_;
-  std::map<TextKey, at::Tensor> texts_;       // [1, tokens, d_model], without the padding
+  std::map<TextKey, at::Tensor> texts_;  // [1, tokens, d_model], without the padding
+  std::map<ImageKey, ImageCondition> images_;
   mutable std::unique_ptr<LoraShelf> loras_;  // null until a job has a LoRA
   std::optional<Loaded<WanTransformer>> transformer_;
+  WanExpert expert_ = WanExpert::kHighNoise;      // the one that transformer_ is
   std::optional<LoraWeights> transformer_loras_;  // none until a job has a LoRA
   std::optional<Loaded<WanVae>> vae_;
 };

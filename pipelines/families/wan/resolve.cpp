@@ -3,9 +3,12 @@
 #include <algorithm>
 
 #include "core/error.h"
+#include "core/paths.h"
+#include "core/sha256.h"
 #include "core/text.h"
 #include "media/frame_writer.h"
 #include "models/umt5/prompt_clean.h"
+#include "pipelines/families/wan/image_condition.h"
 #include "pipelines/families/wan/sampling.h"
 #include "pipelines/few_steps.h"
 #include "pipelines/prompt_syntax.h"
@@ -37,6 +40,51 @@ void take_size_of(const at::Tensor& latents, const WanModel& model, Job& job) {
   if (!job.frames) job.frames = model.frames_of(latents.size(2));
   if (!job.height) job.height = latents.size(3) * model.vae.spatial_stride();
   if (!job.width) job.width = latents.size(4) * model.vae.spatial_stride();
+}
+
+/// A picture that is wanted, or one that is not.
+void check_picture(const InputPicture& picture, const std::string& option, bool taken, bool needed) {
+  if (picture.empty() && needed)
+    throw Error("this model makes videos from a picture: give it with --" + option + " FILE");
+  if (!picture.empty() && !taken)
+    throw Error("--" + option + " " + picture.path +
+                ": this model takes no such picture; omit it, or choose a model that does (docs/models.md)");
+}
+
+/// Notes the content of a picture. One that a recipe names is not needed to decode, so it may be gone.
+void take_picture(InputPicture& picture, const std::string& option, std::vector<std::string>& notes) {
+  if (picture.empty() || (!picture.sha256.empty() && !is_file(picture.path))) return;
+  read_input_picture(picture, option);
+  Sha256 content;
+  content.update_file(picture.path);
+  const std::string found = content.hex();
+  if (!picture.sha256.empty() && picture.sha256 != found)
+    notes.push_back(picture.path + " has changed since the recipe was made: pixels may differ");
+  picture.sha256 = found;
+}
+
+void take_pictures(Job& job, const WanModel& model, std::vector<std::string>& notes) {
+  check_picture(job.image, "image", model.takes_image(), model.needs_image());
+  check_picture(job.last_image, "last-image", model.takes_last_image(), model.needs_last_image());
+  take_picture(job.image, "image", notes);
+  take_picture(job.last_image, "last-image", notes);
+  if (job.resize_mode && job.image.empty()) notes.emplace_back("--resize-mode has no effect without --image");
+}
+
+/// A clip that begins with a picture has its shape, unless a size is given.
+void take_shape_of_picture(Job& job, const WanModel& model, const Job& defaults) {
+  if (job.image.empty() || job.width || job.height || !is_file(job.image.path)) return;
+  const auto [width, height] =
+      size_like_picture(read_input_picture(job.image, "image"), model, *defaults.width, *defaults.height);
+  job.width = width;
+  job.height = height;
+}
+
+/// Guidance of the second expert: what the user says of one goes for both.
+void take_second_guidance(Job& job, const WanModel& model) {
+  if (job.cfg_scale_2 && !model.transformer_2)
+    throw Error("--cfg-scale-2 is for models with two denoisers (Wan 2.2 A14B), this one has one; use --cfg-scale");
+  if (model.transformer_2 && job.cfg_scale && !job.cfg_scale_2) job.cfg_scale_2 = job.cfg_scale;
 }
 
 std::string size_text(int64_t width, int64_t height) {
@@ -123,6 +171,34 @@ void check_allowed_defaults(const nlohmann::json& object, const std::string& whe
     if (!is_model_default(find_job_option(key))) throw Error(where + ": " + key + " cannot be set by the model");
 }
 
+/// Wan's own numbers for a model of that kind; its programs and the configs of Wan 2.2.
+Job release_settings(const WanModel& model) {
+  Job wan;
+  wan.width = 832;
+  wan.height = 480;
+  wan.frames = 81;
+  wan.fps = FrameRate{16, 1};
+  wan.steps = 50;
+  wan.cfg_scale = 5.0;
+  wan.max_sequence_length = 512;
+  if (model.expand_timesteps) {
+    wan.width = 1280;
+    wan.height = 704;
+    wan.frames = 121;
+    wan.fps = FrameRate{24, 1};
+  } else if (model.transformer_2) {  // Wan lists the guidance of low levels first
+    wan.steps = 40;
+    wan.cfg_scale = model.needs_image() ? 3.5 : 4.0;
+    wan.cfg_scale_2 = model.needs_image() ? 3.5 : 3.0;
+  } else if (model.needs_last_image()) {
+    wan.width = 1280;
+    wan.height = 720;
+  } else if (model.needs_image()) {
+    wan.steps = 40;
+  }
+  return wan;
+}
+
 }  // namespace
 
 Job model_defaults(const WanModel& model) {
@@ -132,14 +208,7 @@ Job model_defaults(const WanModel& model) {
     apply_json(defaults, own.json(), own.where());
     check_allowed_defaults(own.json(), own.where());
   }
-  Job wan;
-  wan.width = 832;
-  wan.height = 480;
-  wan.frames = 81;
-  wan.fps = FrameRate{16, 1};
-  wan.steps = 50;
-  wan.cfg_scale = 5.0;
-  wan.max_sequence_length = 512;
+  Job wan = release_settings(model);
   if (!model.scheduler.dynamic_shift) wan.flow_shift = model.scheduler.flow_shift;
   wan.sampler = model.scheduler.sampler;
   wan.scheduler = sigma_curve_name(model.scheduler.sigma_curve);
@@ -156,21 +225,26 @@ Job resolve_job(Job job, const WanModel& model, const at::Tensor& latents, std::
   check_prompts(job);
   for (const std::string& note : literal_syntax_notes(job.prompt + "\n" + job.negative_prompt)) notes.push_back(note);
   if (!job.frames && !job.output.empty() && output_kind(job.output) == OutputKind::kImage) job.frames = 1;
+  take_pictures(job, model, notes);
   if (latents.defined()) take_size_of(latents, model, job);
   take_preset(job, notes);
   Job defaults = model_defaults(model);
+  take_shape_of_picture(job, model, defaults);
+  take_second_guidance(job, model);
   take_720p_defaults(job, model, defaults);
   fill_schedule(job, defaults);
   take_levels(job, model.scheduler.train_steps);
   if (!job.flow_shift && !model.scheduler.dynamic_shift) job.flow_shift = model.scheduler.flow_shift;
   check_size(job, model);
   round_frames(job, model, notes);
+  if (!job.last_image.empty() && *job.frames == 1)
+    throw Error("--last-image wants more than one frame, and --frames is 1: omit one of them");
   choose_vae_tile(job, model, notes);
   check_sampling(job, model, notes);
   if (latents.defined()) check_latents(latents, job, model);
   settle_seed(job);
   choose_output(job, notes);
-  if (*job.cfg_scale <= 1 && !job.negative_prompt.empty())
+  if (!guidance_of(job, model).guides() && !job.negative_prompt.empty())
     notes.push_back("the negative prompt has no effect without guidance (--cfg-scale 1 or less)");
   return job;
 }

@@ -29,11 +29,23 @@ void check_sampling(Job& job, const WanModel& model, std::vector<std::string>& n
   job.sampler = config.sampler;
   job.scheduler = sigma_curve_name(config.sigma_curve);
   sampler_of(job, model);
-  const GuidanceConfig guidance = guidance_of(job);
-  if (guidance.scale > 1) return;
+  const GuidanceConfig guidance = guidance_of(job, model);
+  if (guidance.guides()) return;
   const bool asked = guidance.kind != GuidanceKind::kPlain || guidance.rescale > 0 || job.guidance_interval;
   if (asked)
     notes.emplace_back("rescale, interval, APG and CFG-Zero* have no effect without guidance (--cfg-scale 1 or less)");
+}
+
+GuidanceConfig guidance_of(const Job& job, const WanModel& model) {
+  return guidance_of(job, model.boundary_ratio * static_cast<double>(model.scheduler.train_steps));
+}
+
+int64_t high_noise_calls(const Job& job, const WanModel& model) {
+  const auto sampler = sampler_of(job, model);
+  int64_t calls = 0;
+  for (int64_t call = 0; call < sampler->calls(); ++call)
+    calls += model.expert_at(sampler->schedule().timesteps[static_cast<size_t>(call)]) == WanExpert::kHighNoise;
+  return calls;
 }
 
 std::unique_ptr<Sampler> sampler_of(const Job& job, const WanModel& model) {

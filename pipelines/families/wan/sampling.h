@@ -19,6 +19,12 @@ std::vector<int64_t> latent_shape(const Job& job, const WanModel& model);
 /// model or the sampler does not support.
 void check_sampling(Job& job, const WanModel& model, std::vector<std::string>& notes);
 
+/// The guidance of a resolved job, of both experts where the model has two.
+GuidanceConfig guidance_of(const Job& job, const WanModel& model);
+
+/// The calls of a resolved job that the expert for high noise levels makes, which are the first ones.
+int64_t high_noise_calls(const Job& job, const WanModel& model);
+
 /// The solver of a resolved job with its noise levels, ready for the first call. Without a flow shift of its own the
 /// job takes that of its number of tokens.
 std::unique_ptr<Sampler> sampler_of(const Job& job, const WanModel& model);

@@ -1,7 +1,6 @@
 #include "pipelines/families/wan/text_to_video.h"
 
 #include "core/cancel.h"
-#include "models/attention/probe.h"
 #include "models/umt5/prompt_clean.h"
 
 namespace tessera {
@@ -19,17 +18,6 @@ at::Tensor encode_prompt(const Umt5Encoder& encoder, const std::vector<int64_t>&
   const at::Tensor row = at::tensor(ids, at::kLong).unsqueeze(0).to(device);
   // The encoder gives a prompt's own rows whatever the padding, so none is computed.
   return at::constant_pad_nd(encoder.forward(row, {}), {0, 0, 0, length - tokens});  // [1, length, d_model]
-}
-
-ConditionalModel network_of(const Loaded<WanTransformer>& transformer, NormalizerStats* stats, AttentionProbe* probe) {
-  const auto kept = std::make_shared<WanTextKeys>();
-  return
-      [&transformer, stats, probe, kept](const at::Tensor& x, const at::Tensor& timesteps, const at::Tensor& context) {
-        if (stats) *stats = {};
-        if (probe) probe->begin_call(timesteps);
-        return transformer.part(x.to(transformer.dtype), timesteps, context.to(transformer.dtype), stats, probe,
-                                kept.get());
-      };
 }
 
 void decode_latents(const WanModel& model, const Loaded<WanVae>& vae, const at::Tensor& latents,

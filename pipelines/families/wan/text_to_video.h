@@ -7,7 +7,6 @@
 #include <vector>
 
 #include "checkpoints/wan/model.h"
-#include "samplers/guidance.h"
 
 namespace tessera {
 
@@ -21,12 +20,6 @@ PromptTokens tokenize_prompt(const Tokenizer& tokenizer, const std::string& text
 /// States of one prompt, [1, length, d_model] in the encoder's dtype on `device`, zero beyond its tokens.
 at::Tensor encode_prompt(const Umt5Encoder& encoder, const std::vector<int64_t>& ids, int64_t length,
                          at::Device device);
-
-/// The denoiser as samplers call it: the sample and the text states are cast to its dtype. It must outlive the result
-/// with the weights that it has, because the text's keys are kept from call to call; so must `stats`, which receives
-/// the counts of MHLA's normalizers in the last call, and `probe`.
-ConditionalModel network_of(const Loaded<WanTransformer>& transformer, NormalizerStats* stats = nullptr,
-                            AttentionProbe* probe = nullptr);
 
 /// Frames of normalized latents, chunk by chunk: `sink` gets [1, 3, t, H, W] in [0, 1], float32. `tile` is
 /// Job::vae_tile; 0 decodes frames whole.
