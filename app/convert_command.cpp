@@ -15,6 +15,7 @@ void add_convert_command(CLI::App& root) {
   struct Options {
     ConvertRequest request;
     std::string dtype = "keep";
+    std::vector<std::string> loras;
     bool quiet = false;
   };
   auto options = std::make_shared<Options>();
@@ -55,6 +56,11 @@ void add_convert_command(CLI::App& root) {
       ->type_name("X")
       ->check(CLI::Range(0.1, 64.0))
       ->group("What to convert");
+  command
+      ->add_option("--lora", options->loras,
+                   "LoRA to merge into the weights, FILE or FILE:STRENGTH; may be given several times (docs/lora.md)")
+      ->type_name("FILE[:STRENGTH]")
+      ->group("What to convert");
   command->add_flag("--incomplete", request.incomplete, "Write the parts that exist even if others are missing")
       ->group("Output");
   command->add_flag("-q,--quiet", options->quiet, find_job_option("quiet").help)->group("Output");
@@ -69,6 +75,12 @@ void add_convert_command(CLI::App& root) {
   command->callback([options] {
     install_signal_handlers();
     set_storage(options->request, options->dtype);
+    if (!options->loras.empty()) {
+      Job job;
+      const JobOption& lora = find_job_option("lora");
+      set_job_option(job, lora, value_of_all(lora, options->loras));
+      options->request.loras = job.loras;
+    }
     const std::filesystem::path& output = options->request.output;
     const NewFolders folders(output.has_filename() ? output : output.parent_path());
     convert_model(options->request, families(), note_listener(options->quiet));

@@ -97,7 +97,8 @@ void add_evaluate(CLI::App& train) {
 }  // namespace
 
 void add_train_command(CLI::App& root) {
-  CLI::App* train = root.add_subcommand("train", "Train a small model of your own and evaluate it");
+  CLI::App* train =
+      root.add_subcommand("train", "Train on your own pictures and videos, or a small model from nothing");
   train->require_subcommand(1);
 
   auto config = std::make_shared<std::string>();
@@ -147,6 +148,7 @@ void add_train_command(CLI::App& root) {
   });
 
   add_evaluate(*train);
+  add_finetune_commands(*train);
 }
 
 }  // namespace tessera

@@ -10,7 +10,7 @@
 #include <string>
 #include <vector>
 
-#include "batch/shared_store.h"
+#include "core/shared_store.h"
 
 namespace tessera {
 

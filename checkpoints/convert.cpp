@@ -8,6 +8,7 @@
 
 #include "checkpoints/hub_cache.h"
 #include "checkpoints/load_part.h"
+#include "checkpoints/lora.h"
 #include "core/atomic_file.h"
 #include "core/cancel.h"
 #include "core/disk_space.h"
@@ -147,8 +148,32 @@ void compare_all(const TensorFile& source, const TensorFile& back, const Packing
   }
 }
 
-void write_network(const Component& part, Families families, const fs::path& folder, const ConvertRequest& request) {
-  const TensorFile source = read_part(part, families);
+/// The part's tensors with the LoRAs in them, in the dtypes that they have.
+TensorFile with_loras(const Component& part, TensorFile source, const ConvertRequest& request, LoraShelf* shelf) {
+  if (!shelf) return source;
+  std::map<std::string, std::vector<LoraTerm>> terms;
+  for (const LoraUse& use : request.loras) {
+    const OpenedLora& lora = shelf->open(use.path);
+    const auto changes = lora.changes.find(part.name);
+    if (changes == lora.changes.end()) continue;
+    for (const auto& [name, added] : changes->second)
+      for (LoraTerm term : added) {
+        term.strength = use.strength;
+        terms[name].push_back(term);
+      }
+  }
+  std::map<std::string, at::Tensor> tensors = source.tensors();
+  for (const auto& [name, added] : terms) {
+    throw_if_canceled();
+    const at::Tensor base = tensors.at(name);
+    set_with_loras({name, &tensors[name], base.sizes().vec(), {}}, base, added, base.scalar_type(), at::kCPU);
+  }
+  return {std::move(tensors), source.where(), source.metadata()};
+}
+
+void write_network(const Component& part, Families families, const fs::path& folder, const ConvertRequest& request,
+                   LoraShelf* shelf) {
+  const TensorFile source = with_loras(part, read_part(part, families), request, shelf);
   const PackingPlan plan = plan_of(part, source, families, request);
   const Component written{
       .name = part.name, .library = part.library, .class_name = written_class(part, families), .folder = folder};
@@ -220,6 +245,18 @@ void check_written(const ModelLayout& layout, const Family* family, Families fam
   if (layout.missing.empty() && family) family->check(folder, {});
 }
 
+/// The model's LoRAs, opened and matched before a byte is written; none when none are asked for.
+std::optional<LoraShelf> open_loras(const ModelLayout& layout, const Family* family, const ConvertRequest& request,
+                                    const std::function<void(const std::string&)>& tell) {
+  if (request.loras.empty()) return std::nullopt;
+  if (is_alone(layout) || !layout.missing.empty() || !family || !family->loras)
+    throw Error(request.input.string() + ": --lora wants a whole text-to-video model (Wan), with all its parts");
+  std::optional<LoraShelf> shelf = family->loras(resolve_hub_cache(request.input));
+  for (const LoraUse& use : request.loras)
+    if (const std::string note = shelf->open(use.path).unmatched_note(); !note.empty()) tell("note: " + note);
+  return shelf;
+}
+
 void check_options(const ModelLayout& layout, const ConvertRequest& request) {
   const ClassifierOptions& classifier = request.classifier;
   if ((classifier.heads || classifier.power) && !is_classifier_class(layout.model.class_name))
@@ -239,10 +276,11 @@ void check_input(const ModelLayout& layout, Families families, const ConvertRequ
 }
 
 /// Writes the part and makes it what was written.
-void write_part(Component& part, Families families, const fs::path& folder, const ConvertRequest& request) {
+void write_part(Component& part, Families families, const fs::path& folder, const ConvertRequest& request,
+                LoraShelf* shelf) {
   if (is_scheduler(part)) return write_scheduler(part, folder);
   if (!is_network(part)) return copy_files(part, folder);
-  write_network(part, families, folder / part.name, request);
+  write_network(part, families, folder / part.name, request, shelf);
   part.class_name = written_class(part, families);
 }
 
@@ -271,6 +309,8 @@ ConvertResult convert_model(const ConvertRequest& request, Families families,
   check_input(layout, families, request);
   for (const auto& note : layout.notes) tell("note: " + note);
   for (const auto& missing : layout.missing) tell("left out: " + missing);
+  std::optional<LoraShelf> loras = open_loras(layout, family, request, tell);
+  LoraShelf* shelf = loras ? &*loras : nullptr;
   PartFolder folder(request.output);
   check_free_space(folder.path(), expected_bytes(layout.model.components, families, request));
   ConvertResult result{.layout = layout.name, .parts = {}};
@@ -279,9 +319,9 @@ ConvertResult convert_model(const ConvertRequest& request, Families families,
     throw_if_canceled();
     tell("writing " + part.name + " (" + part.class_name + ")");
     if (is_alone(layout))
-      write_network(part, families, folder.path(), request);
+      write_network(part, families, folder.path(), request, shelf);
     else
-      write_part(part, families, folder.path(), request);
+      write_part(part, families, folder.path(), request, shelf);
     result.parts.push_back(part.name);
   }
   if (!is_alone(layout))

@@ -10,6 +10,7 @@
 
 #include "checkpoints/component.h"
 #include "checkpoints/family.h"
+#include "core/job.h"
 #include "kernels/packed.h"
 
 namespace tessera {
@@ -20,8 +21,9 @@ struct ConvertRequest {
   std::optional<at::ScalarType> dtype;    ///< of floating-point weights; absent: as they are stored
   std::optional<PackedType> packed = {};  ///< of the matrices of denoiser and text encoder (see matrices_of)
   ModelOptions options;
-  ClassifierOptions classifier;  ///< heads and power, for a classifier alone
-  bool incomplete = false;       ///< write the parts that are there although the model lacks others
+  ClassifierOptions classifier;     ///< heads and power, for a classifier alone
+  std::vector<LoraUse> loras = {};  ///< merged into the weights, in this order, in float32, rounded once
+  bool incomplete = false;          ///< write the parts that are there although the model lacks others
 };
 
 /// What quantized matrices are called: fp8, int8, q8_0, ...
@@ -44,7 +46,7 @@ struct ConvertResult {
 /// those whose rows are no whole number of its blocks become Q8_0, or stay plain. Without `packed` and `dtype`
 /// quantized weights stay as they are. fp8 and int8 go to safetensors, blocks to GGUF: see write_packed. `tell` gets a
 /// line for each part and note. Throws Error when the model lacks parts, the folder exists, the disk has no room, or a
-/// weight does not fit the dtype (naming it).
+/// weight does not fit the dtype (naming it), for LoRAs of a family that takes none, and what LoraShelf::open throws.
 ConvertResult convert_model(const ConvertRequest& request, Families families,
                             const std::function<void(const std::string&)>& tell);
 

@@ -16,6 +16,7 @@ namespace tessera {
 
 struct Job;
 struct ModelInfo;
+class LoraShelf;
 class Renderer;
 enum class WeightCheck;
 
@@ -50,6 +51,8 @@ struct Family {
   void (*check)(const std::filesystem::path& path, const ModelOptions& options);
   /// The renderer of a complete model, with the device, dtype and options of `like`; see open_renderer.
   std::unique_ptr<Renderer> (*open)(const std::filesystem::path& path, const Job& like);
+  /// The LoRAs of a complete model, whose networks are called as its parts are. Null: the family takes none.
+  LoraShelf (*loras)(const std::filesystem::path& path) = nullptr;
 };
 
 using Families = std::span<const Family>;

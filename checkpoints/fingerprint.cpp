@@ -51,4 +51,12 @@ std::string model_fingerprint(const Job& job) {
   return hash.hex();
 }
 
+std::string component_fingerprint(const Component& part) {
+  Sha256 hash;
+  hash.update(part.config().json().dump());
+  for (const fs::path& file : part.files.empty() ? weight_files(part) : part.files)
+    add_file(hash, file, file.filename().string());
+  return hash.hex();
+}
+
 }  // namespace tessera

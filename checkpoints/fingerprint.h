@@ -3,6 +3,7 @@
 #include <string>
 
 #include "core/job.h"
+#include "weights/model_dir.h"
 
 namespace tessera {
 
@@ -11,5 +12,8 @@ namespace tessera {
 /// matter.
 /// "" when there is no model at the job's path.
 std::string model_fingerprint(const Job& job);
+
+/// The same of one part: of its config and its weight files.
+std::string component_fingerprint(const Component& part);
 
 }  // namespace tessera

@@ -30,7 +30,7 @@ int64_t ParamList::count() const {
 void initialize(const ParamList& params, uint64_t seed, at::Device device) {
   at::Generator generator = at::make_generator<at::CPUGeneratorImpl>(seed);
   const auto options = at::TensorOptions().dtype(at::kFloat);
-  for (const auto& [name, slot, shape, init, keep_float, packable, takes_int8] : params) {
+  for (const auto& [name, slot, shape, init, keep_float, packable, takes_int8, low_rank] : params) {
     at::Tensor value;
     switch (init.kind) {
       case Init::Kind::kZeros:

@@ -23,15 +23,24 @@ struct Init {
   static Init of(std::function<at::Tensor()> make) { return {.kind = Kind::kValue, .value = std::move(make)}; }
 };
 
+/// Two thin matrices whose product is added to a matrix of weights where it is used: a LoRA while it is trained.
+/// Source: arXiv:2106.09685.
+struct LoraPair {
+  at::Tensor down = {};  ///< [rank, in] float32; undefined: nothing is added
+  at::Tensor up = {};    ///< [out, rank] float32
+  double scale = 1;      ///< of the product
+};
+
 /// One named weight of a model. `slot` points into the model; weights/bind or initialize() fills it.
 struct Param {
   std::string name;            ///< the checkpoint's name, e.g. "blocks.0.attn1.to_q.weight"
   at::Tensor* slot;            ///< never null; the model outlives it
   std::vector<int64_t> shape;  ///< exact
   Init init;
-  bool keep_float = false;  ///< stays float32 whatever the compute dtype (norms, modulation, mixing)
-  bool packable = false;    ///< the network takes it packed too: a matrix that is multiplied, or a table of rows
-  bool takes_int8 = false;  ///< `--dtype int8` multiplies it in int8: a matrix of the blocks, none of the embeddings
+  bool keep_float = false;       ///< stays float32 whatever the compute dtype (norms, modulation, mixing)
+  bool packable = false;         ///< the network takes it packed too: a matrix that is multiplied, or a table of rows
+  bool takes_int8 = false;       ///< `--dtype int8` multiplies it in int8: a matrix of the blocks, none of the embeddings
+  LoraPair* low_rank = nullptr;  ///< where the network adds a product to it; null where it cannot
 };
 
 /// The one list of a model's weights: loading, saving, initializing, optimizing and counting all read it.
@@ -44,6 +53,8 @@ class ParamList {
   void last_is_packable() { params_.back().packable = true; }
   /// The same, and `--dtype int8` quantizes it (kernels/linear.h).
   void last_takes_int8() { params_.back().packable = params_.back().takes_int8 = true; }
+  /// Where the network adds a product of thin matrices to the parameter added last.
+  void last_takes(LoraPair& added) { params_.back().low_rank = &added; }
 
   auto begin() const { return params_.begin(); }
   auto end() const { return params_.end(); }

@@ -57,14 +57,21 @@ at::Tensor plain_linear(const at::Tensor& x, const at::Tensor& weight, const at:
 
 }  // namespace
 
+namespace {
+
+at::Tensor activated(const at::Tensor& y, Activation activation) {
+  return activation == Activation::kGelu ? gelu_tanh(y) : y;
+}
+
+}  // namespace
+
 at::Tensor linear_rows(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias, Activation activation) {
-  const auto finished = [&](const at::Tensor& y) { return activation == Activation::kGelu ? gelu_tanh(y) : y; };
   if (const PackedWeight* packed = packed_weight(weight)) {
     const bool int8 = packed->type == PackedType::kInt8Panels && can_vectorize(x);
-    return int8 ? int8_linear(x.contiguous(), *packed, bias, activation) : finished(packed_linear(x, *packed, bias));
+    return int8 ? int8_linear(x.contiguous(), *packed, bias, activation) : activated(packed_linear(x, *packed, bias), activation);
   }
   if (takes_wide_linear(x, weight, bias)) return wide_linear(x.contiguous(), weight.contiguous(), bias, activation);
-  return finished(plain_linear(x, weight, bias));
+  return activated(plain_linear(x, weight, bias), activation);
 }
 
 void Linear::params(ParamList& out, const std::string& prefix, int64_t in, int64_t out_features, bool with_bias) {
@@ -75,6 +82,7 @@ void Linear::params(ParamList& out, const std::string& prefix, int64_t in, int64
                     Init weight_init) {
   out.add(prefix + "weight", weight, {out_features, in}, std::move(weight_init));
   out.last_is_packable();
+  out.last_takes(low_rank);
   if (with_bias) out.add(prefix + "bias", bias, {out_features}, Init::zeros());
 }
 
@@ -82,6 +90,7 @@ void Linear::block_params(ParamList& out, const std::string& prefix, int64_t in,
                           Init weight_init) {
   out.add(prefix + "weight", weight, {out_features, in}, std::move(weight_init));
   out.last_takes_int8();
+  out.last_takes(low_rank);
   if (with_bias) out.add(prefix + "bias", bias, {out_features}, Init::zeros());
 }
 
@@ -94,8 +103,11 @@ void Linear::float_params(ParamList& out, const std::string& prefix, int64_t in,
 
 at::Tensor Linear::apply(const at::Tensor& x, Activation activation) const {
   const auto dtype = x.scalar_type();
-  return linear_rows(x, packed_weight(weight) ? weight : weight.to(dtype),
-                     bias.defined() ? bias.to(dtype) : at::Tensor(), activation);
+  const at::Tensor matrix = packed_weight(weight) ? weight : weight.to(dtype);
+  const at::Tensor offset = bias.defined() ? bias.to(dtype) : at::Tensor();
+  if (!low_rank.down.defined()) return linear_rows(x, matrix, offset, activation);
+  const at::Tensor added = at::linear(at::linear(x, low_rank.down.to(dtype)), low_rank.up.to(dtype)) * low_rank.scale;
+  return activated(linear_rows(x, matrix, offset) + added, activation);
 }
 
 void LayerNorm::params(ParamList& out, const std::string& prefix, int64_t channels) {

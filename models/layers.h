@@ -20,8 +20,9 @@ at::Tensor linear_rows(const at::Tensor& x, const at::Tensor& weight, const at::
 /// y = x W^T + b in x's dtype: float32 weights are cast on the way, so the same forward serves bf16 training
 /// (float32 master weights) and inference (weights already in the compute dtype).
 struct Linear {
-  at::Tensor weight;  ///< [out, in], plain or packed
-  at::Tensor bias;    ///< [out]; undefined when the layer has none
+  at::Tensor weight;       ///< [out, in], plain or packed
+  at::Tensor bias;         ///< [out]; undefined when the layer has none
+  LoraPair low_rank = {};  ///< y gains scale * (x down^T) up^T; only training sets it
 
   /// Lists prefix + "weight" (and "bias"). The default initialization is uniform(1 / sqrt(in)), zero bias.
   void params(ParamList& out, const std::string& prefix, int64_t in, int64_t out_features, bool with_bias = true);

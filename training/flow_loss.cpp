@@ -4,6 +4,7 @@
 #include <c10/core/GradMode.h>
 
 #include <algorithm>
+#include <cmath>
 
 #include "core/rng.h"
 #include "training/captions.h"
@@ -16,13 +17,27 @@ constexpr int64_t kAtOnce = 8;
 
 }  // namespace
 
+double FlowTimes::quantile(double part) const {
+  const double normal = at::special_ndtri(at::scalar_tensor(part, at::kDouble)).item<double>();
+  const double t = 1 / (1 + std::exp(-(mean + deviation * normal)));
+  return shift * t / (1 + (shift - 1) * t);
+}
+
+at::Tensor flow_loss(const WanTransformer& model, const FlowBatch& batch, at::ScalarType dtype) {
+  const at::Tensor wanted = batch.noise - batch.latents;
+  const at::Tensor noisy = batch.latents + batch.times.view({-1, 1, 1, 1, 1}) * wanted;
+  const at::Tensor velocity = model(noisy.to(dtype), batch.times * 1000, batch.context.to(dtype));
+  return (velocity.to(at::kFloat) - wanted).square().mean();
+}
+
 at::Tensor logit_normal_times(int64_t count, double offset, double shift) {
-  std::vector<double> quantiles;
-  for (int64_t i = 0; i < count; ++i)
-    quantiles.push_back((static_cast<double>(i) + offset) / static_cast<double>(count));
-  const at::Tensor normal = at::special_ndtri(at::tensor(quantiles, at::kDouble).clamp(1e-4, 1 - 1e-4));
-  const at::Tensor t = at::sigmoid(normal);
-  return (shift * t / (1 + (shift - 1) * t)).to(at::kFloat);
+  const FlowTimes times{.shift = shift};
+  std::vector<double> drawn;
+  for (int64_t i = 0; i < count; ++i) {
+    const double part = (static_cast<double>(i) + offset) / static_cast<double>(count);
+    drawn.push_back(times.quantile(std::clamp(part, 1e-4, 1 - 1e-4)));
+  }
+  return at::tensor(drawn, at::kDouble).to(at::kFloat);
 }
 
 double validation_flow_loss(const SceneModel& model, const SceneRenderer& renderer, const SceneSize& size,
@@ -41,12 +56,12 @@ double validation_flow_loss(const SceneModel& model, const SceneRenderer& render
       seeds.push_back(kValidationSeed + static_cast<uint64_t>(i));
     }
     const at::Tensor latents = model.encode(at::stack(clips));
-    const at::Tensor noise = seeded_noise_batch(latents.sizes().slice(1).vec(), seeds);
-    const at::Tensor now = times.narrow(0, begin, latents.size(0)), t = now.view({-1, 1, 1, 1, 1});
-    const at::Tensor noisy = latents + t * (noise - latents);
-    const at::Tensor velocity = model.transformer(noisy.to(model.dtype), now * 1000, model.context(captions));
-    const at::Tensor error = (velocity.to(at::kFloat) - (noise - latents)).square().flatten(1).mean(1);  // [B]
-    sum += error.sum().item<double>();
+    const int64_t clip_count = latents.size(0);
+    const FlowBatch batch{.latents = latents,
+                          .noise = seeded_noise_batch(latents.sizes().slice(1).vec(), seeds),
+                          .times = times.narrow(0, begin, clip_count),
+                          .context = model.context(captions)};
+    sum += flow_loss(model.transformer, batch, model.dtype).item<double>() * static_cast<double>(clip_count);
   }
   return sum / static_cast<double>(count);
 }

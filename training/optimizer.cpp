@@ -159,6 +159,7 @@ at::Tensor orthogonalize(const at::Tensor& matrices) {
 
 double trapezoid(double progress, double warmup, double decay, double floor) {
   if (progress < warmup) return std::max(progress / warmup, 1e-3);
+  if (decay == 0) return 1.0;
   const double falling = (1.0 - progress) / decay;
   return falling >= 1.0 ? 1.0 : floor + (1.0 - floor) * std::max(falling, 0.0);
 }

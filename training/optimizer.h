@@ -36,10 +36,13 @@ class Optimizer {
   double step(double rate, double muon_rate);
   int64_t steps() const { return steps_; }
   int64_t parameters() const;  ///< numbers that are trained
+  /// All gradients, as the flat buffers that step() reads.
+  std::vector<at::Tensor> gradients() const { return {adam_.gradients, muon_.gradients}; }
 
   /// Exchanges weights and moving averages: slots hold the averaged weights until the next swap_ema(). Throws
   /// c10::Error without ema_decay.
   void swap_ema();
+  bool keeps_average() const { return config_.ema_decay > 0; }
 
   /// Views of everything that resuming needs: "weight/NAME", "ema/NAME", "first/NAME", "second/NAME".
   std::map<std::string, at::Tensor> state() const;
@@ -68,12 +71,28 @@ class Optimizer {
   int64_t steps_ = 0;
 };
 
+/// Averaged weights in the slots for as long as this object lives; nothing for an optimizer that keeps none.
+class AveragedWeights {
+ public:
+  explicit AveragedWeights(Optimizer& optimizer) : optimizer_(optimizer) { swap(); }
+  ~AveragedWeights() { swap(); }
+  AveragedWeights(const AveragedWeights&) = delete;
+  AveragedWeights& operator=(const AveragedWeights&) = delete;
+
+ private:
+  void swap() {
+    if (optimizer_.keeps_average()) optimizer_.swap_ema();
+  }
+
+  Optimizer& optimizer_;
+};
+
 /// The orthogonal factor of each matrix of [K, R, C], nearly: five Newton-Schulz steps in bfloat16, singular values
 /// land between about 0.7 and 1.2. Returns float32.
 at::Tensor orthogonalize(const at::Tensor& matrices);
 
 /// The learning rate over its base at `progress` in [0, 1] of a run: linear warm-up over the first `warmup`, constant,
-/// then linear decay to `floor` over the last `decay`.
+/// then linear decay to `floor` over the last `decay` (0: none).
 double trapezoid(double progress, double warmup, double decay, double floor);
 
 }  // namespace tessera

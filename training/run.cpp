@@ -39,7 +39,7 @@ RunConfig RunConfig::from_json(const JsonConfig& json) {
   config.decay = json.number("decay", config.decay);
   if (!(config.learning_rate > 0)) json.fail("learning_rate", "must be positive");
   if (!(config.warmup >= 0 && config.warmup < 1)) json.fail("warmup", "must be in [0, 1)");
-  if (!(config.decay > 0 && config.decay <= 1)) json.fail("decay", "must be in (0, 1]");
+  if (!(config.decay >= 0 && config.decay <= 1)) json.fail("decay", "must be in [0, 1]");
   config.checkpoint_minutes = json.number("checkpoint_minutes", config.checkpoint_minutes);
   config.sheet_minutes = json.number("sheet_minutes", config.sheet_minutes);
   config.log_every = at_least(json, "log_every", config.log_every, 1);
@@ -113,7 +113,7 @@ void TrainingRun::record(const std::string& phase, int64_t samples, const std::m
     ++means_[name].count;
   }
   samples_ += samples;
-  if (step_ % config_.log_every == 0) log_line();
+  if (step_ % config_.log_every == 0 && !silent_) log_line();
 }
 
 void TrainingRun::log_line() {

@@ -57,6 +57,8 @@ class TrainingRun {
   /// with "step_ms", the milliseconds a step took since the last line).
   /// `phase` names what is trained; a new phase starts new means. Steps may have different measures.
   void record(const std::string& phase, int64_t samples, const std::map<std::string, double>& measures);
+  /// From now on record() counts and neither prints nor logs: for ranks other than the first.
+  void be_silent() { silent_ = true; }
   /// True when the checkpoint interval has passed since the last save().
   bool checkpoint_due() const;
   /// The same for sample sheets, the first of which is due at once; counts the sheet as drawn.
@@ -85,6 +87,7 @@ class TrainingRun {
   std::map<std::string, Mean> means_;
   int64_t samples_ = 0;
   int64_t logged_step_ = 0;  // of the last log line, or where this process began
+  bool silent_ = false;
 };
 
 /// Makes malloc keep freed blocks instead of returning them to the kernel: page faults cost a sixth of a training step.

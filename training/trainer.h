@@ -22,12 +22,15 @@ class Trainer {
   void save() { run_.save(*optimizer_); }
   int64_t steps_done() const { return run_.step(); }
   int64_t parameters() const { return optimizer_->parameters(); }  ///< numbers that are trained
+  /// Whether this process writes checkpoints, sheets and the result: of several ranks the first does.
+  virtual bool leads() const { return true; }
 
  protected:
   explicit Trainer(const RunConfig& config) : run_(config) {}
   /// Optimizes `params` from here on, from the run's checkpoint when there is one.
   void start(const ParamList& params, const OptimizerConfig& config);
 
+  /// A stop that is requested meanwhile may be thrown as throw_if_canceled does.
   virtual void draw_sheet() = 0;
   virtual void write_output() = 0;
 
@@ -35,7 +38,9 @@ class Trainer {
   std::unique_ptr<Optimizer> optimizer_;
 
  private:
-  [[noreturn]] void stop();
+  void step_or_stop();  // a step throws a stop before it changes anything
+  void draw_sheet_or_stop();
+  [[noreturn]] void stop(int exit_code);
 };
 
 }  // namespace tessera

@@ -10,6 +10,7 @@
 #include "kernels/adaptive_norm.h"
 #include "models/attention/rope.h"
 #include "models/attention/softmax.h"
+#include "models/recomputed.h"
 
 namespace tessera {
 namespace {
@@ -41,6 +42,18 @@ bool same(const at::Tensor& kept, const at::Tensor& now) {
   if (kept.defined() != now.defined()) return false;
   return !now.defined() ||
          (kept.sizes() == now.sizes() && kept.scalar_type() == now.scalar_type() && at::equal(kept, now));
+}
+
+/// The block, computed again in the backward pass.
+at::Tensor recomputed_block(const WanBlock& block, const at::Tensor& x, const WanContext& context,
+                            const at::Tensor& modulation, const AttentionInput& input) {
+  std::vector<at::Tensor> flowing{x, modulation, context.text};
+  if (context.image.defined()) flowing.push_back(context.image);
+  const auto part = [&block, input](const std::vector<at::Tensor>& in) {
+    const WanContext seen{in[2], in.size() > 3 ? in[3] : at::Tensor()};
+    return block(in[0], block.attn2.keys(seen), in[1], input);
+  };
+  return recomputed(part, flowing);
 }
 
 /// q or k, rounded where the attention computes with rounded ones.
@@ -234,6 +247,10 @@ at::Tensor WanTransformer::operator()(const at::Tensor& latents, const at::Tenso
   const bool known = kept && !kept->blocks.empty();
   const WanContext seen = known ? WanContext{} : embed_context(states);
   for (size_t i = 0; i < blocks_.size(); ++i) {
+    if (recompute_) {
+      x = recomputed_block(blocks_[i], x, seen, modulation, input);
+      continue;
+    }
     const auto keys = known ? repeated(kept->blocks[i], context.size(1)) : blocks_[i].attn2.keys(seen);
     x = blocks_[i](x, keys, modulation, input);
   }

@@ -112,6 +112,11 @@ class WanTransformer {
                         const at::Tensor& image = {}, WanKeptKeys* kept = nullptr) const;
 
   const WanTransformerConfig& config() const { return config_; }
+  /// For training, which replaces a block's attention while another learns from it.
+  std::vector<WanBlock>& blocks() { return blocks_; }
+  /// With `recompute`, a block's activations are not kept for the backward pass but computed again in it: see
+  /// models/recomputed.h.
+  void set_recompute(bool recompute) { recompute_ = recompute; }
 
  private:
   void check_input(const at::Tensor& latents, const at::Tensor& timesteps, const at::Tensor& context,
@@ -129,6 +134,7 @@ class WanTransformer {
   std::vector<WanBlock> blocks_;
   Linear proj_out_;
   at::Tensor scale_shift_table_;  // [1, 2, C]: shift, scale
+  bool recompute_ = false;
 };
 
 /// The learned position of a token grid, [1, N, C], from `trained` [1, C, frames, height, width]: itself at the trained

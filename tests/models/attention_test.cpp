@@ -24,7 +24,7 @@ struct Sample {
     initialize(params, 7, at::kCPU);
     const at::Tensor noise = at::randn({1 << 16}, at::make_generator<at::CPUGeneratorImpl>(11), at::kFloat);
     int64_t used = 0;
-    for (const auto& [name, slot, shape, init, keep_float, packable, takes_int8] : params) {
+    for (const auto& [name, slot, shape, init, keep_float, packable, takes_int8, low_rank] : params) {
       const int64_t count = slot->numel();
       *slot = *slot + 0.1 * noise.narrow(0, used, count).view(shape);
       used += count;

@@ -131,6 +131,7 @@ TEST(Schedule, Trapezoid) {
   EXPECT_NEAR(trapezoid(0.8, 0.1, 0.4, 0.01), 0.01 + 0.99 * 0.5, 1e-9);
   EXPECT_NEAR(trapezoid(1.0, 0.1, 0.4, 0.01), 0.01, 1e-9);
   EXPECT_GT(trapezoid(0.0, 0.1, 0.4, 0.01), 0.0);
+  EXPECT_EQ(trapezoid(1.0, 0.1, 0.0, 0.01), 1.0);  // without decay
 }
 
 }  // namespace

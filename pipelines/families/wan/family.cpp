@@ -3,6 +3,7 @@
 #include "checkpoints/load_part.h"
 #include "checkpoints/model_info.h"
 #include "checkpoints/wan/layouts.h"
+#include "checkpoints/wan/loras.h"
 #include "checkpoints/wan/model.h"
 #include "core/text.h"
 #include "pipelines/families/wan/renderer.h"
@@ -55,6 +56,10 @@ void check(const fs::path& path, const ModelOptions&) {
   check_weights(open_wan_model(path));
 }
 
+LoraShelf loras(const fs::path& path) {
+  return lora_shelf(open_wan_model(path));
+}
+
 std::unique_ptr<Renderer> open(const fs::path& path, const Job& like) {
   return std::make_unique<WanRenderer>(path, like);
 }
@@ -73,7 +78,8 @@ Family wan_family() {
           .recognize = recognize,
           .describe = describe,
           .check = check,
-          .open = open};
+          .open = open,
+          .loras = loras};
 }
 
 }  // namespace tessera

@@ -1,4 +1,4 @@
-#include "batch/shared_store.h"
+#include "core/shared_store.h"
 
 #include <arpa/inet.h>
 #include <c10/util/Logging.h>
