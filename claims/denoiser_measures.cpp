@@ -8,6 +8,7 @@
 #include "metrics/statistics.h"
 #include "training/evaluator.h"
 #include "training/flow_loss.h"
+#include "weights/model_dir.h"
 
 namespace tessera {
 namespace {

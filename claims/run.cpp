@@ -139,7 +139,8 @@ ClaimRun ClaimRun::from_json(const JsonConfig& json) {
   run.head_width = json.integer("head_width");
   run.flops = json.number("flops", 0);
   run.step_ms = json.number("step_ms", 0);
-  for (const auto& [name, value] : json.object("measures").json().items()) run.measures[name] = number_of(value);
+  const JsonConfig measures = json.object("measures");
+  for (const auto& [name, value] : measures.json().items()) run.measures[name] = number_of(value);
   return run;
 }
 

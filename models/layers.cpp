@@ -48,7 +48,8 @@ at::Tensor plain_linear(const at::Tensor& x, const at::Tensor& weight, const at:
   constexpr int64_t kLeastRowsOfThread = 8;
   const auto offset = bias.defined() ? c10::optional<at::Tensor>(bias) : c10::nullopt;
   const int64_t least = kLeastRowsOfThread * at::get_num_threads(), rows = x.numel() / x.size(-1);
-  if (!x.is_cpu() || rows >= least) return at::linear(x, weight, offset);
+  // Of numbers with gaps the library rounds the product before it adds the bias.
+  if (!x.is_cpu() || rows >= least) return at::linear(x.contiguous(), weight, offset);
   std::vector<int64_t> shape = x.sizes().vec();
   shape.back() = weight.size(0);
   const at::Tensor padded = at::constant_pad_nd(x.reshape({rows, x.size(-1)}), {0, 0, 0, least - rows});

@@ -126,9 +126,12 @@ void take_release_config(Component& transformer) {
   const JsonConfig config = JsonConfig::read(path);
   if (!config.has("dim") || !config.has("num_heads")) return;
   transformer.settings = diffusers_transformer_config(config);
-  if (missing_files(transformer).empty())
+  if (!missing_files(transformer).empty()) return;
+  try {
     transformer.settings =
         with_image_sizes(*transformer.settings, canonical_tensors(read_weights(transformer), kTransformerClass));
+  } catch (const Error&) {  // weights that cannot be read say so where they are
+  }
 }
 
 /// Builds a layout part by part.

@@ -90,9 +90,27 @@ TEST(CausalAttention, ALaterByteChangesNothingBefore) {
     EXPECT_TRUE(a.isfinite().all().item<bool>());
     EXPECT_TRUE(at::allclose(a.narrow(1, 0, 7), b.narrow(1, 0, 7), 1e-5, 1e-5));
     EXPECT_FALSE(at::allclose(a.narrow(1, 7, 4), b.narrow(1, 7, 4), 1e-3, 1e-3));
-    const at::Tensor narrow = model(bytes, at::kBFloat16);
-    EXPECT_EQ(narrow.scalar_type(), at::kBFloat16);
-    EXPECT_TRUE(at::allclose(narrow.to(at::kFloat), a, 0.1, 0.5));
+  }
+}
+
+/// Heads of 4 channels do not do here: where all of them are negative, rounding decides what a token attends to.
+TEST(CausalAttention, Bfloat16StaysClose) {
+  for (const char* attention : kAttentions) {
+    SCOPED_TRACE(attention);
+    nlohmann::json config = small_model(attention);
+    config["head_dim"] = 16;
+    LanguageModel model(LanguageModelConfig::from_json(JsonConfig(config, "model")));
+    ParamList params;
+    model.params(params);
+    initialize(params, 3, at::kCPU);
+    for (const Param& param : params)
+      if (param.name.starts_with("head.")) param.slot->normal_();
+    at::manual_seed(4);
+    const at::Tensor bytes = at::randint(0, 256, {2, 11}, at::kLong);
+    const at::Tensor want = model(bytes, at::kFloat), found = model(bytes, at::kBFloat16);
+    EXPECT_EQ(found.scalar_type(), at::kBFloat16);
+    const at::Tensor error = (found.to(at::kFloat) - want).square().mean().sqrt();
+    EXPECT_LE(error.item<double>(), 0.02 * want.square().mean().sqrt().item<double>());
   }
 }
 

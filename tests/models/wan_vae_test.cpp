@@ -97,7 +97,7 @@ TEST(WanVaeTest, CountsParametersLikeTheReference) {
 }
 
 TEST(WanVaeConfigTest, AResidualFormHasLevelsThatFit) {
-  nlohmann::json json = small_json();
+  nlohmann::json json = small_vae_json();
   json["is_residual"] = true;
   json["dim_mult"] = {1, 2, 2};
   const auto message = [&] { return test::refusal_of([&] { WanVaeConfig::from_json({json, "config.json"}); }); };
@@ -153,7 +153,7 @@ TEST(WanVaeTest, ChunksEqualTheWholeClip) {
 TEST(WanVaeTest, EncodingInTilesIsTheSame) {
   for (const bool residual : {false, true}) {
     SCOPED_TRACE(residual);
-    nlohmann::json json = small_json();
+    nlohmann::json json = small_vae_json();
     json["base_dim"] = 4;
     json["dim_mult"] = {1, 1, 1};
     json["is_residual"] = residual;

@@ -67,7 +67,10 @@ struct WanTrainingParity : testing::TestWithParam<bool> {
     for (const Param& param : trained) {
       SCOPED_TRACE(param.name);
       const at::Tensor found = param.slot->detach(), wanted = reference.at("trained/" + param.name);
-      EXPECT_CLOSE(found, wanted, 1e-5);
+      // Of what begins at zero all is the sum of Adam's steps, which are as long where the gradient is near nothing:
+      // ATEN_CPU_CAPABILITY=default alone moves it by 1.2e-5.
+      const bool from_zero = !before[param.name].any().item<bool>();
+      EXPECT_CLOSE(found, wanted, from_zero ? 1e-4 : 1e-5);
       EXPECT_CLOSE(found - before[param.name], wanted - before[param.name], 1e-3);  // steps of 1e-4 in float32
     }
   }

@@ -41,7 +41,7 @@ TEST_F(WanTransformerParity, KeptKeysChangeNothing) {
       if (text == 3) context[0][2].fill_(0);  // samples of different lengths
       const at::Tensor want = model(x, t, context);
       for (int call = 0; call < 2; ++call)
-        EXPECT_TRUE(at::equal(model(x, t, context, nullptr, nullptr, &kept), want)) << dtype << " " << text;
+        EXPECT_TRUE(at::equal(model(x, t, context, nullptr, nullptr, {}, &kept), want)) << dtype << " " << text;
       ASSERT_EQ(static_cast<int64_t>(kept.blocks.size()), model.config().num_layers);
       EXPECT_EQ(kept.blocks[0].v.size(1), std::min(text + 1, context.size(1)));
     }

@@ -251,12 +251,12 @@ TEST_F(Finetune, ConfigErrorsNameTheKey) {
     options[key] = value;
     return error_of([&] { read(options, method); });
   };
-  EXPECT_TRUE(contains(told("rank", 0), "rank must be at least 1"));
+  EXPECT_TRUE(contains(told("rank", 0), "\"rank\" must be at least 1"));
   EXPECT_TRUE(contains(told("rnk", 1), "rnk"));
-  EXPECT_TRUE(contains(told("output", "x.bin"), "output must be a .safetensors file"));
-  EXPECT_TRUE(contains(told("validation", 0.9), "validation must be from 0 to 0.5"));
+  EXPECT_TRUE(contains(told("output", "x.bin"), "\"output\" must be a .safetensors file"));
+  EXPECT_TRUE(contains(told("validation", 0.9), "\"validation\" must be from 0 to 0.5"));
   EXPECT_TRUE(contains(told("rank", 4, TuneMethod::kFull), "rank"));
-  EXPECT_TRUE(contains(told("targets", "to_q"), "targets must be a list"));
+  EXPECT_TRUE(contains(told("targets", "to_q"), "\"targets\" must be a list"));
 }
 
 TEST_F(Finetune, ATargetThatNoLayerHasIsAnError) {

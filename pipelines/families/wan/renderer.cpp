@@ -179,7 +179,8 @@ void WanRenderer::prepare_texts(std::span<const Job* const> jobs, const Note& no
 }
 
 WanRenderer::ImageKey WanRenderer::image_key(const Job& job) const {
-  return {job.image.sha256, job.last_image.sha256, job.resize_mode.value_or(""), *job.width, *job.height, *job.frames};
+  return {job.image.sha256, job.last_image.sha256, job.resize_mode.value_or(""), *job.width,
+          *job.height,      *job.frames,           job.vae_tile.value_or(0)};
 }
 
 void WanRenderer::prepare_images(std::span<const Job* const> jobs) {

@@ -37,7 +37,8 @@ class WanRenderer : public Renderer {
  private:
   using TextKey = std::tuple<std::string, int64_t, std::string>;  // LoRAs of the encoder, length, prompt
 
-  using ImageKey = std::tuple<std::string, std::string, std::string, int64_t, int64_t, int64_t>;  // see image_key
+  using ImageKey =
+      std::tuple<std::string, std::string, std::string, int64_t, int64_t, int64_t, int64_t>;  // see image_key
 
   TextKey text_key(const Job& job, const std::string& prompt) const;
   at::Tensor text(const Job& job, const std::string& prompt) const;
