@@ -37,9 +37,9 @@ struct Param {
   at::Tensor* slot;            ///< never null; the model outlives it
   std::vector<int64_t> shape;  ///< exact
   Init init;
-  bool keep_float = false;       ///< stays float32 whatever the compute dtype (norms, modulation, mixing)
-  bool packable = false;         ///< the network takes it packed too: a matrix that is multiplied, or a table of rows
-  bool takes_int8 = false;       ///< `--dtype int8` multiplies it in int8: a matrix of the blocks, none of the embeddings
+  bool keep_float = false;  ///< stays float32 whatever the compute dtype (norms, modulation, mixing)
+  bool packable = false;    ///< the network takes it packed too: a matrix that is multiplied, or a table of rows
+  bool takes_int8 = false;  ///< `--dtype int8` multiplies it in int8: a matrix of the blocks, none of the embeddings
   LoraPair* low_rank = nullptr;  ///< where the network adds a product to it; null where it cannot
 };
 

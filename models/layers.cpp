@@ -69,7 +69,8 @@ at::Tensor activated(const at::Tensor& y, Activation activation) {
 at::Tensor linear_rows(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias, Activation activation) {
   if (const PackedWeight* packed = packed_weight(weight)) {
     const bool int8 = packed->type == PackedType::kInt8Panels && can_vectorize(x);
-    return int8 ? int8_linear(x.contiguous(), *packed, bias, activation) : activated(packed_linear(x, *packed, bias), activation);
+    return int8 ? int8_linear(x.contiguous(), *packed, bias, activation)
+                : activated(packed_linear(x, *packed, bias), activation);
   }
   if (takes_wide_linear(x, weight, bias)) return wide_linear(x.contiguous(), weight.contiguous(), bias, activation);
   return activated(plain_linear(x, weight, bias), activation);

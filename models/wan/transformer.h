@@ -108,8 +108,8 @@ class WanTransformer {
   /// call of this network with these weights: it is used if they are equal, else filled; the result is the same.
   /// Throws c10::Error on other shapes.
   at::Tensor operator()(const at::Tensor& latents, const at::Tensor& timesteps, const at::Tensor& context,
-                        NormalizerStats* stats = nullptr, AttentionProbe* probe = nullptr,
-                        const at::Tensor& image = {}, WanKeptKeys* kept = nullptr) const;
+                        NormalizerStats* stats = nullptr, AttentionProbe* probe = nullptr, const at::Tensor& image = {},
+                        WanKeptKeys* kept = nullptr) const;
 
   const WanTransformerConfig& config() const { return config_; }
   /// For training, which replaces a block's attention while another learns from it.
