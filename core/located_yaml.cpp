@@ -28,6 +28,27 @@ nlohmann::json plain_scalar(const std::string& text) {
   return text;
 }
 
+/// What is wrong and what to do, for what libyaml says; its own words for what is rare.
+std::string in_our_words(const std::string& problem, const std::string& context) {
+  static const std::pair<const char*, const char*> kWords[] = {
+      {"did not find expected key", "want a key and a colon here; indent what belongs together by the same spaces"},
+      {"did not find expected '-' indicator", "want \"- \" here; indent what belongs together by the same spaces"},
+      {"did not find expected ',' or ']'", "want , or ] here"},
+      {"did not find expected ',' or '}'", "want , or } here"},
+      {"did not find expected node content", "want a value here"},
+      {"found character that cannot start any token",
+       "no value begins with a tab, %, @ or `; indent by spaces, and put such a text in quotes"},
+      {"mapping values are not allowed in this context",
+       "a colon and a space make a key, and none can be here; put a text with \": \" in quotes"},
+      {"could not find expected ':'", "want a colon after the key"},
+      {"found unexpected end of stream", "the text in quotes that begins before never ends"},
+      {"found unknown escape character", "no such escape; write \\\\ for a backslash, or use single quotes"},
+  };
+  for (const auto& [theirs, ours] : kWords)
+    if (problem == theirs) return ours;
+  return context.empty() ? problem : problem + ", " + context;
+}
+
 class Reader {
  public:
   explicit Reader(std::string_view text) {
@@ -63,10 +84,10 @@ class Reader {
     if (has_event_) yaml_event_delete(&event_);
     has_event_ = yaml_parser_parse(&parser_, &event_) != 0;
     if (has_event_) return event_.type;
-    std::string problem = parser_.problem ? parser_.problem : "unreadable";
-    if (parser_.context) problem += std::string(", ") + parser_.context;
     const yaml_mark_t& mark = parser_.problem_mark;
-    throw SyntaxError{static_cast<int64_t>(mark.line) + 1, static_cast<int64_t>(mark.column) + 1, problem};
+    throw SyntaxError{
+        static_cast<int64_t>(mark.line) + 1, static_cast<int64_t>(mark.column) + 1,
+        in_our_words(parser_.problem ? parser_.problem : "unreadable", parser_.context ? parser_.context : "")};
   }
 
   std::string text() const {

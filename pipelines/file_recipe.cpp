@@ -102,6 +102,10 @@ FileRecipe read_file_recipe(const fs::path& path, bool lora_tags) {
   const fs::path file = existing(path);
   const std::string start = read_bytes(file, 8);
   if (is_png(start) || is_jpeg(start)) return picture_recipe(file, lora_tags);
+  if (is_picture_file(file))
+    throw Error(file.string() +
+                " begins neither like a PNG nor like a JPEG; check the file; of pictures only these two "
+                "hold a recipe");
   if (file.extension() == ".safetensors") return latents_recipe(file);
   return video_recipe(file);
 }

@@ -48,5 +48,28 @@ TEST(LocatedYaml, MembersHaveTheLineOfTheirKey) {
   EXPECT_EQ(map.values.at(2).line, 6);
 }
 
+TEST(LocatedYaml, MistakesAreToldInOurWords) {
+  struct Case {
+    const char* text;
+    int64_t line;
+    const char* words;
+  };
+  for (const Case& wanted :
+       {Case{"prompts:\n  - a\n - b\n", 3, "want a key and a colon here"}, Case{"- a\nb: 1\n", 2, "want \"- \" here"},
+        Case{"a: [1, 2\nb: 3\n", 2, "want , or ] here"}, Case{"a: {b: 1, c: 2\nd: 3\n", 2, "want , or } here"},
+        Case{"a: [1,\nb: }", 2, "want a value here"}, Case{"prompts:\n\t- a\n", 2, "no value begins with a tab"},
+        Case{"prompt: a cat: on a mat\n", 1, "put a text with \": \" in quotes"},
+        Case{"prompts:\n  - a\nsteps\n", 4, "want a colon after the key"}, Case{"a: \"x\n", 2, "never ends"},
+        Case{"a: \"\\q\"\n", 1, "no such escape"}}) {
+    try {
+      parse_located_yaml(wanted.text);
+      ADD_FAILURE() << wanted.text;
+    } catch (const SyntaxError& error) {
+      EXPECT_EQ(error.line, wanted.line) << wanted.text;
+      EXPECT_NE(error.problem.find(wanted.words), std::string::npos) << wanted.text << ": " << error.problem;
+    }
+  }
+}
+
 }  // namespace
 }  // namespace tessera

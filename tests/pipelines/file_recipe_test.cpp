@@ -120,6 +120,8 @@ TEST_F(FileRecipes, FilesWithoutARecipeAreRefused) {
   EXPECT_NE(refused(folder.path()).find("is a folder"), std::string::npos);
   std::ofstream(folder / "x.json") << "{\"a\": 1}";
   EXPECT_NE(refused(folder / "x.json").find("a recipe is read from a PNG"), std::string::npos);
+  std::ofstream(folder / "x.png") << "hello";
+  EXPECT_NE(refused(folder / "x.png").find("x.png begins neither like a PNG nor like a JPEG"), std::string::npos);
   std::ofstream(folder / "x.jpg") << "\xFF\xD8\xFF\xE0 and so on";
   EXPECT_NE(refused(folder / "x.jpg").find("is cut short"), std::string::npos);
   write_picture(folder / "plain.jpg", at::zeros({8, 8, 3}, at::kByte));
