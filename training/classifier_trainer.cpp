@@ -6,6 +6,7 @@
 #include <cstdio>
 
 #include "core/atomic_file.h"
+#include "core/printable.h"
 #include "models/vit/input.h"
 #include "training/counter_rng.h"
 #include "training/export.h"
@@ -135,8 +136,9 @@ void ClassifierTrainer::write_output() {
   write_file_atomically(config_.output / "labels.txt", names);
   write_json(config_.output / "scores.json",
              {{"accuracy", score.accuracy}, {"loss", score.loss}, {"pictures", data_.held_out.size()}});
-  std::fprintf(stderr, "wrote %s: %.2f%% of %lld held-out pictures correct, loss %.4f\n", config_.output.c_str(),
-               100 * score.accuracy, static_cast<long long>(data_.held_out.size()), score.loss);
+  std::fprintf(stderr, "wrote %s: %.2f%% of %lld held-out pictures correct, loss %.4f\n",
+               printable_line(config_.output.string()).c_str(), 100 * score.accuracy,
+               static_cast<long long>(data_.held_out.size()), score.loss);
 }
 
 }  // namespace tessera

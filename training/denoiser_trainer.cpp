@@ -10,6 +10,7 @@
 #include <sstream>
 
 #include "core/atomic_file.h"
+#include "core/printable.h"
 #include "core/rng.h"
 #include "training/caption_tokenizer.h"
 #include "training/captions.h"
@@ -283,7 +284,7 @@ void DenoiserTrainer::write_output() {
   index["generation_defaults"]["max_sequence_length"] = config_.text_length;
   index["trained_on"] = trained_on(config_.sizes).to_json();
   write_json(config_.output / "model_index.json", index);
-  std::fprintf(stderr, "wrote %s\n", config_.output.c_str());
+  std::fprintf(stderr, "wrote %s\n", printable_line(config_.output.string()).c_str());
 }
 
 }  // namespace tessera

@@ -9,6 +9,7 @@
 
 #include "checkpoints/fingerprint.h"
 #include "core/atomic_file.h"
+#include "core/printable.h"
 #include "core/rng.h"
 #include "core/text.h"
 #include "kernels/packed.h"
@@ -228,7 +229,7 @@ void FinetuneTrainer::write_output() {
     write_lora(config_.output, trained_, config_.lora, at::kFloat);
   else
     write_model();
-  std::fprintf(stderr, "wrote %s\n", config_.output.c_str());
+  std::fprintf(stderr, "wrote %s\n", printable_line(config_.output.string()).c_str());
 }
 
 void FinetuneTrainer::write_model() {

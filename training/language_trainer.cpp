@@ -14,6 +14,7 @@
 #include "core/atomic_file.h"
 #include "core/error.h"
 #include "core/paths.h"
+#include "core/printable.h"
 #include "core/visible_files.h"
 #include "training/counter_rng.h"
 #include "training/export.h"
@@ -151,7 +152,8 @@ void LanguageTrainer::write_output() {
   export_component({"language", "transformers", kLanguageClass, config_.output}, config_.model, params_);
   write_json(config_.output / "scores.json",
              {{"bits_per_byte", bits}, {"bytes", held_out_rows() * model_config_.length}});
-  std::fprintf(stderr, "wrote %s: %.4f bits per byte of held-out text\n", config_.output.c_str(), bits);
+  std::fprintf(stderr, "wrote %s: %.4f bits per byte of held-out text\n",
+               printable_line(config_.output.string()).c_str(), bits);
 }
 
 }  // namespace tessera

@@ -6,6 +6,7 @@
 #include <cstdio>
 
 #include "core/cancel.h"
+#include "core/printable.h"
 #include "weights/safetensors.h"
 
 namespace tessera {
@@ -49,10 +50,12 @@ LatentCache load_latents(const SceneModel& model, const SceneRenderer& renderer,
     const at::Tensor found = file.at("fingerprint");
     if (found.sizes() == wanted.sizes() && at::allclose(found, wanted, 1e-2, 1e-2)) {
       cache.latents = file.at("latents");
-      std::fprintf(stderr, "%lld latents from %s\n", static_cast<long long>(cache.size()), plan.file.c_str());
+      std::fprintf(stderr, "%lld latents from %s\n", static_cast<long long>(cache.size()),
+                   printable_line(plan.file.string()).c_str());
       return cache;
     }
-    std::fprintf(stderr, "%s was made with another autoencoder or plan: encoding again\n", plan.file.c_str());
+    std::fprintf(stderr, "%s was made with another autoencoder or plan: encoding again\n",
+                 printable_line(plan.file.string()).c_str());
   }
   cache.latents = encode_all(model, renderer, plan);
   write_safetensors(plan.file, {{"fingerprint", wanted}, {"latents", cache.latents}});

@@ -10,6 +10,7 @@
 #include <memory>
 #include <utility>
 
+#include "core/printable.h"
 #include "core/text.h"
 #include "training/export.h"
 #include "training/finetune.h"
@@ -225,7 +226,7 @@ void DistillTrainer::write_output() {
   make_folder(part.folder);
   write_component(part, student_json_, tensors, {{"format", "pt"}}, at::kFloat);
   std::fprintf(stderr, "%s of %lld attend linearly now: wrote %s\n", counted(taught_, "layer").c_str(),
-               static_cast<long long>(student_.num_layers), config_.output.c_str());
+               static_cast<long long>(student_.num_layers), printable_line(config_.output.string()).c_str());
 }
 
 void linearize(const LinearizeConfig& config) {

@@ -11,6 +11,7 @@
 
 #include "core/atomic_file.h"
 #include "core/dtype.h"
+#include "core/printable.h"
 #include "weights/safetensors.h"
 
 namespace tessera {
@@ -77,8 +78,8 @@ bool TrainingRun::resume(Optimizer& optimizer) {
   step_ = logged_step_ = saved.at("run/steps").item<int64_t>();
   seconds_before_ = saved.at("run/seconds").item<double>();
   optimizer.load(saved.tensors(), step_, path.string());
-  std::fprintf(stderr, "continuing from %s at step %lld, after %.1f active minutes\n", path.c_str(),
-               static_cast<long long>(step_), seconds_before_ / 60);
+  std::fprintf(stderr, "continuing from %s at step %lld, after %.1f active minutes\n",
+               printable_line(path.string()).c_str(), static_cast<long long>(step_), seconds_before_ / 60);
   return true;
 }
 

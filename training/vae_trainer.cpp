@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "core/printable.h"
 #include "core/rng.h"
 #include "training/counter_rng.h"
 #include "training/export.h"
@@ -160,8 +161,9 @@ void VaeTrainer::draw_sheet() {
     rows.push_back(below);
   }
   write_sheet(run_.file("sheet.png"), rows);
-  std::fprintf(stderr, "sheet: %s, whole clips of %lld frames at %.2f dB\n", run_.file("sheet.png").c_str(),
-               static_cast<long long>(config_.frames), decibel(square));
+  std::fprintf(stderr, "sheet: %s, whole clips of %lld frames at %.2f dB\n",
+               printable_line(run_.file("sheet.png").string()).c_str(), static_cast<long long>(config_.frames),
+               decibel(square));
 }
 
 void VaeTrainer::write_output() {
@@ -175,7 +177,7 @@ void VaeTrainer::write_output() {
     set_latent_rgb(config, colors.rgb);
   }
   export_component({"vae", "diffusers", "AutoencoderKLWan", config_.output}, config, params_);
-  std::fprintf(stderr, "wrote %s\n", config_.output.c_str());
+  std::fprintf(stderr, "wrote %s\n", printable_line(config_.output.string()).c_str());
 }
 
 LatentStatistics measure_latents(const WanVae& vae, const SceneRenderer& renderer, int64_t side, int64_t frames,
