@@ -5,6 +5,7 @@
 #include "core/atomic_file.h"
 #include "core/cancel.h"
 #include "core/error.h"
+#include "core/paths.h"
 #include "training/export.h"
 #include "training/run.h"
 
@@ -31,7 +32,8 @@ void run(const Options& options) {
   if (options.page) return write_page(nlohmann::ordered_json(read_json_object(options.json)), options);
   keep_freed_memory();
   install_signal_handlers();
-  const ClaimSettings settings = ClaimSettings::read(options.settings);
+  ClaimSettings settings = ClaimSettings::read(options.settings);
+  if (is_file(options.json)) settings.take_records(read_json_object(options.json));
   if (!options.report)
     for (const int64_t seed : settings.seeds)
       for (const ClaimTask& task : settings.tasks)

@@ -122,15 +122,21 @@ std::map<std::string, double> measures_of(const ClaimSettings& settings, const C
 }  // namespace
 
 nlohmann::ordered_json ClaimRun::to_json() const {
-  return {{"task", task},        {"row", row},
-          {"seed", seed},        {"parameters", parameters},
-          {"tokens", tokens},    {"head_width", head_width},
-          {"flops", flops},      {"step_ms", step_ms},
+  return {{"id", id},
+          {"task", task},
+          {"row", row},
+          {"seed", seed},
+          {"parameters", parameters},
+          {"tokens", tokens},
+          {"head_width", head_width},
+          {"flops", flops},
+          {"step_ms", step_ms},
           {"measures", measures}};
 }
 
 ClaimRun ClaimRun::from_json(const JsonConfig& json) {
   ClaimRun run;
+  run.id = json.text("id");
   run.task = json.text("task");
   run.row = json.text("row");
   run.seed = json.integer("seed");
@@ -144,17 +150,27 @@ ClaimRun ClaimRun::from_json(const JsonConfig& json) {
   return run;
 }
 
+namespace {
+
+std::string id_of(const ClaimSettings& settings, const ClaimTask& task, const ClaimRow& row, int64_t seed) {
+  return sha256(identity(settings, task, row, seed).dump()).substr(0, 16);
+}
+
+}  // namespace
+
 std::filesystem::path run_folder(const ClaimSettings& settings, const ClaimTask& task, const ClaimRow& row,
                                  int64_t seed) {
-  const std::string hash = sha256(identity(settings, task, row, seed).dump()).substr(0, 8);
-  return settings.work / path_name(task.name) / path_name(row.name) / (std::to_string(seed) + "-" + hash);
+  const std::string name = std::to_string(seed) + "-" + id_of(settings, task, row, seed);
+  return settings.work / path_name(task.name) / path_name(row.name) / name;
 }
 
 std::optional<ClaimRun> find_run(const ClaimSettings& settings, const ClaimTask& task, const ClaimRow& row,
                                  int64_t seed) {
   const std::filesystem::path record = run_folder(settings, task, row, seed) / kRecord;
-  if (!is_file(record)) return {};
-  return ClaimRun::from_json(JsonConfig::read(record));
+  if (is_file(record)) return ClaimRun::from_json(JsonConfig::read(record));
+  const auto known = settings.recorded.find(id_of(settings, task, row, seed));
+  if (known == settings.recorded.end()) return {};
+  return ClaimRun::from_json(JsonConfig(known->second, "the recorded run " + known->first));
 }
 
 ClaimRun make_run(const ClaimSettings& settings, const ClaimTask& task, const ClaimRow& row, int64_t seed) {
@@ -164,7 +180,7 @@ ClaimRun make_run(const ClaimSettings& settings, const ClaimTask& task, const Cl
                folder.c_str());
   make_folder(folder);
   write_json(folder / "config.json", config_of(settings, task, row, seed));
-  ClaimRun run{.task = task.name, .row = row.name, .seed = seed};
+  ClaimRun run{.id = id_of(settings, task, row, seed), .task = task.name, .row = row.name, .seed = seed};
   run.parameters = train(task.trainer, folder);
   run.flops = read_json_object(folder / kFlops).at("flops").get<double>();
   run.step_ms = median_step_ms(folder / "training" / "log.jsonl");

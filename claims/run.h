@@ -10,6 +10,7 @@ namespace tessera {
 
 /// One finished run: a row of a task with one seed.
 struct ClaimRun {
+  std::string id;  ///< a hash of all that decides the result: a run made with other settings is not taken for this one
   std::string task, row;
   int64_t seed = 0;
   int64_t parameters = 0;  ///< that are trained
@@ -23,12 +24,11 @@ struct ClaimRun {
   static ClaimRun from_json(const JsonConfig& json);
 };
 
-/// The folder of a run: WORK/TASK/ROW/SEED-HASH, the hash being of all that decides the result, so that a run made with
-/// other settings is not taken for this one.
+/// The folder of a run: WORK/TASK/ROW/SEED-ID.
 std::filesystem::path run_folder(const ClaimSettings& settings, const ClaimTask& task, const ClaimRow& row,
                                  int64_t seed);
 
-/// The finished run's record, or nothing.
+/// The finished run's record, its folder's or one in `settings.recorded`; or nothing.
 std::optional<ClaimRun> find_run(const ClaimSettings& settings, const ClaimTask& task, const ClaimRow& row,
                                  int64_t seed);
 

@@ -98,6 +98,10 @@ const std::vector<Measure>& measures_of_trainer(const std::string& trainer) {
   return table.at(trainer);
 }
 
+void ClaimSettings::take_records(const nlohmann::json& results) {
+  for (const nlohmann::json& run : results.at("runs")) recorded[run.at("id").get<std::string>()] = run;
+}
+
 std::string path_name(const std::string& name) {
   std::string out;
   for (const char c : name) {

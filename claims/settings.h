@@ -1,6 +1,7 @@
 #pragma once
 
 #include <filesystem>
+#include <map>
 #include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
@@ -64,7 +65,10 @@ struct ClaimSettings {
   std::vector<int64_t> seeds;
   nlohmann::json features;  ///< null without a denoiser among the tasks
   std::vector<ClaimTask> tasks;
+  std::map<std::string, nlohmann::json> recorded;  ///< finished runs of earlier results, by their id; see ClaimRun
 
+  /// Takes the runs of results that were written before, on this machine or another.
+  void take_records(const nlohmann::json& results);
   /// Throws Error naming the file, the entry and the key.
   static ClaimSettings read(const std::filesystem::path& path);
 };

@@ -60,7 +60,10 @@ ClaimSettings read(const std::filesystem::path& folder, const nlohmann::json& js
 void pretend(const ClaimSettings& settings, size_t row, int64_t seed, double bits) {
   const ClaimTask& task = settings.tasks[0];
   const auto folder = run_folder(settings, task, task.rows[row], seed);
-  ClaimRun run{.task = task.name, .row = task.rows[row].name, .seed = seed, .parameters = 1234, .tokens = 1024};
+  const std::string name = folder.filename();  // SEED-ID
+  ClaimRun run{.id = name.substr(name.find('-') + 1), .task = task.name, .row = task.rows[row].name, .seed = seed};
+  run.parameters = 1234;
+  run.tokens = 1024;
   run.head_width = 32;
   run.flops = 2.5e9;
   run.step_ms = 10.0 * static_cast<double>(seed);
@@ -120,6 +123,24 @@ TEST(ClaimsTable, OtherSettingsAreOtherRuns) {
   json["tasks"][0]["config"]["steps"] = 4;
   const ClaimSettings after = read(folder.path(), json);
   EXPECT_FALSE(find_run(after, after.tasks[0], after.tasks[0].rows[0], 1));
+}
+
+/// Results that are kept go on elsewhere, where no folder of a run is.
+TEST(ClaimsTable, RecordedRunsCountLikeThoseWithAFolder) {
+  const test::TemporaryFolder folder;
+  const ClaimSettings here = read(folder.path(), language_settings(folder / "work"));
+  pretend(here, 0, 1, 2.0);
+  const nlohmann::json kept = summarize(here);
+  nlohmann::json json = language_settings(folder / "elsewhere");
+  ClaimSettings there = read(folder.path(), json);
+  EXPECT_FALSE(find_run(there, there.tasks[0], there.tasks[0].rows[0], 1));
+  there.take_records(kept);
+  EXPECT_EQ(find_run(there, there.tasks[0], there.tasks[0].rows[0], 1)->measures.at("bits_per_byte"), 2.0);
+  EXPECT_EQ(nlohmann::json(summarize(there)["runs"]), kept["runs"]);
+  json["tasks"][0]["config"]["steps"] = 4;
+  ClaimSettings other = read(folder.path(), json);
+  other.take_records(kept);
+  EXPECT_FALSE(find_run(other, other.tasks[0], other.tasks[0].rows[0], 1));
 }
 
 TEST(ClaimSettings, PathNames) {
