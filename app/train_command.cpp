@@ -48,7 +48,7 @@ void run_evaluation(const EvaluateOptions& options) {
     const Score score =
         evaluate(reader, make, {.split = split, .video = video, .count = count, .batch = video ? 8 : 32},
                  options.list ? print_scene : std::function<void(const Scene&, const Observation&)>());
-    std::printf("%s: %s\n", title, score.text().c_str());
+    std::printf("%s: %s\n%s", title, score.text().c_str(), score.text_by_kind().c_str());
     std::fflush(stdout);
   };
   Score through;

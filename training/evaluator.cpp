@@ -7,6 +7,7 @@
 #include <cstdio>
 #include <numbers>
 
+#include "core/text.h"
 #include "training/captions.h"
 
 namespace tessera {
@@ -175,6 +176,12 @@ void Score::add(const Scene& wanted, const Observation& seen) {
   shape += form;
   motion += move;
   all += back && front && form && move;
+  const auto count = [](Part& part, bool right) {
+    ++part.total;
+    part.right += right;
+  };
+  count(shapes[wanted.shape], form);
+  if (wanted.video) count(motions[wanted.motion], move);
 }
 
 std::string Score::text() const {
@@ -187,6 +194,22 @@ std::string Score::text() const {
                 static_cast<long long>(all), static_cast<long long>(total), percent(all), percent(background),
                 percent(color), percent(shape), percent(motion));
   return line;
+}
+
+std::string Score::text_by_kind() const {
+  const auto line = [](const char* title, const auto& parts, const auto& name_of) {
+    return std::string(title) +
+           joined(parts, ", ",
+                  [&](const auto& part) {
+                    const auto& [kind, counts] = part;
+                    return std::string(name_of(kind)) + " " + std::to_string(counts.right) + " of " +
+                           std::to_string(counts.total);
+                  }) +
+           "\n";
+  };
+  std::string text = line("shapes: ", shapes, [](int64_t shape) { return shape_names()[shape]; });
+  if (!motions.empty()) text += line("motions: ", motions, [](Motion motion) { return motion_phrase(motion); });
+  return text;
 }
 
 Score evaluate(const SceneReader& reader, const MakeFrames& make, const EvaluationPlan& plan,

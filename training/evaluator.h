@@ -3,6 +3,7 @@
 #include <ATen/core/Tensor.h>
 
 #include <functional>
+#include <map>
 #include <string>
 #include <vector>
 
@@ -35,11 +36,18 @@ class SceneReader {
 
 /// How many scenes match their prompts.
 struct Score {
+  struct Part {
+    int64_t right = 0, total = 0;
+  };
   int64_t total = 0, background = 0, color = 0, shape = 0, motion = 0, all = 0;
+  std::map<int64_t, Part> shapes;  ///< of the scenes with each shape, those whose shape is right
+  std::map<Motion, Part> motions;  ///< of the clips with each motion, those whose motion is right
 
   void add(const Scene& wanted, const Observation& seen);
-  /// "152 of 200 (76.0%) all right: background 99.0%, color 97.5%, shape 80.0%, motion 95.0%".
+  /// "152 of 200 (76.0%) all correct: background 99.0%, color 97.5%, shape 80.0%, motion 95.0%".
   std::string text() const;
+  /// "shapes: star 9 of 10, heart 8 of 8, ..." and, of clips, a line of motions; each line ends with a newline.
+  std::string text_by_kind() const;
 };
 
 /// Makes frames [3, T, H, W] in [-1, 1] for prompts with the given seeds; `video` false asks for single pictures.

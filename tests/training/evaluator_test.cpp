@@ -24,6 +24,27 @@ Score read_clean(bool video, int64_t count, double noise, int64_t height = 128, 
   return score;
 }
 
+TEST(Score, CountsEachShapeAndMotion) {
+  const auto scene = [](int64_t shape, Motion motion, bool video) {
+    Scene wanted;
+    wanted.shape = shape;
+    wanted.motion = motion;
+    wanted.video = video;
+    return wanted;
+  };
+  const auto seen = [](int64_t shape, Motion motion) {
+    return Observation{.background = 1, .color = 0, .shape = shape, .motion = motion};
+  };
+  Score clips;
+  clips.add(scene(0, Motion::kLeft, true), seen(0, Motion::kLeft));
+  clips.add(scene(0, Motion::kSpin, true), seen(1, Motion::kSpin));
+  clips.add(scene(1, Motion::kLeft, true), seen(1, Motion::kRight));
+  EXPECT_EQ(clips.text_by_kind(), "shapes: star 1 of 2, heart 1 of 1\nmotions: moving left 1 of 2, spinning 1 of 1\n");
+  Score stills;
+  stills.add(scene(1, Motion::kStill, false), seen(1, Motion::kStill));
+  EXPECT_EQ(stills.text_by_kind(), "shapes: heart 1 of 1\n");
+}
+
 TEST(SceneReader, ReadsCleanClips) {
   EXPECT_GE(read_clean(true, 160, 0).all, 157);
 }
