@@ -1,6 +1,6 @@
 # tessera_library(NAME [SHARED] SOURCES ... LINK ... PRIVATE_LINK ... NEEDED_BY ...): one folder, one library, static unless SHARED;
-# LINK lists its permitted includes and nothing else. NEEDED_BY: the sources that need PRIVATE_LINK, left out with it where
-# TESSERA_BENCH_GPU_ONLY is on.
+# LINK lists its permitted includes and nothing else. NEEDED_BY: further sources, those that need PRIVATE_LINK; both are left out
+# where TESSERA_BENCH_GPU_ONLY is on.
 # ATen is 10 s a file; one precompiled header, built once, serves every folder.
 # psabi: only functions that are always inlined pass vectors.
 # shadow: a name of one file is "global" to those that are compiled with it; so is subobject-linkage's anonymous namespace.
@@ -51,9 +51,10 @@ endfunction()
 
 function(tessera_library name)
   cmake_parse_arguments(arg "SHARED" "" "SOURCES;LINK;PRIVATE_LINK;NEEDED_BY" ${ARGN})
-  if(TESSERA_BENCH_GPU_ONLY AND arg_NEEDED_BY)
-    list(REMOVE_ITEM arg_SOURCES ${arg_NEEDED_BY})
+  if(TESSERA_BENCH_GPU_ONLY)
     set(arg_PRIVATE_LINK "")
+  else()
+    list(APPEND arg_SOURCES ${arg_NEEDED_BY})  # last, so that both kinds of build compile the same files as one
   endif()
   if(arg_SHARED)
     add_library(tessera_${name} SHARED ${arg_SOURCES})

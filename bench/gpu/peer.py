@@ -22,7 +22,7 @@ def diffusers_model(config, device):
         model = diffusers.WanTransformer3DModel(**config).eval()
     for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
         kept = any(part in name.split(".") for part in model._keep_in_fp32_modules or ())
-        if tensor.is_floating_point() and not kept and "rope" not in name:
+        if tensor.is_floating_point() and not kept:
             tensor.data = tensor.data.to(torch.bfloat16)
     return lambda latents, times, context: model(latents, times, context, return_dict=False)[0]
 
