@@ -60,13 +60,13 @@ def last_line(path):
 
 
 class Worker:
-    """A process that answers lines of JSON on stdout; see bench/part.cpp."""
+    """A process that answers lines of JSON on stdout; see bench/serve.h."""
 
-    def __init__(self, command, log):
+    def __init__(self, command, log, environment=None):
         self.log = pathlib.Path(log)
         with open(self.log, "w") as errors:
             self.process = subprocess.Popen(pinned(command), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, text=True,
-                                            env=settings(), cwd=ROOT)
+                                            env=settings() | (environment or {}), cwd=ROOT)
 
     def answer(self):
         if not select.select([self.process.stdout], [], [], LONGEST_TURN)[0]:
@@ -76,7 +76,10 @@ class Worker:
         if not line:
             code = self.process.wait()
             raise Failed(f"exit {code}: {last_line(self.log)}")
-        return json.loads(line)
+        found = json.loads(line)
+        if "error" in found:
+            raise Failed(found["error"])
+        return found
 
     def ask(self, request):
         try:
@@ -97,6 +100,18 @@ class Worker:
                 self.process.stdin.close()
             self.process.stdout.close()
             self.process.wait()
+
+
+def turn(worker, entry, request):
+    """The answer to a request (None: to being started); None from a worker that fails now or has failed before."""
+    if "error" in entry:
+        return None
+    try:
+        return worker.ask(request) if request else worker.answer()
+    except Failed as error:
+        entry["error"] = str(error)
+        say(f"  {entry['label']}: {error}")
+        return None
 
 
 def run_command(command, log, environment=None, watch=None):

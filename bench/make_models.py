@@ -16,10 +16,10 @@ import torch
 import transformers
 from torch.utils.flop_counter import FlopCounterMode
 
+import parts
 import shapes
 
 TOKENIZER = pathlib.Path(__file__).parent.parent / "tests/data/fixtures/wan_pipeline/pipeline/tokenizer"
-WAN = dict(num_attention_heads=12, attention_head_dim=128, ffn_dim=8960, text_dim=4096, freq_dim=256)
 UMT5 = dict(d_model=4096, d_kv=64, d_ff=10240, num_heads=64, num_layers=2, vocab_size=512, feed_forward_proj="gated-gelu")
 DIT = dict(num_attention_heads=16, attention_head_dim=72, in_channels=4, out_channels=8, num_layers=28, sample_size=32, patch_size=2,
            norm_type="ada_norm_zero", num_embeds_ada_norm=1000, attention_bias=True, norm_elementwise_affine=False,
@@ -31,7 +31,7 @@ KL = dict(block_out_channels=(128, 256, 512, 512), layers_per_block=2, latent_ch
 def networks(layers):
     """Part of a model folder -> how to make it, on whatever device is current."""
     return {
-        "transformer": lambda: diffusers.WanTransformer3DModel(num_layers=layers, **WAN),
+        "transformer": lambda: diffusers.WanTransformer3DModel(num_layers=layers, **parts.WAN),
         "vae": diffusers.AutoencoderKLWan,
         "text_encoder": lambda: transformers.UMT5EncoderModel(transformers.UMT5Config(**UMT5)),
         "dit": lambda: diffusers.DiTTransformer2DModel(**DIT),

@@ -1,23 +1,18 @@
 // One network with the weights of a model folder, run on request: what bench/peers times as "tessera".
 // Usage: bench_part PART MODEL INPUTS.safetensors DTYPE THREADS
-// Reads a line at a time from stdin: "run" computes once and answers {"seconds", "cpu_seconds"}, the processor time of
-// all threads; "save FILE" writes the last result, "quit" answers {"peak_bytes"} and ends. Loading is not timed.
+// Serves "run" and "save FILE", see bench/serve.h. Loading is not timed.
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
 #include <c10/core/InferenceMode.h>
-#include <sys/resource.h>
 
 #include <cstdio>
-#include <ctime>
 #include <functional>
-#include <iostream>
 #include <map>
 #include <memory>
-#include <nlohmann/json.hpp>
 
+#include "bench/serve.h"
 #include "checkpoints/dit/model.h"
 #include "checkpoints/wan/model.h"
-#include "core/clock.h"
 #include "core/error.h"
 #include "pipelines/families/wan/network.h"
 #include "weights/safetensors.h"
@@ -105,36 +100,6 @@ Run make_run(const std::string& part, const Request& request) {
   return found->second(request);
 }
 
-/// Processor seconds of all threads of this process.
-double cpu_seconds() {
-  timespec now{};
-  clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &now);
-  return static_cast<double>(now.tv_sec) + 1e-9 * static_cast<double>(now.tv_nsec);
-}
-
-void answer(const nlohmann::json& object) {
-  std::cout << object.dump() << std::endl;
-}
-
-void serve(const Run& run) {
-  answer({{"ready", true}});
-  at::Tensor result;
-  for (std::string line; std::getline(std::cin, line) && line != "quit";) {
-    if (line.rfind("save ", 0) == 0) {
-      write_safetensors(line.substr(5), {{"result", result.to(at::kFloat)}});
-      answer({{"saved", true}});
-      continue;
-    }
-    const double before = cpu_seconds();
-    const Stopwatch watch;
-    result = run();
-    answer({{"seconds", watch.seconds()}, {"cpu_seconds", cpu_seconds() - before}});
-  }
-  rusage usage{};
-  getrusage(RUSAGE_SELF, &usage);
-  answer({{"peak_bytes", int64_t{usage.ru_maxrss} * 1024}});
-}
-
 }  // namespace
 }  // namespace tessera
 
@@ -144,14 +109,10 @@ int main(int argc, char** argv) {
     std::fprintf(stderr, "usage: bench_part PART MODEL INPUTS.safetensors DTYPE THREADS\n");
     return 2;
   }
-  try {
+  return tessera::run_program("bench_part", [argv] {
     at::set_num_threads(std::stoi(argv[5]));
     const c10::InferenceMode inference;
-    tessera::serve(tessera::make_run(argv[1], {argv[2], tessera::read_safetensors(argv[3]), argv[4]}));
-  } catch (const std::exception& error) {
-    const auto* broken = dynamic_cast<const c10::Error*>(&error);
-    std::fprintf(stderr, "bench_part: %s\n", broken ? broken->what_without_backtrace() : error.what());
-    return 1;
-  }
-  return 0;
+    const tessera::Run run = tessera::make_run(argv[1], {argv[2], tessera::read_safetensors(argv[3]), argv[4]});
+    tessera::serve({.run = [&run](const std::string&) { return run(); }});
+  });
 }

@@ -2,6 +2,7 @@
 
 import dataclasses
 
+WAN = dict(num_attention_heads=12, attention_head_dim=128, ffn_dim=8960, text_dim=4096, freq_dim=256)  # Wan 1.3B's widths
 BLOCKS, WIDTH, HEAD = 75, 1536, 128  # of MHLA in the models of make_models.py
 PRODUCTS = 16  # of 2048x2048x2048 in a turn
 TOKENS = {"wan-1200": 1200, "wan-7800": 7800}
@@ -60,8 +61,14 @@ def operations(part, contender, counted, layers, hybrid_softmax):
     if contender.attention == "softmax":
         return counted
     tokens, changed = TOKENS[part.name], layers - (hybrid_softmax if contender.attention == "hybrid" else 0)
-    softmax = 4 * tokens**2 * WIDTH
     gate = 2 * tokens * WIDTH**2
-    # Summaries and read-out take a token's head through a [HEAD, HEAD] matrix each; the mixing is a [BLOCKS, BLOCKS] matrix.
-    mhla = 4 * tokens * WIDTH * HEAD + 2 * BLOCKS**2 * WIDTH * HEAD
-    return counted + changed * (gate + mhla - softmax)
+    return counted + changed * (gate + mhla_operations(tokens, WIDTH, HEAD, BLOCKS) - softmax_operations(tokens, tokens, WIDTH))
+
+
+def softmax_operations(queries, keys, width):
+    return 4 * queries * keys * width
+
+
+def mhla_operations(tokens, width, head, blocks):
+    """Summaries and read-out take a token's head through a [head, head] matrix each; the mixing is a [blocks, blocks] matrix."""
+    return 4 * tokens * width * head + 2 * blocks**2 * width * head

@@ -1,5 +1,6 @@
-# tessera_library(NAME [SHARED] SOURCES ... LINK ...): one folder, one library, static unless SHARED; LINK lists its permitted
-# includes and nothing else.
+# tessera_library(NAME [SHARED] SOURCES ... LINK ... PRIVATE_LINK ... NEEDED_BY ...): one folder, one library, static unless SHARED;
+# LINK lists its permitted includes and nothing else. NEEDED_BY: further sources, those that need PRIVATE_LINK; both are left out
+# where TESSERA_BENCH_GPU_ONLY is on.
 # ATen is 10 s a file; one precompiled header, built once, serves every folder.
 # psabi: only functions that are always inlined pass vectors.
 # shadow: a name of one file is "global" to those that are compiled with it; so is subobject-linkage's anonymous namespace.
@@ -16,7 +17,7 @@ if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU" AND CMAKE_CXX_COMPILER_VERSION VERSION_L
 endif()
 
 add_library(tessera_pch OBJECT ${PROJECT_SOURCE_DIR}/cmake/pch.cpp)
-target_link_libraries(tessera_pch PUBLIC tessera::torch)
+target_link_libraries(tessera_pch PUBLIC tessera::torch nlohmann_json::nlohmann_json)
 set(TESSERA_PRECOMPILED <ATen/ATen.h> <nlohmann/json.hpp> <filesystem> <functional> <map> <string> <vector>)
 target_precompile_headers(tessera_pch PRIVATE ${TESSERA_PRECOMPILED})
 
@@ -49,7 +50,12 @@ function(tessera_unity target)
 endfunction()
 
 function(tessera_library name)
-  cmake_parse_arguments(arg "SHARED" "" "SOURCES;LINK;PRIVATE_LINK" ${ARGN})
+  cmake_parse_arguments(arg "SHARED" "" "SOURCES;LINK;PRIVATE_LINK;NEEDED_BY" ${ARGN})
+  if(TESSERA_BENCH_GPU_ONLY)
+    set(arg_PRIVATE_LINK "")
+  else()
+    list(APPEND arg_SOURCES ${arg_NEEDED_BY})  # last, so that both kinds of build compile the same files as one
+  endif()
   if(arg_SHARED)
     add_library(tessera_${name} SHARED ${arg_SOURCES})
     target_link_libraries(tessera_${name} PRIVATE ${arg_LINK})

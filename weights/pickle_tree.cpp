@@ -8,9 +8,7 @@
 namespace tessera {
 namespace {
 
-using Entry = ArchiveValue::Entry;
-
-const ArchiveValue& part_of(const Entry& entry, size_t index) {
+const ArchiveValue& part_of(const ArchiveValue::Entry& entry, size_t index) {
   return index % 2 == 0 ? entry.first : entry.second;
 }
 

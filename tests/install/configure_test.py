@@ -26,11 +26,11 @@ def fake_installers(folder, calls):
         path.chmod(0o755)
 
 
-def configure(temporary, *definitions):
+def configure(temporary, *definitions, build="build"):
     """A configure run on a machine that has neither LibTorch's cache nor a Debian package, as far as it can tell."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("TESSERA_", "XDG_"))}
     environment.update(PATH=f"{temporary / 'bin'}:{environment['PATH']}", HOME=str(temporary))
-    return subprocess.run(["cmake", "-S", SOURCE, "-B", temporary / "build", "-G", "Ninja", *definitions],
+    return subprocess.run(["cmake", "-S", SOURCE, "-B", temporary / build, "-G", "Ninja", *definitions],
                           env=environment, capture_output=True, text=True)
 
 
@@ -49,7 +49,13 @@ def main():
                           "-DCMAKE_DISABLE_FIND_PACKAGE_GTest=ON")
         expect(given.returncode == 0, f"configuring with LibTorch failed:\n{given.stderr}")
         expect(not calls.exists(), f"configuring with LibTorch called: {calls.exists() and calls.read_text()}")
-    print("7 checks passed")
+        bench = configure(temporary, f"-DTESSERA_LIBTORCH={LIBTORCH}", "-DTESSERA_BENCH_GPU_ONLY=ON",
+                          *(f"-DCMAKE_DISABLE_FIND_PACKAGE_{name}=ON" for name in ("PkgConfig", "CLI11", "GTest")), build="bench")
+        expect(bench.returncode == 0, f"bench/gpu cannot be configured without the program's libraries:\n{bench.stderr}")
+        rules = (temporary / "bench" / "build.ninja").read_text()
+        wanted = [name for name in ("crypto", "sentencepiece", "minizip", "yaml", "avcodec", "libz") if name in rules]
+        expect(not wanted, f"bench/gpu links {wanted}")
+    print("9 checks passed")
 
 
 if __name__ == "__main__":

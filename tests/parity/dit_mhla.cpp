@@ -3,6 +3,7 @@
 #include "models/dit/dit.h"
 #include "samplers/guidance.h"
 #include "tests/support/dit.h"
+#include "tests/support/fixture.h"
 #include "tests/support/guided_model.h"
 #include "weights/torch_archive.h"
 
@@ -11,22 +12,10 @@ namespace {
 
 constexpr double kTolerance = 2e-5;
 
-DitConfig config_of(const nlohmann::json& model, const TensorFile& tensors) {
-  DitConfig config = test::original_dit_config(model, tensors);
-  const nlohmann::json& kwargs = model.at("block_kwargs");
-  const auto piece = static_cast<int64_t>(std::lround(std::sqrt(kwargs.at("block_size").get<double>())));
-  config.attention.kind = AttentionKind::kMhla;
-  config.attention.block_layout = {1, config.grid() / piece, config.grid() / piece};
-  config.attention.lepe = true;
-  config.attention.qk_norm = kwargs.value("qk_norm", false);
-  config.attention.normalizer = Normalizer::kProducts;
-  return config;
-}
-
 struct DitMhla : testing::TestWithParam<const char*> {
   test::Fixture fixture{"dit_mhla"};
   TensorFile tensors{original_dit_tensors(read_torch_archive(fixture.folder / GetParam()))};
-  Dit model{test::bound<Dit>(config_of(fixture.config.at("model"), tensors), tensors)};
+  Dit model{test::bound<Dit>(test::mhla_dit_config(fixture.config.at("model"), tensors), tensors)};
 };
 
 TEST_P(DitMhla, TheNetworkEqualsTheReference) {

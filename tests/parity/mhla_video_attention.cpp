@@ -1,33 +1,11 @@
 // MHLA_Video_Uni of the MHLA repository: plain, gated and LePE, normalized or not, and its initial mixing matrices.
-#include "models/attention/mhla.h"
 #include "models/attention/mixing.h"
 #include "models/attention/rope.h"
 #include "tests/support/fixture.h"
-#include "weights/names.h"
+#include "tests/support/video_attention.h"
 
 namespace tessera {
 namespace {
-
-const std::map<std::string, MixingTransform> kTransforms{{"linear", MixingTransform::kLinear},
-                                                         {"cos", MixingTransform::kCos},
-                                                         {"exp", MixingTransform::kExp},
-                                                         {"gaussian", MixingTransform::kGaussian},
-                                                         {"local", MixingTransform::kLocal}};
-
-Extent3 extent(const nlohmann::json& json) {
-  return json.get<Extent3>();
-}
-
-AttentionConfig config_of(const nlohmann::json& json) {
-  AttentionConfig config;
-  config.kind = AttentionKind::kMhla;
-  config.block_layout = extent(json.at("block_layout"));
-  config.gated = json.value("is_gated", false);
-  config.lepe = json.value("is_lepe", false);
-  config.normalizer = json.value("normalize_out", true) ? Normalizer::kProducts : Normalizer::kNone;
-  config.transform = kTransforms.at(json.value("transform", "linear"));
-  return config;
-}
 
 TEST(MhlaVideoAttentionParity, EveryCase) {
   const test::Fixture fixture("mhla_video_attention");
@@ -36,15 +14,10 @@ TEST(MhlaVideoAttentionParity, EveryCase) {
   for (const auto& json : fixture.config.at("cases")) {
     const auto name = json.at("name").get<std::string>();
     SCOPED_TRACE(name);
-    const int64_t heads = json.at("num_heads"), head_dim = json.at("dim").get<int64_t>() / heads;
-    MhlaAttention attention(config_of(json), heads, head_dim, fixture.config.at("eps"));
-    test::load(attention, renamed(test::part_of(weights, name + "."), wan_attention_names("", "")));
-
-    const Extent3 grid = extent(json.at("grid"));
-    const AttentionInput input{grid, make_rope(grid, head_dim, at::kCPU)};
-    EXPECT_CLOSE(attention(fixture[name + ".x"], input), fixture[name + ".out"], 1e-5);
+    const at::Tensor out = test::video_attention(fixture, json, weights, at::kFloat, at::kCPU);
+    EXPECT_CLOSE(out, fixture[name + ".out"], 1e-5);
     if (!fixture.has(name + ".mixing_init")) continue;
-    const AttentionConfig config = config_of(json);
+    const AttentionConfig config = test::video_attention_config(json);
     EXPECT_CLOSE(initial_mixing(config.block_layout, config.transform), fixture[name + ".mixing_init"], 1e-6);
   }
 }
@@ -60,7 +33,7 @@ TEST(MhlaVideoAttentionParity, InitialMixing) {
       continue;
     SCOPED_TRACE(name);
     ++seen;
-    at::Tensor mixing = initial_mixing(layout, kTransforms.at(transform));
+    at::Tensor mixing = initial_mixing(layout, test::kTransforms.at(transform));
     if (fixture[name].size(0) != mixing.size(0)) mixing = mixing.slice(0, 0, c10::nullopt, 7);
     EXPECT_CLOSE(mixing, fixture[name], 1e-6);
   }

@@ -1,7 +1,9 @@
 #pragma once
 
+#include <cmath>
+
 #include "models/dit/dit.h"
-#include "tests/support/fixture.h"
+#include "tests/support/parity_fixture.h"
 #include "weights/dit_names.h"
 
 namespace tessera::test {
@@ -26,6 +28,19 @@ inline DitConfig original_dit_config(const nlohmann::json& model, const TensorFi
   config.norm_eps = 1e-6;
   config.downscale_freq_shift = 0;
   config.position_embedding = true;
+  return config;
+}
+
+/// The same of MHLA's DiT, whose blocks are squares of tokens.
+inline DitConfig mhla_dit_config(const nlohmann::json& model, const TensorFile& tensors) {
+  DitConfig config = original_dit_config(model, tensors);
+  const nlohmann::json& kwargs = model.at("block_kwargs");
+  const auto piece = static_cast<int64_t>(std::lround(std::sqrt(kwargs.at("block_size").get<double>())));
+  config.attention.kind = AttentionKind::kMhla;
+  config.attention.block_layout = {1, config.grid() / piece, config.grid() / piece};
+  config.attention.lepe = true;
+  config.attention.qk_norm = kwargs.value("qk_norm", false);
+  config.attention.normalizer = Normalizer::kProducts;
   return config;
 }
 
