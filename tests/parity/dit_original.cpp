@@ -6,6 +6,7 @@
 #include "samplers/registry.h"
 #include "samplers/schedule.h"
 #include "tests/support/dit.h"
+#include "tests/support/fixture.h"
 #include "tests/support/guided_model.h"
 #include "weights/torch_archive.h"
 
