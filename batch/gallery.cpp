@@ -16,6 +16,7 @@
 #include "core/atomic_file.h"
 #include "core/cancel.h"
 #include "core/error.h"
+#include "core/sha256.h"
 #include "media/file_types.h"
 #include "media/frame_writer.h"
 #include "media/picture.h"
@@ -31,6 +32,8 @@ using nlohmann::ordered_json;
 
 constexpr int64_t kSide = 320;                                                  // pixels: a card is 250 to 340 wide
 constexpr size_t kMostBytes = 12000, kLeastBytes = 1500, kAllBytes = 16000000;  // of thumbnails
+constexpr int64_t kInputSide = 128;       // of the pictures that videos begin with
+constexpr size_t kMostInputBytes = 4000;  // of one of them
 constexpr std::string_view kDataStart = "<script type=\"application/json\" id=\"data\">", kDataMark = "<!--data-->";
 
 /// The last line about each job, in the order in which jobs first appear.
@@ -96,21 +99,35 @@ std::string script_json(const ordered_json& value) {
   return out;
 }
 
-/// Thumbnails of the existing page, by the SHA-256 of their output.
-std::map<std::string, std::string> earlier_thumbnails(const fs::path& page) {
-  std::map<std::string, std::string> found;
+/// What the script of the existing page reads; null without one.
+json earlier_data(const fs::path& page) {
   std::ifstream in(page, std::ios::binary);
   std::ostringstream text;
   text << in.rdbuf();
   const std::string html = std::move(text).str();
   const size_t start = html.find(kDataStart);
-  if (start == std::string::npos) return found;
+  if (start == std::string::npos) return {};
   const size_t from = start + kDataStart.size(), end = html.find("</script>", from);
   const json data = json::parse(html.substr(from, end - from), nullptr, false);
+  return data.is_object() ? data : json();
+}
+
+/// Thumbnails of a page, by the SHA-256 of their output.
+std::map<std::string, std::string> thumbnails_of(const json& data) {
+  std::map<std::string, std::string> found;
   if (!data.is_object() || !data.value("jobs", json()).is_array()) return found;
   for (const json& job : data["jobs"])
     if (job.is_object() && job.value("sha256", json()).is_string() && job.value("thumb", json()).is_string())
       found[job["sha256"]] = job["thumb"];
+  return found;
+}
+
+/// The pictures that a page's videos begin with, by their SHA-256.
+std::map<std::string, std::string> inputs_of(const json& data) {
+  std::map<std::string, std::string> found;
+  if (!data.is_object() || !data.value("inputs", json()).is_object()) return found;
+  for (const auto& [content, thumb] : data["inputs"].items())
+    if (thumb.is_string()) found[content] = thumb;
   return found;
 }
 
@@ -150,7 +167,9 @@ class Gallery {
       : folder_(folder), page_(folder / "index.html"), record_(read_records(folder)) {
     const size_t count = std::max<size_t>(1, record_.entries.size());
     budget_ = std::clamp(kAllBytes / count, kLeastBytes, kMostBytes);
-    earlier_ = earlier_thumbnails(page_);
+    const json earlier = earlier_data(page_);
+    earlier_ = thumbnails_of(earlier);
+    earlier_inputs_ = inputs_of(earlier);
   }
 
   GallerySummary write() {
@@ -161,7 +180,8 @@ class Gallery {
     }
     fs::path named = fs::absolute(folder_).lexically_normal();
     if (named.filename().empty()) named = named.parent_path();
-    const ordered_json data = {{"title", named.filename().string()}, {"shared", shared_text()}, {"jobs", jobs}};
+    const ordered_json data = {
+        {"title", named.filename().string()}, {"shared", shared_text()}, {"inputs", inputs_}, {"jobs", jobs}};
     std::string html(gallery_html());
     html.replace(html.find(kDataMark), kDataMark.size(), script_json(data));
     write_file_atomically(page_, html);
@@ -186,6 +206,7 @@ class Gallery {
         if (recipe.contains(key) && recipe[key].is_number()) job[key] = recipe[key];
       if (recipe.contains("seed") && recipe["seed"].is_number()) job["seed"] = shown_seed(recipe["seed"]);
       if (const auto rate = rate_of(recipe)) job["fps"] = *rate;
+      add_inputs(job, recipe);
     }
     take(entry, "error", "error");
     take(entry, "latents", "latents");
@@ -224,6 +245,44 @@ class Gallery {
       for (const json& part : parts)
         if (part.is_number()) sum += part.get<double>();
     return std::round(sum * 1000) / 1000;
+  }
+
+  /// The pictures that the video begins and ends with: their names, and what they show.
+  void add_inputs(ordered_json& job, const json& recipe) {
+    for (const auto& [key, role] : {std::pair("image", "begins with"), std::pair("last_image", "ends with")}) {
+      const json picture = recipe.value(key, json());
+      const json path = picture.is_object() ? picture.value("path", json()) : json();
+      if (!path.is_string()) continue;
+      const json content = picture.value("sha256", json());
+      ordered_json input = {{"role", role}, {"file", fs::path(path.get<std::string>()).filename().string()}};
+      if (content.is_string() && take_input(path.get<std::string>(), content.get<std::string>()))
+        input["sha256"] = content;
+      job["inputs"].push_back(std::move(input));
+    }
+  }
+
+  /// Whether the page shows that picture: it is where it was and the same, or the earlier page has it.
+  bool take_input(const fs::path& path, const std::string& content) {
+    if (inputs_.contains(content)) return true;
+    if (used_ + kLeastBytes > kAllBytes) return false;
+    std::string thumb;
+    try {
+      const auto known = earlier_inputs_.find(content);
+      thumb = known != earlier_inputs_.end() ? known->second : input_thumbnail(path, content);
+    } catch (const Error&) {
+      return false;
+    }
+    if (thumb.empty()) return false;
+    used_ += thumb.size() / 4 * 3;
+    inputs_[content] = std::move(thumb);
+    return true;
+  }
+
+  /// "" where the picture is no longer the one of that SHA-256.
+  static std::string input_thumbnail(const fs::path& path, const std::string& content) {
+    Sha256 found;
+    found.update_file(path);
+    return found.hex() == content ? base64(encode_thumbnail(read_picture(path), kInputSide, kMostInputBytes)) : "";
   }
 
   void add_output(ordered_json& job, const json& entry, const json& recipe) {
@@ -299,7 +358,8 @@ class Gallery {
   fs::path folder_, page_;
   Record record_;
   size_t budget_ = kMostBytes, used_ = 0;
-  std::map<std::string, std::string> earlier_;
+  std::map<std::string, std::string> earlier_, earlier_inputs_;
+  ordered_json inputs_ = ordered_json::object();
   int64_t failed_ = 0, without_picture_ = 0;
 };
 

@@ -189,7 +189,7 @@ class JsonReader {
     entry.id = key;
     const std::string prompt = value.text();
     if (prompt.find("<image>") != std::string::npos)
-      return mistakes_.add(value.line, "\"" + key + "\": making videos from images (<image>) is not supported");
+      return mistakes_.add(value.line, "\"" + key + "\": a picture is named by \"image\", not by <image> in a prompt");
     reader_.set(entry.own, "prompt", prompt, value.line);
     list_.add(std::move(entry), before);
   }

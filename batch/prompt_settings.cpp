@@ -315,16 +315,16 @@ void SettingReader::take_id(PromptEntry& entry, const LocatedJson& value) {
     mistakes_.add(value.line, "\"id\" wants text, got " + value.shown());
 }
 
-SettingReader::KeyMeaning& SettingReader::meaning_of(const std::string& key, bool is_table, bool has_prompt) {
-  const auto [found, fresh] = meanings_.try_emplace({key, is_table, has_prompt});
+SettingReader::KeyMeaning& SettingReader::meaning_of(const std::string& key, const RowColumns& columns) {
+  const auto [found, fresh] = meanings_.try_emplace({key, columns});
   KeyMeaning& meaning = found->second;
   if (!fresh) return meaning;
-  const std::string name = underscored(is_table ? in_lower_case(key) : key);
+  const std::string name = underscored(columns.is_table ? in_lower_case(key) : key);
   if (is_prompt_name(name) || meaningless_keys().count(name)) return meaning;
   const JobOption* option = find_option(name);
-  const bool is_category = option && option->name == "class" && is_table && has_prompt;
-  const bool is_data = is_table && name == "image";  // of a data set; init_image sets the option
-  if (is_special_key(name) || (option && allowed_in_prompt_file(*option, false) && !is_category && !is_data))
+  const bool is_category = option && option->name == "class" && columns.is_table && columns.has_prompt;
+  const bool is_shown = name == "image" && columns.is_table && columns.has_init_image;
+  if (is_special_key(name) || (option && allowed_in_prompt_file(*option, false) && !is_category && !is_shown))
     meaning.own = name;
   else if (!option)
     meaning.near = misspelled(name, known_keys(false));
@@ -333,12 +333,16 @@ SettingReader::KeyMeaning& SettingReader::meaning_of(const std::string& key, boo
 
 void SettingReader::set_row(PromptEntry& entry, const LocatedJson& row, const RowForm& form) {
   const std::optional<size_t> prompt = find_prompt_key(row.keys, form.prompt_key);
+  const auto is_init_image = [](const std::string& key) { return underscored(in_lower_case(key)) == "init_image"; };
+  const RowColumns columns{.is_table = form.is_table,
+                           .has_prompt = prompt.has_value(),
+                           .has_init_image = std::any_of(row.keys.begin(), row.keys.end(), is_init_image)};
   std::set<std::string> seen;
   for (size_t i = 0; i < row.keys.size(); ++i) {
     const std::string& key = row.keys[i];
     const LocatedJson& value = row.values[i];
     KeyMeaning prompts{"prompt", "", false};
-    KeyMeaning& meaning = i == prompt ? prompts : meaning_of(key, form.is_table, prompt.has_value());
+    KeyMeaning& meaning = i == prompt ? prompts : meaning_of(key, columns);
     const JobOption* option = meaning.own.empty() ? nullptr : find_option(meaning.own);
     if (!seen.insert(option ? option->name : meaning.own.empty() ? " " + key : meaning.own).second) {
       mistakes_.add(value.line, "\"" + key + "\" is given twice (perhaps under another name)");

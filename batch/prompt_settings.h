@@ -1,8 +1,9 @@
 #pragma once
 
+#include <compare>
 #include <map>
 #include <string>
-#include <tuple>
+#include <utility>
 
 #include "batch/prompt_formats.h"
 #include "core/located_json.h"
@@ -12,8 +13,8 @@ namespace tessera {
 /// What the rows of a file are.
 struct RowForm {
   std::string prompt_key = {};  ///< see find_prompt_key (batch/prompt_keys.h)
-  bool is_table = false;        ///< letters' case means nothing, an empty field is no setting, and a column `image` is
-                                ///< data (`init_image` is the option)
+  bool is_table = false;        ///< letters' case means nothing, an empty field is no setting, and a column `image`
+                                ///< beside `init_image` is data
 };
 
 /// Reads settings one by one into `out`, whatever spelling a program uses for them; what is wrong goes to `mistakes`.
@@ -49,12 +50,17 @@ class SettingReader {
     std::string near;   ///< of metadata: the option that it resembles so much that it is probably misspelled
     bool told = false;  ///< the user has heard of it
   };
-  KeyMeaning& meaning_of(const std::string& key, bool is_table, bool has_prompt);
+  /// What the meaning of a key depends on besides its name.
+  struct RowColumns {
+    bool is_table = false, has_prompt = false, has_init_image = false;
+    auto operator<=>(const RowColumns&) const = default;
+  };
+  KeyMeaning& meaning_of(const std::string& key, const RowColumns& columns);
   bool check(const JobOption& option, const std::string& key, const std::string& value, int64_t line);
 
   PromptSource& source_;
   Mistakes& mistakes_;
-  std::map<std::tuple<std::string, bool, bool>, KeyMeaning> meanings_;
+  std::map<std::pair<std::string, RowColumns>, KeyMeaning> meanings_;
 };
 
 }  // namespace tessera

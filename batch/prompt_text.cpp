@@ -179,8 +179,9 @@ class TextReader {
   /// A prompt, or musubi's and kohya's `a cat --w 832 --h 480 --d 1 --n blurry`.
   void tagged_line(PromptEntry& entry, const std::string& line) {
     static const std::map<std::string, std::string> letters = {
-        {"w", "width"},     {"h", "height"},    {"f", "frames"},      {"d", "seed"},           {"s", "steps"},
-        {"g", "cfg_scale"}, {"l", "cfg_scale"}, {"fs", "flow_shift"}, {"n", "negative_prompt"}};
+        {"w", "width"},           {"h", "height"},    {"f", "frames"},     {"d", "seed"},
+        {"s", "steps"},           {"g", "cfg_scale"}, {"l", "cfg_scale"},  {"fs", "flow_shift"},
+        {"n", "negative_prompt"}, {"i", "image"},     {"ei", "last_image"}};
     const auto tag_at = [&](size_t from) {
       size_t at = line.find(" --", from);
       while (at != std::string::npos &&
@@ -196,10 +197,6 @@ class TextReader {
       const std::string tag = line.substr(start, end - start);
       const size_t space = std::min(tag.find(' '), tag.size());
       const std::string name = tag.substr(0, space);
-      if (name == "i") {
-        mistakes_.add(entry.line, "\"--i\": making videos from images is not supported");
-        continue;
-      }
       const auto letter = letters.find(name);
       reader_.set(entry.own, letter == letters.end() ? name : letter->second,
                   trimmed(std::string_view(tag).substr(space)), entry.line);

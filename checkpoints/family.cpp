@@ -50,7 +50,7 @@ const Family& family_of(const std::filesystem::path& path, Families families, co
   if (!model.family)
     throw Error(model.layout.model.index.where() + ": class " + model.layout.model.class_name +
                 " is not supported; want " +
-                joined(families, " or ", [](const Family& family) { return family.pipeline; }));
+                joined(families, " or ", [](const Family& family) { return joined(family.pipelines, " or "); }));
   require_fit(model.layout, families);
   return *model.family;
 }

@@ -38,9 +38,9 @@ struct Denoiser {
 /// A family of models: one row of the table in pipelines/families/families.h, and all that the rest of the program
 /// knows of it.
 struct Family {
-  std::string name;            ///< "wan"
-  std::string pipeline;        ///< its class in model_index.json
-  bool takes_options = false;  ///< whether ModelOptions are for it
+  std::string name;                    ///< "wan"
+  std::vector<std::string> pipelines;  ///< its classes in model_index.json
+  bool takes_options = false;          ///< whether ModelOptions are for it
   Denoiser denoiser;
   /// The model as a pipeline directory, whatever its layout; nullopt when `path` is something else. No weights are
   /// read. Throws Error for a model of this family that contradicts itself or `options`.

@@ -112,6 +112,14 @@ bool is_fp8_scale(const std::string& name) {
   return ends_with_any(name, {".weight_scale_inv", ".weight_scale_2", ".pre_quant_scale"});
 }
 
+/// The kind of Wan model whose transformer alone has a tensor of that name, of those that do not run; "" for others.
+std::string other_wan_kind(const std::string& name) {
+  if (holds_any(name, {"vace_blocks.", "vace_patch_embedding."})) return "VACE";
+  if (holds_any(name, {"face_adapter.", "motion_encoder.", "pose_patch_embedding."})) return "Animate";
+  if (holds_any(name, {"audio_injector.", "casual_audio_encoder."})) return "S2V";
+  return "";
+}
+
 bool is_quantized_name(const std::string& name) {
   return ends_with_any(name, {".absmax", ".quant_map", ".nested_absmax", ".SCB", ".weight_format", ".qweight",
                               ".qzeros", ".g_idx", ".wscales", ".weight._data", ".weight._scale"}) ||
@@ -189,6 +197,14 @@ void refuse_foreign(const fs::path& path, const std::string& wanted) {
   if (!found.empty()) throw Error(path.string() + " is not " + wanted + "; " + found);
 }
 
+std::string other_wan_model(const TensorFile& file) {
+  for (const auto& [name, tensor] : file.tensors())
+    if (const std::string kind = other_wan_kind(name); !kind.empty())
+      return "it is of a Wan " + kind + " model (it holds " + plain(name) +
+             "), which is not supported: want one for text to video or image to video";
+  return "";
+}
+
 std::string foreign_tensors(const TensorFile& file) {
   size_t lora = 0;
   std::string lora_name, fp8_name, quantized_name;
@@ -205,6 +221,7 @@ std::string foreign_tensors(const TensorFile& file) {
            "itself: name its model with --model and the LoRA with --lora, or merge it into its model";
   if (!lora_name.empty())
     return "it holds a LoRA that is not merged (" + plain(lora_name) + "): merge it with PEFT's merge_and_unload first";
+  if (const std::string other = other_wan_model(file); !other.empty()) return other;
   if (!fp8_name.empty())
     return "it holds quantized weights with scales of a kind that is not read (" + plain(fp8_name) +
            "): " + kOtherDtype;

@@ -23,8 +23,13 @@ std::string foreign_bytes(std::span<const uint8_t> bytes);
 /// has: an unfinished download, foreign_bytes, a zip archive that is cut off.
 void refuse_foreign(const std::filesystem::path& path, const std::string& wanted);
 
-/// What tensors of these names are that no network here has, and what to do: a LoRA, quantized weights; "" for others.
+/// What tensors of these names are that no network here has, and what to do: a LoRA, quantized weights, a kind
+/// of Wan model that does not run; "" for others.
 std::string foreign_tensors(const TensorFile& file);
+
+/// Which kind of Wan model, of those that do not run (VACE, Animate, S2V), a transformer is of, and what to do; "" for
+/// others.
+std::string other_wan_model(const TensorFile& file);
 
 /// Whether every number of the file is zero: space that a download reserved and never filled. Looks at a few numbers of
 /// each tensor first, so a file of real weights costs next to nothing.

@@ -295,7 +295,9 @@ ModelLayout mhla_layout(Builder builder, Component transformer, const TensorFile
 }
 
 /// config.json beside a transformer's weights, Wan's own or diffusers', or else what shapes say.
+/// Throws Error for a kind of model that does not run.
 JsonConfig softmax_config(const Component& transformer, const TensorFile& tensors) {
+  if (const std::string other = other_wan_model(tensors); !other.empty()) throw Error(tensors.where() + ": " + other);
   const fs::path own = transformer.folder / "config.json";
   const JsonConfig config = is_file(own) ? JsonConfig::read(own) : JsonConfig(json::object(), own.string());
   if (config.has("dim")) return with_image_sizes(diffusers_transformer_config(config), tensors);

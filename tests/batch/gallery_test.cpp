@@ -8,6 +8,7 @@
 
 #include "batch/gallery_html.h"
 #include "core/error.h"
+#include "core/sha256.h"
 #include "media/image_io.h"
 #include "media/video_writer.h"
 #include "tests/support/process.h"
@@ -66,6 +67,30 @@ TEST_F(Gallery, ShowsWhatTheRecordSays) {
   EXPECT_EQ(job["file"], "cat.png");
   EXPECT_EQ(job["thumb"].get<std::string>().rfind("/9j/", 0), 0u);  // a JPEG's first bytes, FF D8 FF
   EXPECT_EQ(job["command"], "tessera generate 'a cat' --width 8 --height 8 --frames 1 --steps 4 --seed 7 -o cat.png");
+}
+
+TEST_F(Gallery, ShowsThePicturesThatVideosBeginWith) {
+  const std::string first = folder / "first.png", other = folder / "other.png";
+  write_png(first, at::full({8, 8, 3}, 90, at::kByte));
+  write_png(other, at::full({8, 8, 3}, 10, at::kByte));
+  const std::string content = sha256(test::read_text(first));
+  for (const std::string id : {"a", "b"}) {
+    json entry = picture(id, "a cat");
+    entry["recipe"]["image"] = {{"path", first}, {"sha256", content}};
+    entry["recipe"]["last_image"] = {{"path", other}, {"sha256", "of another picture"}};
+    record(entry);
+  }
+  for (const bool gone : {false, true}) {  // the second time it comes from the page
+    SCOPED_TRACE(gone);
+    if (gone) std::filesystem::remove(first);
+    write_gallery(folder.path());
+    const json page = data();
+    ASSERT_EQ(page["inputs"].size(), 1u);
+    EXPECT_EQ(page["inputs"][content].get<std::string>().rfind("/9j/", 0), 0u);
+    for (const json& job : page["jobs"])
+      EXPECT_EQ(job["inputs"], json::parse(R"([{"role": "begins with", "file": "first.png", "sha256": ")" + content +
+                                           R"("}, {"role": "ends with", "file": "other.png"}])"));
+  }
 }
 
 TEST_F(Gallery, NothingInAPromptBecomesMarkup) {

@@ -176,7 +176,14 @@ TEST_F(PromptFiles, PicturesAreNamedRelativeToTheFile) {
   EXPECT_TRUE(jobs[1].job.image.path.ends_with("/c.png")) << jobs[1].job.image.path;
   EXPECT_EQ(jobs[2].job.resize_mode, "pad");
   EXPECT_EQ(read("q.json", R"(["a"])", {{"image", "d.png"}})[0].job.image.path, "d.png");
-  // A column of a table with that name is data, as in VBench's lists.
+  const auto tagged = read("p.txt", "a cat --i in/a.png --ei b.png --d 3\n");
+  EXPECT_TRUE(tagged[0].job.image.path.ends_with("/in/a.png")) << tagged[0].job.image.path;
+  EXPECT_TRUE(tagged[0].job.last_image.path.ends_with("/b.png")) << tagged[0].job.last_image.path;
+  const auto table = read("p.csv", "prompt,Image,last_image\na,begin.png,end.png\nb,,\n");
+  EXPECT_TRUE(table[0].job.image.path.ends_with("/begin.png")) << table[0].job.image.path;
+  EXPECT_TRUE(table[0].job.last_image.path.ends_with("/end.png")) << table[0].job.last_image.path;
+  EXPECT_TRUE(table[1].job.image.empty());
+  // A column of a table with that name beside the option's other name is data.
   const auto rows = read("p.csv", "prompt,image,init_image\na,shown.png,begin.png\n");
   EXPECT_TRUE(rows[0].job.image.path.ends_with("/begin.png")) << rows[0].job.image.path;
   EXPECT_EQ(rows[0].metadata["image"], "shown.png");

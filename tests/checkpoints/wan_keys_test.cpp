@@ -106,13 +106,22 @@ TEST(WanKeys, TheImageEncoder) {
   }
 }
 
+/// The config.json of T2V releases (of A14B each expert's) and of TI2V; those with a picture are above.
 TEST(WanKeys, ConfigJsonOfTheReleaseSaysWhatItsShapesSay) {
-  const nlohmann::json release = {
-      {"_class_name", "WanModel"}, {"dim", 1536},   {"eps", 1e-6},         {"ffn_dim", 8960},
-      {"freq_dim", 256},           {"in_dim", 16},  {"model_type", "t2v"}, {"num_heads", 12},
-      {"num_layers", 30},          {"out_dim", 16}, {"text_len", 512}};
-  const TensorFile ours = ours_of(KeyList("wan2.1_t2v_1.3b"), "WanTransformer3DModel");
-  EXPECT_EQ(diffusers_transformer_config({release, "config.json"}).json(), transformer_config_of(ours).json());
+  nlohmann::json release = {{"_class_name", "WanModel"}, {"dim", 1536},   {"eps", 1e-6},         {"ffn_dim", 8960},
+                            {"freq_dim", 256},           {"in_dim", 16},  {"model_type", "t2v"}, {"num_heads", 12},
+                            {"num_layers", 30},          {"out_dim", 16}, {"text_len", 512}};
+  const auto expect_same = [&](const char* name) {
+    SCOPED_TRACE(name);
+    const TensorFile ours = ours_of(KeyList(name), "WanTransformer3DModel");
+    EXPECT_EQ(diffusers_transformer_config({release, "config.json"}).json(), transformer_config_of(ours).json());
+  };
+  expect_same("wan2.1_t2v_1.3b");
+  release.update({{"dim", 5120}, {"ffn_dim", 13824}, {"num_heads", 40}, {"num_layers", 40}});
+  expect_same("wan2.1_t2v_14b");
+  release.update({{"model_type", "ti2v"}, {"dim", 3072}, {"ffn_dim", 14336}, {"num_heads", 24}, {"num_layers", 30}});
+  release.update({{"in_dim", 48}, {"out_dim", 48}});
+  expect_same("wan2.2_ti2v_5b");
 }
 
 TEST(WanKeys, Autoencoder) {

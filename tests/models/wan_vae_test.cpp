@@ -29,12 +29,13 @@ std::string config_error(const std::string& key, const nlohmann::json& value) {
 
 /// A small model whose every weight is a random number: initial values would hide the earlier temporal taps.
 struct RandomVae {
-  WanVae vae{small_vae_config()};
+  WanVae vae;
   ParamList list;
   at::Tensor frames = at::tanh(seeded_noise({2, 3, 9, 16, 24}, 1));
   at::Tensor latents = seeded_noise({2, 4, 3, 2, 3}, 2);
 
-  RandomVae() {
+  explicit RandomVae(const nlohmann::json& config = small_vae_json())
+      : vae(WanVaeConfig::from_json({config, "config.json"})) {
     vae.params(list);
     uint64_t seed = 10;
     for (const Param& param : list) {
@@ -149,6 +150,17 @@ TEST(WanVaeTest, ChunksEqualTheWholeClip) {
   EXPECT_CLOSE(decoded_by_chunks(model.vae, model.latents), model.vae.decode(model.latents), 1e-5);
 }
 
+/// As deep as the autoencoder of Wan 2.2, 16 pixels a latent pixel, with few channels.
+nlohmann::json deep_vae_json() {
+  nlohmann::json json = small_vae_json();
+  json.update({{"base_dim", 4},
+               {"dim_mult", {1, 1, 1, 1}},
+               {"num_res_blocks", 2},
+               {"temperal_downsample", {false, true, true}},
+               {"is_residual", true}});
+  return json;
+}
+
 /// A clip larger than a tile in both directions, and of a strip that is larger in one.
 TEST(WanVaeTest, EncodingInTilesIsTheSame) {
   for (const bool residual : {false, true}) {
@@ -157,14 +169,8 @@ TEST(WanVaeTest, EncodingInTilesIsTheSame) {
     json["base_dim"] = 4;
     json["dim_mult"] = {1, 1, 1};
     json["is_residual"] = residual;
-    WanVae vae(WanVaeConfig::from_json({json, "config.json"}));
-    ParamList list;
-    vae.params(list);
-    uint64_t seed = 10;
-    for (const Param& param : list) {
-      const at::Tensor noise = seeded_noise(param.shape, seed++);
-      *param.slot = param.keep_float ? noise * 0.1 + 1 : noise * 0.15;
-    }
+    const RandomVae random(json);
+    const WanVae& vae = random.vae;
     for (const auto& [height, width] : {std::pair(208, 320), std::pair(64, 264)}) {
       const at::Tensor frames = at::tanh(seeded_noise({1, 3, 5, height, width}, 3));
       const WanMoments whole = vae.encode_chunks(frames), tiles = vae.encode_tiles(frames, 192);
@@ -173,6 +179,15 @@ TEST(WanVaeTest, EncodingInTilesIsTheSame) {
     }
     EXPECT_THROW(vae.encode_tiles(at::zeros({1, 3, 1, 64, 64}), 100), c10::Error);
   }
+}
+
+/// The margin of a tile is all that a latent pixel sees of its surroundings, at the published depth too.
+TEST(WanVaeTest, EncodingInTilesIsTheSameAtFullDepth) {
+  const RandomVae random(deep_vae_json());
+  const at::Tensor frames = at::tanh(seeded_noise({1, 3, 5, 400, 560}, 3));
+  const WanMoments whole = random.vae.encode_chunks(frames), tiles = random.vae.encode_tiles(frames, 384);
+  EXPECT_CLOSE(tiles.mean, whole.mean, 1e-5);
+  EXPECT_CLOSE(tiles.logvar, whole.logvar, 1e-5);
 }
 
 TEST(WanVaeTest, ChunksArriveInOrder) {
@@ -377,6 +392,21 @@ TEST(WanVaeTiles, BlendToWhatWholeFramesGive) {
   ASSERT_EQ(tiled.sizes(), whole.sizes());
   EXPECT_LE((tiled - whole).abs().max().item<double>(), 0.05);
   // Away from every overlap and border of a tile nothing differs.
+  const auto corner = [](const at::Tensor& t) { return t.narrow(3, 0, 16).narrow(4, 0, 16); };
+  EXPECT_LE((corner(tiled) - corner(whole)).abs().max().item<double>(), 1e-5);
+}
+
+/// 16 pixels a latent pixel, and what a level adds of its input to its output.
+TEST(WanVaeTiles, OfTheResidualFormBlendToo) {
+  const RandomVae random(deep_vae_json());
+  const at::Tensor latents = seeded_noise({1, 4, 2, 30, 41}, 3);
+  const at::Tensor whole = decoded_by_chunks(random.vae, latents);
+  const at::Tensor tiled = decoded_by_tiles(random.vae, latents, 24 * 16);
+  ASSERT_EQ(tiled.sizes(), whole.sizes());
+  EXPECT_EQ(whole.size(4), 41 * 16);
+  std::printf("largest difference %.4f, mean %.6f\n", (tiled - whole).abs().max().item<double>(),
+              (tiled - whole).abs().mean().item<double>());
+  EXPECT_LE((tiled - whole).abs().max().item<double>(), 0.05);
   const auto corner = [](const at::Tensor& t) { return t.narrow(3, 0, 16).narrow(4, 0, 16); };
   EXPECT_LE((corner(tiled) - corner(whole)).abs().max().item<double>(), 1e-5);
 }

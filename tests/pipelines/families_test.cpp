@@ -48,7 +48,7 @@ TEST(Families, NamesAndClassesAreDistinct) {
   std::set<std::string> names, classes;
   for (const Family& family : families()) {
     EXPECT_TRUE(names.insert(family.name).second) << family.name;
-    EXPECT_TRUE(classes.insert(family.pipeline).second) << family.pipeline;
+    for (const std::string& pipeline : family.pipelines) EXPECT_TRUE(classes.insert(pipeline).second) << pipeline;
     for (const std::string& name : family.denoiser.classes) EXPECT_TRUE(classes.insert(name).second) << name;
   }
   EXPECT_GE(names.size(), 2u);
@@ -60,7 +60,7 @@ TEST(Families, EachDescribesItsModel) {
     const auto info = read_model_info(example_of(family).model, families());
     ASSERT_TRUE(info);
     EXPECT_TRUE(info->runs()) << info->obstacle;
-    EXPECT_EQ(info->class_name, family.pipeline);
+    EXPECT_EQ(info->class_name, family.pipelines.front());
     EXPECT_FALSE(info->attention.empty());
     EXPECT_NE(info->tokens.find(" = "), std::string::npos) << info->tokens;
     ASSERT_TRUE(info->defaults);

@@ -100,7 +100,10 @@ TEST(ForeignFile, TensorsThatAreNoNetwork) {
       {{"blocks.0.q.weight", "blocks.0.q.weight_scale_inv"}, "scales of a kind that is not read"},
       {{"blocks.0.q.weight", "blocks.0.q.weight_scale_2"}, "scales of a kind that is not read"},
       {{"q.weight", "q.weight.absmax", "q.weight.quant_map"}, "quantized weights (q.weight.absmax)"},
-      {{"q.qweight", "q.qzeros", "q.scales"}, "quantized weights"}};
+      {{"q.qweight", "q.qzeros", "q.scales"}, "quantized weights"},
+      {{"blocks.0.ffn.0.weight", "vace_blocks.0.ffn.0.weight", "vace_patch_embedding.weight"}, "a Wan VACE model"},
+      {{"blocks.0.ffn.0.weight", "face_adapter.fuser_blocks.0.linear1_kv.weight"}, "a Wan Animate model"},
+      {{"blocks.0.ffn.0.weight", "audio_injector.injector.0.q.weight"}, "a Wan S2V model"}};
   for (const auto& [names, words] : cases) {
     const std::string said = foreign_tensors(file_with(names));
     EXPECT_TRUE(contains(said, words)) << names.front() << ": " << said;

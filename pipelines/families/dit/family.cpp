@@ -50,7 +50,7 @@ std::unique_ptr<Renderer> open(const fs::path& path, const Job& like) {
 
 Family dit_family() {
   return {.name = "dit",
-          .pipeline = "DiTPipeline",
+          .pipelines = {"DiTPipeline"},
           .takes_options = true,
           .denoiser = {.classes = {"DiTTransformer2DModel", "Transformer2DModel"},
                        .read = read_dit_transformer,

@@ -68,7 +68,7 @@ std::unique_ptr<Renderer> open(const fs::path& path, const Job& like) {
 
 Family wan_family() {
   return {.name = "wan",
-          .pipeline = "WanPipeline",
+          .pipelines = {"WanPipeline", "WanImageToVideoPipeline"},
           .denoiser = {.classes = {"WanTransformer3DModel"},
                        .read = read_component,
                        .config = denoiser_config,

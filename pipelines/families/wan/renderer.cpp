@@ -37,11 +37,19 @@ size_t bytes_of(const ImageCondition& image) {
   return bytes;
 }
 
+at::Tensor first_picture(const Job& job) {
+  return read_input_picture(job.image, "image");
+}
+
+/// Undefined without one.
+at::Tensor last_picture(const Job& job) {
+  return job.last_image.empty() ? at::Tensor() : read_input_picture(job.last_image, "last-image");
+}
+
 /// The states of a job's pictures, one after the other.
-at::Tensor image_states(const Loaded<ClipVision>& encoder, const at::Tensor& image, const at::Tensor& last,
-                        at::Device device) {
+at::Tensor image_states(const Loaded<ClipVision>& encoder, const Job& job, at::Device device) {
   std::vector<at::Tensor> states;
-  for (const at::Tensor& picture : {image, last})
+  for (const at::Tensor& picture : {first_picture(job), last_picture(job)})
     if (picture.defined())
       states.push_back(encoder.part(clip_pixels(picture, encoder.part.config().image_size).to(device)));
   return at::cat(states, 1);  // [1, pictures * S, hidden_size]
@@ -193,14 +201,17 @@ void WanRenderer::prepare_images(std::span<const Job* const> jobs) {
   std::erase_if(wanted, [&](const auto& one) { return images_.count(one.first) > 0; });
   if (wanted.empty()) return;
   const ProfileScope scope("image encoding");
-  std::optional<Loaded<ClipVision>> encoder;
-  if (model_.image_encoder && model_.transformer.image_dim > 0) encoder = load_image_encoder(model_, dtype_, device_);
+  std::map<ImageKey, at::Tensor> states;
+  if (model_.image_encoder && model_.transformer.image_dim > 0) {  // in memory before the autoencoder, not beside it
+    const auto encoder = load_image_encoder(model_, dtype_, device_);
+    for (const auto& [key, job] : wanted) {
+      throw_if_canceled();
+      states[key] = image_states(encoder, *job, device_);
+    }
+  }
   for (const auto& [key, job] : wanted) {
     throw_if_canceled();
-    const at::Tensor first = read_input_picture(job->image, "image");
-    const at::Tensor last = job->last_image.empty() ? at::Tensor() : read_input_picture(job->last_image, "last-image");
-    const at::Tensor states = encoder ? image_states(*encoder, first, last, device_) : at::Tensor();
-    images_[key] = image_condition(model_, vae(), *job, first, last, states, device_);
+    images_[key] = image_condition(model_, vae(), *job, first_picture(*job), last_picture(*job), states[key], device_);
   }
 }
 
