@@ -34,12 +34,15 @@ Job without(const JobOption& option, const Job& job) {
   return out;
 }
 
-/// Leaves out the option without which `refusal` is not heard; false when there is none.
+/// Leaves out the option without which `refusal` is not heard; false when there is none, or when the job then lacks
+/// that very option (a picture that cannot be read, of a model that needs one).
 bool leave_out_cause(Job& job, const std::string& refusal, const Check& check) {
   for (const JobOption& option : job_options()) {
     if (option.name == "seed" || option.name == "model" || option.name == "device") continue;
     Job rest = without(option, job);
-    if (refusal_of(rest, check) == refusal) continue;
+    const std::string next = refusal_of(rest, check);
+    if (next == refusal) continue;
+    if (next.find("--" + option.name + " FILE") != std::string::npos) return false;
     job = std::move(rest);
     return true;
   }

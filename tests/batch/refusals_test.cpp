@@ -32,5 +32,16 @@ TEST(Refusals, EveryOneIsFound) {
   EXPECT_EQ(all_refusals(job, [](const Job&) { throw Error("always"); }), Texts{"always"});
 }
 
+/// That a job has no picture is no mistake of one whose picture cannot be read.
+TEST(Refusals, WhatIsLeftOutIsNotMissed) {
+  Job job;
+  job.image.path = "bad.png";
+  const auto needs_picture = [](const Job& asked) {
+    if (asked.image.empty()) throw Error("give it with --image FILE");
+    throw Error("--image: cannot read " + asked.image.path);
+  };
+  EXPECT_EQ(all_refusals(job, needs_picture), Texts{"--image: cannot read bad.png"});
+}
+
 }  // namespace
 }  // namespace tessera
