@@ -5,18 +5,19 @@ namespace {
 
 constexpr int kStrip = 4;         // neighboring outputs of a thread
 constexpr int kWarpsOfBlock = 8;  // each with a strip of its own
-constexpr int kFewTaps = 27;      // 3 x 3 x 3
+constexpr int kThreads = kWarp * kWarpsOfBlock;
+constexpr int kFewTaps = 27;  // 3 x 3 x 3
 
 /// A block of threads for the channels of a warp (kWarp * kWidth) and kWarpsOfBlock strips, whose weights it shares.
 template <typename T, int kWidth, int kTaps>
-__global__ void __launch_bounds__(kWarp* kWarpsOfBlock, 4) depthwise_kernel(const Depthwise d) {
+__global__ void __launch_bounds__(kThreads, 4) depthwise_kernel(const Depthwise d) {
   constexpr int kChannels = kWarp * kWidth;
   __shared__ float weights[kTaps * kChannels];  // [taps, channels]
   const int32_t C = d.channels, groups = (C + kChannels - 1) / kChannels;
   const int32_t first_channel = static_cast<int32_t>(blockIdx.x) % groups * kChannels;
   const int32_t T_ = d.tokens[0], H = d.tokens[1], W = d.tokens[2];
   const int32_t kt = d.kernel[0], kh = d.kernel[1], kw = d.kernel[2], taps = kt * kh * kw;
-  for (auto i = static_cast<int32_t>(threadIdx.x); i < taps * kChannels; i += kWarp * kWarpsOfBlock) {
+  for (auto i = static_cast<int32_t>(threadIdx.x); i < taps * kChannels; i += kThreads) {
     const int32_t channel = first_channel + i / taps;
     weights[i % taps * kChannels + i / taps] = channel < C ? d.weight[int64_t{channel} * taps + i % taps] : 0.0f;
   }
@@ -79,7 +80,7 @@ int launch_depthwise(const Depthwise& d, void* stream) {
   const int64_t blocks = groups * ((strips + kWarpsOfBlock - 1) / kWarpsOfBlock);
   const bool few = d.kernel[0] * d.kernel[1] * d.kernel[2] <= kFewTaps;
   return launch(few ? &depthwise_kernel<T, kWidth, kFewTaps> : &depthwise_kernel<T, kWidth, kMostTaps>, blocks,
-                kWarp * kWarpsOfBlock, stream, d);
+                kThreads, stream, d);
 }
 
 }  // namespace

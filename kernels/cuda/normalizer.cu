@@ -4,9 +4,10 @@ namespace tessera::cuda {
 namespace {
 
 constexpr int kRows = 8;  // places that a block of threads sums at a time, a warp each
+constexpr int kThreads = kWarp * kRows;
 
 /// A block of threads for kWarp channels of a group: warps take places in turn, then the first adds what they have.
-__global__ void __launch_bounds__(kWarp* kRows) key_sums_kernel(const KeySums k) {
+__global__ void __launch_bounds__(kThreads) key_sums_kernel(const KeySums k) {
   __shared__ float parts[kRows][kWarp];
   const int32_t D = k.head_dim, slices = (D + kWarp - 1) / kWarp;
   const int64_t group = blockIdx.x / slices;
@@ -23,7 +24,7 @@ __global__ void __launch_bounds__(kWarp* kRows) key_sums_kernel(const KeySums k)
 }
 
 /// A block of threads for each group: warps take places in turn.
-__global__ void __launch_bounds__(kWarp* kRows) products_kernel(const Products p) {
+__global__ void __launch_bounds__(kThreads) products_kernel(const Products p) {
   const int64_t group = blockIdx.x;
   const int32_t D = p.head_dim, block = static_cast<int32_t>(group / p.groups_of_block);
   const auto lane = static_cast<int32_t>(threadIdx.x % kWarp), warp = static_cast<int32_t>(threadIdx.x / kWarp);
@@ -43,18 +44,18 @@ __global__ void __launch_bounds__(kWarp* kRows) products_kernel(const Products p
   if (!p.fill) return;
   total = block_sum(total);
   const float mean = total / block_sum(count);
-  for (auto place = static_cast<int32_t>(threadIdx.x); place < p.places; place += kWarp * kRows)
+  for (auto place = static_cast<int32_t>(threadIdx.x); place < p.places; place += kThreads)
     if (token_at(p.cut, block, place) < 0) p.n[group * p.places + place] = mean + p.eps;
 }
 
 }  // namespace
 
 int key_sums(const KeySums& k, void* stream) {
-  return launch(&key_sums_kernel, k.groups * ((k.head_dim + kWarp - 1) / kWarp), kWarp * kRows, stream, k);
+  return launch(&key_sums_kernel, k.groups * ((k.head_dim + kWarp - 1) / kWarp), kThreads, stream, k);
 }
 
 int products(const Products& p, void* stream) {
-  return launch(&products_kernel, p.groups, kWarp * kRows, stream, p);
+  return launch(&products_kernel, p.groups, kThreads, stream, p);
 }
 
 }  // namespace tessera::cuda

@@ -92,19 +92,26 @@ class Scheduler {
     return order;
   }
 
+  /// Each warp in turn runs until it waits at a barrier: as far ahead of the others as it may.
   void run_block(const std::vector<unsigned>& order) {
     for (unsigned i = 0; i < count_; ++i) start(*fibers_[i]);
-    for (;;) {
-      bool ran = false;
-      for (const unsigned i : order)
-        if (fibers_[i]->state == State::kReady) {
-          ran = true;
-          enter(i);
-        }
-      if (all(State::kDone)) return;
-      const bool shuffled = release_warps();
-      if (!shuffled && !release_block() && !ran) throw Stuck(describe());
+    std::vector<std::vector<unsigned>> warps((count_ + kLanes - 1) / kLanes);
+    std::vector<unsigned> first;  // to come, of each warp
+    for (const unsigned i : order) {
+      if (warps[i / kLanes].empty()) first.push_back(i / kLanes);
+      warps[i / kLanes].push_back(i);
     }
+    do {
+      for (const unsigned warp : first) run_warp(warp, warps[warp]);
+    } while (!all(State::kDone) && release_block());
+    if (!all(State::kDone)) throw Stuck(describe());
+  }
+
+  void run_warp(unsigned warp, const std::vector<unsigned>& order) {
+    do {
+      for (const unsigned i : order)
+        if (fibers_[i]->state == State::kReady) enter(i);
+    } while (release_warp(warp * kLanes));
   }
 
   static void entry();
@@ -151,28 +158,29 @@ class Scheduler {
     return std::all_of(fibers_.begin(), fibers_.begin() + count_, [&](const auto& f) { return f->state == state; });
   }
 
-  /// Lets the warps go on whose lanes wait for nobody else. A lane of a mask must exist, live, and be at the same
-  /// place.
-  bool release_warps() {
+  /// Lets the lanes of a warp go on whose masks wait for nobody else. A lane of a mask must exist, live, and be at the
+  /// same place.
+  bool release_warp(unsigned warp) {
     bool any = false;
-    for (unsigned i = 0; i < count_; ++i) {
-      const Fiber& first = *fibers_[i];
-      if (first.state != State::kAtShuffle) continue;
-      const unsigned warp = i / kLanes * kLanes;
-      bool together = true;
-      for (unsigned lane = 0; lane < kLanes; ++lane) {
-        if ((first.mask >> lane & 1) == 0) continue;
-        if (warp + lane >= count_ || fibers_[warp + lane]->state == State::kDone)
-          throw Stuck("a shuffle at " + text_of(first.site) + " waits for lane " + std::to_string(lane) +
-                      ", which does not take part");
-        const Fiber& other = *fibers_[warp + lane];
-        together = together && other.state == State::kAtShuffle && other.site == first.site && other.mask == first.mask;
-      }
-      if (!together) continue;
+    for (unsigned i = warp; i < std::min(warp + kLanes, count_); ++i) {
+      const Fiber& fiber = *fibers_[i];
+      if (fiber.state != State::kAtShuffle || !together(warp, fiber)) continue;
       any = true;
-      exchange_lanes(warp, first.mask);
+      exchange_lanes(warp, fiber.mask);
     }
     return any;
+  }
+
+  bool together(unsigned warp, const Fiber& first) const {
+    for (unsigned lane = 0; lane < kLanes; ++lane) {
+      if ((first.mask >> lane & 1) == 0) continue;
+      if (warp + lane >= count_ || fibers_[warp + lane]->state == State::kDone)
+        throw Stuck("a shuffle at " + text_of(first.site) + " waits for lane " + std::to_string(lane) +
+                    ", which does not take part");
+      const Fiber& other = *fibers_[warp + lane];
+      if (other.state != State::kAtShuffle || other.site != first.site || other.mask != first.mask) return false;
+    }
+    return true;
   }
 
   void exchange_lanes(unsigned warp, unsigned mask) {
