@@ -1,4 +1,5 @@
 #include <ATen/ATen.h>
+#include <ATen/core/grad_mode.h>
 #include <gtest/gtest.h>
 
 #include "core/params.h"
@@ -31,37 +32,39 @@ TEST(DeviceDepthwise, EqualsTheCompositeInFloat64) {
                                    {{1, 4, 6}, 40, {3, 3}},   {{2, 5, 3}, 12, {5, 5}},     {{1, 1, 1}, 1, {1, 1}},
                                    {{1, 2, 11}, 258, {9, 9}}};
   for (const Case& c : cases)
-    for (const auto dtype : kDeviceTypes)
+    for (const auto dtype : kDeviceTypes) {
+      std::vector<int64_t> shape{c.channels, 1};
+      shape.insert(shape.end(), c.kernel.begin(), c.kernel.end());
+      const at::Tensor x = noise({2, volume(c.grid), c.channels}, 1).to(dtype), base = noise(x.sizes(), 2).to(dtype);
+      const at::Tensor weight = noise(shape, 3).to(dtype), bias = noise({c.channels}, 4).to(dtype);
+      const at::Tensor want = add_depthwise(exact(base), exact(x), c.grid, exact(weight), exact(bias));
       for (const unsigned order : kOrders) {
         SCOPED_TRACE(testing::Message() << c.channels << " channels, " << dtype << ", order " << order);
-        std::vector<int64_t> shape{c.channels, 1};
-        shape.insert(shape.end(), c.kernel.begin(), c.kernel.end());
-        const at::Tensor x = noise({2, volume(c.grid), c.channels}, 1).to(dtype), base = noise(x.sizes(), 2).to(dtype);
-        const at::Tensor weight = noise(shape, 3).to(dtype), bias = noise({c.channels}, 4).to(dtype);
-        const at::Tensor want = add_depthwise(exact(base), exact(x), c.grid, exact(weight), exact(bias));
         const EmulatedKernels emulated(order);
         expect_rounded_once(add_depthwise(base, x, c.grid, weight, bias), want, 1e-5);
       }
+    }
 }
 
 TEST(DeviceNormalizer, EqualsTheCompositeInFloat64) {
   const GuardedMemory guarded;
-  for (const Extent3& size : {Extent3{1, 2, 2}, Extent3{2, 2, 2}, Extent3{3, 5, 4}})
-    for (const int64_t head_dim : {1, 5, 32, 70})
-      for (const auto form : {Normalizer::kProducts, Normalizer::kSums})
+  for (const Extent3& size : {Extent3{2, 2, 3}, Extent3{3, 5, 4}})
+    for (const int64_t head_dim : {1, 5, 70})
+      for (const auto form : {Normalizer::kProducts, Normalizer::kSums}) {
+        AttentionConfig config;
+        config.block_tokens = size;
+        const BlockGrid cut = cut_into_blocks(config, {3, 5, 4});
+        const int64_t M = volume(cut.blocks);
+        const at::Tensor mask = block_mask(cut, at::kFloat);
+        const at::Tensor q = noise({M, 1, 2, volume(size), head_dim}, 1).abs() * mask;
+        const at::Tensor k = noise(q.sizes(), 2).abs() * mask, mixing = noise({M, M}, 3);
+        const at::Tensor want = mhla_normalizer(exact(q), exact(k), exact(mixing), cut, form);
         for (const unsigned order : kOrders) {
           SCOPED_TRACE(testing::Message() << "heads of " << head_dim << ", order " << order);
-          AttentionConfig config;
-          config.block_tokens = size;
-          const BlockGrid cut = cut_into_blocks(config, {3, 5, 4});
-          const int64_t M = volume(cut.blocks);
-          const at::Tensor mask = block_mask(cut, at::kFloat);
-          const at::Tensor q = noise({M, 2, 3, volume(size), head_dim}, 1).abs() * mask;
-          const at::Tensor k = noise(q.sizes(), 2).abs() * mask, mixing = noise({M, M}, 3);
-          const at::Tensor want = mhla_normalizer(exact(q), exact(k), exact(mixing), cut, form);
           const EmulatedKernels emulated(order);
           expect_rounded_once(mhla_normalizer(q, k, mixing, cut, form), want);
         }
+      }
 }
 
 AttentionConfig mhla_config(Normalizer normalizer) {

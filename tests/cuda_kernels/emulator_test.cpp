@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "kernels/device_kernels.h"
+#include "tests/support/cuda/cuda_fp16.h"
 #include "tests/support/cuda/cuda_runtime.h"
 #include "tests/support/emulated_kernels.h"
 
