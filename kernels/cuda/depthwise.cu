@@ -56,7 +56,7 @@ __global__ void __launch_bounds__(kThreads, 4) depthwise_kernel(const Depthwise 
   }
 #pragma unroll
   for (int s = 0; s < kStrip; ++s) {
-    if (w + s >= W) break;
+    if (w + s >= W) continue;
     const int64_t at = (((sample * T_ + t) * H + h) * W + w + s) * C + c;
     float more[kWidth];
     if (d.bias) {

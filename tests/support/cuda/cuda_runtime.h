@@ -6,7 +6,6 @@
 #include <cmath>
 #include <cstdint>
 #include <cstring>
-#include <source_location>
 
 #include "tests/support/cuda/fibers.h"
 
@@ -39,17 +38,13 @@ struct cudaLaunchConfig_t {
 
 namespace tessera::test::emulator {
 
-inline Site site_of(const std::source_location& at) {
-  return {at.file_name(), at.line(), at.column()};
-}
-
 /// The value of lane `source` of the calling thread's warp.
 template <typename T>
-T from_lane(unsigned mask, T value, int source, const std::source_location& at) {
+T from_lane(unsigned mask, T value, int source, const Site& site) {
   static_assert(sizeof(T) <= sizeof(uint64_t));
   uint64_t bits = 0;
   std::memcpy(&bits, &value, sizeof(value));
-  bits = exchange(mask, bits, source, site_of(at));
+  bits = exchange(mask, bits, source, site);
   std::memcpy(&value, &bits, sizeof(value));
   return value;
 }
@@ -60,13 +55,15 @@ inline int lane() {
 
 }  // namespace tessera::test::emulator
 
-inline void __syncthreads(const std::source_location& at = std::source_location::current()) {
-  tessera::test::emulator::block_barrier(tessera::test::emulator::site_of(at));
+// The builtins stand for the place of the call; clang 14 has no std::source_location.
+inline void __syncthreads(const char* file = __builtin_FILE(), unsigned line = __builtin_LINE()) {
+  tessera::test::emulator::block_barrier({file, line});
 }
 
 template <typename T>
-T __shfl_xor_sync(unsigned mask, T value, int lanes, const std::source_location& at = std::source_location::current()) {
-  return tessera::test::emulator::from_lane(mask, value, tessera::test::emulator::lane() ^ lanes, at);
+T __shfl_xor_sync(unsigned mask, T value, int lanes, const char* file = __builtin_FILE(),
+                  unsigned line = __builtin_LINE()) {
+  return tessera::test::emulator::from_lane(mask, value, tessera::test::emulator::lane() ^ lanes, {file, line});
 }
 
 inline float __fmul_rn(float a, float b) {

@@ -221,8 +221,8 @@ class Scheduler {
   std::vector<std::unique_ptr<Fiber>> fibers_;
   unsigned count_ = 0, now_ = 0, block_ = 0;
   ucontext_t home_{};
-  const void* home_stack_ = nullptr;
-  size_t home_stack_bytes_ = 0;
+  [[maybe_unused]] const void* home_stack_ = nullptr;  // AddressSanitizer's
+  [[maybe_unused]] size_t home_stack_bytes_ = 0;
   const std::function<void(unsigned, unsigned)>* place_ = nullptr;
   const std::function<void()>* body_ = nullptr;
 };

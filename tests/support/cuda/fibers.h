@@ -12,7 +12,7 @@ namespace tessera::test::emulator {
 /// Where in the source a barrier or shuffle stands.
 struct Site {
   const char* file;
-  unsigned line, column;
+  unsigned line;
   bool operator==(const Site&) const = default;
 };
 
