@@ -1,28 +1,16 @@
 #include "checkpoints/bundled_model.h"
 
-#include <dlfcn.h>
-#include <link.h>
-
 #include <cstdlib>
 #include <string>
 #include <vector>
 
 #include "core/error.h"
+#include "core/this_file.h"
 
 namespace tessera {
 namespace {
 
 namespace fs = std::filesystem;
-
-/// The file that holds this function: the program or the shared library.
-fs::path this_file() {
-  Dl_info ignored = {};
-  link_map* map = nullptr;
-  const bool known = dladdr1(reinterpret_cast<const void*>(&this_file), &ignored, reinterpret_cast<void**>(&map),
-                             RTLD_DL_LINKMAP) != 0;
-  // The program itself has no name there.
-  return fs::canonical(known && map && *map->l_name ? map->l_name : "/proc/self/exe");
-}
 
 }  // namespace
 

@@ -4,10 +4,8 @@
 set(TESSERA_LIBTORCH "" CACHE PATH
     "LibTorch's folder, which holds torch/ and nvidia/; empty: the environment's TESSERA_LIBTORCH, else scripts/setup's")
 
-# What scripts/setup fills and prints.
-function(tessera_setup_folder result)
-  file(STRINGS ${PROJECT_SOURCE_DIR}/scripts/libtorch.lock pinned REGEX "^torch==")
-  string(REGEX REPLACE "^torch==([0-9.]+).*" "\\1" version "${pinned}")
+# Where scripts/setup keeps what it downloads.
+function(tessera_cache_folder result)
   set(cache "$ENV{HOME}/.cache/tessera")
   if(DEFINED ENV{XDG_CACHE_HOME})
     set(cache "$ENV{XDG_CACHE_HOME}/tessera")
@@ -15,7 +13,14 @@ function(tessera_setup_folder result)
   if(DEFINED ENV{TESSERA_CACHE})
     set(cache "$ENV{TESSERA_CACHE}")
   endif()
-  set(${result} "${cache}/libtorch-${version}-cpu" PARENT_SCOPE)
+  set(${result} "${cache}" PARENT_SCOPE)
+endfunction()
+
+# The version of a package in one of scripts/*.lock.
+function(tessera_pinned_version result lock package)
+  file(STRINGS ${PROJECT_SOURCE_DIR}/scripts/${lock} pinned REGEX "^${package}==")
+  string(REGEX REPLACE "^[^=]*==([0-9.]+).*" "\\1" version "${pinned}")
+  set(${result} "${version}" PARENT_SCOPE)
 endfunction()
 
 if(TESSERA_LIBTORCH)
@@ -23,7 +28,9 @@ if(TESSERA_LIBTORCH)
 elseif(DEFINED ENV{TESSERA_LIBTORCH})
   set(TESSERA_LIBTORCH_FOLDER "$ENV{TESSERA_LIBTORCH}")
 else()
-  tessera_setup_folder(TESSERA_LIBTORCH_FOLDER)
+  tessera_cache_folder(cache)
+  tessera_pinned_version(version libtorch.lock torch)
+  set(TESSERA_LIBTORCH_FOLDER "${cache}/libtorch-${version}-cpu")
 endif()
 set(torch_lib "${TESSERA_LIBTORCH_FOLDER}/torch/lib")
 set(nvidia_lib "${TESSERA_LIBTORCH_FOLDER}/nvidia/cu13/lib")

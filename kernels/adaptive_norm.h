@@ -12,4 +12,18 @@ at::Tensor adaptive_norm(const at::Tensor& x, const at::Tensor& shift, const at:
 /// The same by ATen on any device.
 at::Tensor adaptive_norm_composite(const at::Tensor& x, const at::Tensor& shift, const at::Tensor& scale, double eps);
 
+/// A sum and its norm.
+struct NormedSum {
+  at::Tensor sum, normed;
+};
+
+/// sum = x + update * gate (gate [B, 1, C]; undefined: x + update), normed = adaptive_norm(sum, shift, scale, eps). One
+/// pass on a device with kernels of our own.
+NormedSum add_adaptive_norm(const at::Tensor& x, const at::Tensor& update, const at::Tensor& gate,
+                            const at::Tensor& shift, const at::Tensor& scale, double eps);
+
+/// The same with layer_norm of weight and bias [C], which are taken in x's dtype; undefined: 1 and 0.
+NormedSum add_layer_norm(const at::Tensor& x, const at::Tensor& update, const at::Tensor& gate,
+                         const at::Tensor& weight, const at::Tensor& bias, double eps);
+
 }  // namespace tessera

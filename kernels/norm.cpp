@@ -6,6 +6,7 @@
 #include <cmath>
 
 #include "core/parallel_for.h"
+#include "kernels/device_blocks.h"
 #include "kernels/norm_simd.h"
 #include "kernels/value_type.h"
 
@@ -173,6 +174,9 @@ std::pair<at::Tensor, at::Tensor> norm_and_move(const at::Tensor& x, const at::T
 }
 
 at::Tensor rms_norm(const at::Tensor& x, const at::Tensor& weight, double eps, at::ScalarType dtype) {
+  const bool rounds = dtype == at::kFloat || dtype == x.scalar_type();
+  if (const auto* kernels = device_kernels(x); kernels && rounds && !needs_gradient(weight))
+    return device_rms_norm(*kernels, x, weight, eps, dtype);
   if (!can_vectorize(x)) return rms_norm_composite(x, weight, eps, dtype);
   const at::Tensor dense = x.contiguous();
   return norm_and_move(dense, weight, eps, plain_rows(dense), dtype, /*with_unrotated=*/false).first;

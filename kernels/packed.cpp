@@ -12,6 +12,7 @@
 
 #include "core/dtype.h"
 #include "core/parallel_for.h"
+#include "kernels/device_kernels.h"
 #include "kernels/hadamard.h"
 #include "kernels/int8_product_simd.h"
 #include "kernels/unpack_blocks.h"
@@ -155,12 +156,39 @@ void round_to(const std::vector<float>& from, Value* to) {
   for (size_t i = 0; i < from.size(); ++i) to[i] = static_cast<Value>(from[i]);
 }
 
+static_assert(static_cast<int>(PackedType::kFloat) == static_cast<int>(cuda::Packed::kFloat));
+
+/// Rows as unpack_rows gives them, without what is added, by a kernel of the device that bytes, scales and `out` lie
+/// on.
+void unpack_on_device(const cuda::Kernels& kernels, const PackedWeight& weight, int64_t first, int64_t count,
+                      const at::Tensor& out) {
+  TORCH_CHECK(weight.type != PackedType::kInt8Panels && weight.rotation == 0,
+              "unpack_rows: rotated weights and panels ", "are unpacked on a CPU only");
+  TORCH_CHECK(
+      weight.bytes.device() == out.device() && (!weight.scales.defined() || weight.scales.device() == out.device()),
+      "unpack_rows: the weight lies on ", weight.bytes.device(), ", the output on ", out.device());
+  const auto* scales = weight.scales.defined() ? weight.scales.const_data_ptr<float>() : nullptr;
+  run_kernel(kernels, out, kernels.unpack,
+             cuda::Unpack{.packed = static_cast<cuda::Packed>(weight.type),
+                          .type = value_of(out.scalar_type()),
+                          .bytes = static_cast<const uint8_t*>(weight.bytes.const_data_ptr()),
+                          .scales = scales,
+                          .scale_rows = weight.scale_rows,
+                          .scale_columns = weight.scale_columns,
+                          .first = first,
+                          .rows = count,
+                          .columns = weight.columns(),
+                          .y = out.mutable_data_ptr()});
+}
+
 /// Rows as unpack_rows gives them, without what is added.
 void unpack_stored(const PackedWeight& weight, int64_t first, int64_t count, const at::Tensor& out) {
   const int64_t columns = weight.columns();
-  TORCH_CHECK(out.is_cpu() && out.is_contiguous() && out.numel() == count * columns && first >= 0 &&
+  const cuda::Kernels* kernels = device_kernels(out);
+  TORCH_CHECK((out.is_cpu() || kernels) && out.is_contiguous() && out.numel() == count * columns && first >= 0 &&
                   first + count <= weight.rows(),
               "unpack_rows: bad rows ", first, " + ", count, " or output ", out.sizes());
+  if (kernels) return unpack_on_device(*kernels, weight, first, count, out);
   constexpr int64_t kNumbersOfTask = 1 << 15;
   void* to = out.mutable_data_ptr();
   parallel_for(0, count, std::max<int64_t>(1, kNumbersOfTask / columns), [&](int64_t begin, int64_t end) {
@@ -296,7 +324,7 @@ at::Tensor packed_rows(const at::Tensor& packed, int64_t first, int64_t count) {
 void unpack_rows(const PackedWeight& weight, int64_t first, int64_t count, const at::Tensor& out) {
   if (weight.added.empty()) return unpack_stored(weight, first, count, out);
   const int64_t columns = weight.columns();
-  const at::Tensor sum = at::empty({count, columns}, at::kFloat);
+  const at::Tensor sum = at::empty({count, columns}, out.options().dtype(at::kFloat));
   unpack_stored(weight, first, count, sum);
   for (const LowRank& more : weight.added) sum.addmm_(more.up.narrow(0, first, count), more.down);
   out.view({count, columns}).copy_(sum);

@@ -82,8 +82,9 @@ at::Tensor packed_as(const at::Tensor& packed, at::ScalarType dtype);
 /// Rows [first, first + count) of a packed matrix, still packed.
 at::Tensor packed_rows(const at::Tensor& packed, int64_t first, int64_t count);
 
-/// Rows [first, first + count) as numbers: `out` [count, columns], contiguous, float32, bfloat16 or float16 on the CPU.
-/// Numbers are computed in float32 and rounded once.
+/// Rows [first, first + count) as numbers: `out` [count, columns], contiguous, float32, bfloat16 or float16 on the CPU,
+/// or on a device with kernels of our own (kernels/device_kernels.h) on which the weight's bytes and scales lie too;
+/// that takes neither rotated weights nor panels. Numbers are computed in float32 and rounded once.
 void unpack_rows(const PackedWeight& weight, int64_t first, int64_t count, const at::Tensor& out);
 
 /// All numbers, in the weight's shape; tensors that are not packed are converted.

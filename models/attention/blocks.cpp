@@ -56,6 +56,10 @@ BlockGrid cut_into_blocks(const AttentionConfig& config, const Extent3& grid) {
   return cut;
 }
 
+GridBlocks grid_blocks(const BlockGrid& cut) {
+  return {cut.grid, cut.size, cut.blocks};
+}
+
 at::Tensor tokens_of_blocks(const BlockGrid& cut) {
   const int64_t places = volume(cut.size);
   at::Tensor tokens = at::full({volume(cut.blocks), places}, -1, at::kInt);
@@ -95,6 +99,12 @@ at::Tensor block_mask(const BlockGrid& cut, const at::TensorOptions& options) {
 
 BlockFeatures block_features(const at::Tensor& x, const RmsNorm& norm, const Rope& rope, int64_t heads,
                              const BlockGrid& cut, bool with_unrotated) {
+  if (const auto* kernels = device_kernels(x); kernels && !needs_gradient(norm.weight)) {
+    const DeviceFeatures features{norm.weight, norm.eps, rope.cosines, rope.sines, heads};
+    const auto [rotated, unrotated] =
+        device_block_features(*kernels, x, features, grid_blocks(cut), x.scalar_type(), with_unrotated);
+    return {rotated, unrotated};
+  }
   if (!can_vectorize(x)) return block_features_composite(x, norm, rope, heads, cut, with_unrotated);
   const int64_t B = x.size(0), N = x.size(1), C = x.size(2), D = C / heads, P = volume(cut.size);
   const NormLayout layout{.rows = B * N,
@@ -115,6 +125,21 @@ BlockFeatures block_features(const at::Tensor& x, const RmsNorm& norm, const Rop
   const auto [rotated, unrotated] =
       norm_and_move(x.contiguous(), norm.weight, norm.eps, layout, x.scalar_type(), with_unrotated);
   return {rotated, unrotated};
+}
+
+at::Tensor ungroup_results(const at::Tensor& x, const at::Tensor& normalizer, const RmsNorm* norm,
+                           const at::Tensor& gate, const BlockGrid& cut, at::ScalarType dtype) {
+  const auto learns = [](const at::Tensor& t) { return t.defined() && needs_gradient(t); };
+  const at::Tensor weight = norm ? norm->weight : at::Tensor();
+  const bool rounds = x.scalar_type() == at::kFloat || x.scalar_type() == dtype;
+  if (const auto* kernels = device_kernels(x);
+      kernels && rounds && dtype != at::kDouble && !learns(normalizer) && !learns(weight) && !learns(gate)) {
+    const DeviceUngroup ungroup{normalizer, kLeastNormalizer, weight, norm ? norm->eps : 0, gate};
+    return device_ungroup(*kernels, x, ungroup, grid_blocks(cut), dtype);
+  }
+  const at::Tensor divided = normalizer.defined() ? x / guard_normalizer(normalizer) : x;
+  const at::Tensor out = norm ? ungroup_normed(divided, *norm, cut, dtype) : ungroup_blocks(divided, cut).to(dtype);
+  return gate.defined() ? out * at::silu(gate) : out;
 }
 
 at::Tensor ungroup_normed(const at::Tensor& x, const RmsNorm& norm, const BlockGrid& cut, at::ScalarType dtype) {

@@ -2,6 +2,7 @@
 
 #include <ATen/core/Tensor.h>
 
+#include "kernels/device_blocks.h"
 #include "models/attention/attention.h"
 
 namespace tessera {
@@ -39,9 +40,19 @@ struct BlockFeatures {
   at::Tensor unrotated;  ///< before rotation, in wide_type(x); undefined unless asked for
 };
 
-/// x [B, N, H * D] -> RMS norm over all heads, relu + 1e-6, rotation, grouped into blocks; one pass on a CPU.
+/// `cut` as kernels/device_blocks.h wants it.
+GridBlocks grid_blocks(const BlockGrid& cut);
+
+/// x [B, N, H * D] -> RMS norm over all heads, relu + 1e-6, rotation, grouped into blocks; one pass on a CPU, and on a
+/// device with kernels of our own.
 BlockFeatures block_features(const at::Tensor& x, const RmsNorm& norm, const Rope& rope, int64_t heads,
                              const BlockGrid& cut, bool with_unrotated);
+
+/// Results [M, B, H, P, D], divided by guard_normalizer(normalizer) if that is defined [M, B, H, P, 1], then normed by
+/// head with `norm` (null: not) and multiplied with SiLU(gate) if that is defined [B, N, H * D]: [B, N, H * D] as
+/// `dtype`. One pass on a device with kernels of our own.
+at::Tensor ungroup_results(const at::Tensor& x, const at::Tensor& normalizer, const RmsNorm* norm,
+                           const at::Tensor& gate, const BlockGrid& cut, at::ScalarType dtype);
 
 /// x [M, B, H, P, D] -> RMS norm of each head in raster order, [B, N, H * D] as `dtype`; one pass on a CPU.
 at::Tensor ungroup_normed(const at::Tensor& x, const RmsNorm& norm, const BlockGrid& cut, at::ScalarType dtype);

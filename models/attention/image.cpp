@@ -96,28 +96,31 @@ void ImageMhla::params(ParamList& out, const std::string& prefix) {
 }
 
 at::Tensor ImageMhla::features(const at::Tensor& x, const RmsNorm& norm, const BlockGrid& cut) const {
+  const at::Tensor weight = config_.qk_norm ? norm.weight : at::Tensor();
+  if (const auto* kernels = device_kernels(x); kernels && !(weight.defined() && needs_gradient(weight)))
+    return device_block_features(*kernels, x, {weight, norm.eps, {}, {}, heads_}, grid_blocks(cut), at::kFloat, false)
+        .first;
   const at::Tensor normed = config_.qk_norm ? norm.wide(x) : x.to(wide_type(x));
   return group_blocks(at::relu(normed) + kFeatureEps, heads_, cut);
 }
 
-/// The result of the heads before LePE, [B, N, C], from ATen operations.
+/// The result of the heads before gate and LePE, [B, N, C], step by step.
 at::Tensor ImageMhla::composed(const at::Tensor& q_in, const at::Tensor& k_in, const at::Tensor& v,
                                const at::Tensor& mixing, const BlockGrid& cut, const AttentionInput& input) const {
   const at::Tensor q = features(q_in, norm_q_, cut), k = features(k_in, norm_k_, cut);
   const at::Tensor summaries = at::matmul(k.mT(), group_blocks(v.to(wide_type(v)), heads_, cut));  // [M, B, H, D, D]
-  at::Tensor out = at::matmul(q, mix_blocks(mixing, summaries));                                   // [M, B, H, P, D]
+  const at::Tensor out = at::matmul(q, mix_blocks(mixing, summaries));                             // [M, B, H, P, D]
   at::Tensor n;
   if (config_.normalizer != Normalizer::kNone) {
     n = mhla_normalizer(q, k, mixing, cut, config_.normalizer);
     if (input.stats) input.stats->count(n);
-    out = out / guard_normalizer(n);
   }
   if (AttentionProbe* probe = watching(input)) {
     AttentionView view = mhla_view(q, k, mixing, n, cut);
     if (config_.lepe) view.convolution = convolution_matrix(lepe_weight_, input.grid);
     probe->see(view);
   }
-  return ungroup_blocks(out, cut).to(v.scalar_type());
+  return ungroup_results(out, n, nullptr, {}, cut, v.scalar_type());
 }
 
 bool ImageMhla::wants_gradient() const {
@@ -136,7 +139,7 @@ at::Tensor ImageMhla::operator()(const at::Tensor& x, const AttentionInput& inpu
   at::Tensor out = fused ? fused_mhla(q, k, v, mixing, cut, config_.normalizer, plan, input.stats)
                          : composed(q, k, v, mixing, cut, input);  // [B, N, C]
   if (config_.gated) out = out * at::silu(gate_(h));
-  return to_out_(config_.lepe ? out + depthwise_2d(v, input.grid, lepe_weight_, lepe_bias_) : out);
+  return to_out_(config_.lepe ? add_depthwise(out, v, input.grid, lepe_weight_, lepe_bias_) : out);
 }
 
 }  // namespace tessera

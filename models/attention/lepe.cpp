@@ -2,6 +2,9 @@
 
 #include <ATen/ATen.h>
 
+#include "kernels/device_blocks.h"
+#include "kernels/value_type.h"
+
 namespace tessera {
 
 at::Tensor depthwise_3d(const at::Tensor& x, const Extent3& grid, const at::Tensor& weight, const at::Tensor& bias) {
@@ -28,6 +31,14 @@ at::Tensor depthwise_2d(const at::Tensor& x, const Extent3& grid, const at::Tens
   const auto dtype = x.scalar_type();
   const at::Tensor out = at::conv2d(frames, weight.to(dtype), bias.to(dtype), 1, weight.size(2) / 2, 1, C);
   return out.permute({0, 2, 3, 1}).reshape({B, T * H * W, C});
+}
+
+at::Tensor add_depthwise(const at::Tensor& base, const at::Tensor& x, const Extent3& grid, const at::Tensor& weight,
+                         const at::Tensor& bias) {
+  const bool learns = needs_gradient(base) || needs_gradient(weight) || needs_gradient(bias);
+  if (const auto* kernels = device_kernels(x); kernels && !learns && weight.numel() <= cuda::kMostTaps * x.size(2))
+    return device_depthwise(*kernels, base, x, grid, weight, bias);
+  return base + (weight.dim() == 5 ? depthwise_3d : depthwise_2d)(x, grid, weight, bias);
 }
 
 }  // namespace tessera

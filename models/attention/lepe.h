@@ -14,4 +14,9 @@ at::Tensor depthwise_3d(const at::Tensor& x, const Extent3& grid, const at::Tens
 /// order, weight [C, 1, k, k], bias [C]; returns [B, N, C] in x's dtype.
 at::Tensor depthwise_2d(const at::Tensor& x, const Extent3& grid, const at::Tensor& weight, const at::Tensor& bias);
 
+/// base + the depthwise convolution of x by a weight of two or three sizes, as above; one pass on a device with kernels
+/// of our own.
+at::Tensor add_depthwise(const at::Tensor& base, const at::Tensor& x, const Extent3& grid, const at::Tensor& weight,
+                         const at::Tensor& bias);
+
 }  // namespace tessera

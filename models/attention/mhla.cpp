@@ -35,6 +35,13 @@ at::Tensor mix_blocks(const at::Tensor& mixing, const at::Tensor& x) {
 
 at::Tensor mhla_normalizer(const at::Tensor& q, const at::Tensor& k, const at::Tensor& mixing, const BlockGrid& cut,
                            Normalizer form) {
+  if (const auto* kernels = device_kernels(q); kernels && !needs_gradient(k) && q.scalar_type() == at::kFloat) {
+    const at::Tensor sums = device_key_sums(*kernels, k);
+    if (form == Normalizer::kSums)
+      return device_products(*kernels, q, mix_blocks(mixing, sums), kNormalizerEps, nullptr);
+    const GridBlocks grid = grid_blocks(cut);
+    return mix_blocks(mixing, device_products(*kernels, q, sums, 0, cut.ragged() ? &grid : nullptr)) + kNormalizerEps;
+  }
   const at::Tensor key_sums = k.sum(-2, /*keepdim=*/true);  // [M, B, H, 1, D]
   if (form == Normalizer::kSums) return at::matmul(q, mix_blocks(mixing, key_sums).mT()) + kNormalizerEps;
   at::Tensor products = at::matmul(q, key_sums.mT());  // [M, B, H, P, 1]
@@ -75,30 +82,30 @@ void MhlaAttention::params(ParamList& out, const std::string& prefix) {
   }
 }
 
-/// The result of the heads before gate and LePE, [B, N, C], from ATen operations.
+/// The result of the heads before LePE, [B, N, C], step by step.
 at::Tensor MhlaAttention::composed(const at::Tensor& q_in, const at::Tensor& k_in, const at::Tensor& v,
-                                   const at::Tensor& mixing, const BlockGrid& cut, const AttentionInput& input) const {
+                                   const at::Tensor& gate, const at::Tensor& mixing, const BlockGrid& cut,
+                                   const AttentionInput& input) const {
   const auto& p = projections_;
   const bool normalized = config_.normalizer != Normalizer::kNone;
   const BlockFeatures q = block_features(q_in, p.norm_q, input.rope, heads_, cut, normalized);
   const BlockFeatures k = block_features(k_in, p.norm_k, input.rope, heads_, cut, normalized);
   const at::Tensor summaries = at::matmul(k.rotated.mT(), group_blocks(v, heads_, cut));  // [M, B, H, D, D]
-  at::Tensor out = at::matmul(q.rotated, mix_blocks(mixing, summaries));                  // [M, B, H, P, D]
+  const at::Tensor out = at::matmul(q.rotated, mix_blocks(mixing, summaries));            // [M, B, H, P, D]
   at::Tensor n;
   if (normalized) {
     n = mhla_normalizer(q.unrotated, k.unrotated, mixing, cut, config_.normalizer);
     if (input.stats) input.stats->count(n);
-    out = out / guard_normalizer(n);
   }
   if (AttentionProbe* probe = watching(input)) {
     AttentionView view = mhla_view(q.rotated, k.rotated, mixing, n, cut);
     if (config_.lepe) view.convolution = convolution_matrix(lepe_weight_, input.grid);
     probe->see(view);
   }
-  return ungroup_normed(out, head_norm_, cut, v.scalar_type());
+  return ungroup_results(out, n, &head_norm_, gate, cut, v.scalar_type());
 }
 
-/// The same and the gate in one operator.
+/// The same in one operator.
 at::Tensor MhlaAttention::fused(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, const at::Tensor& gate,
                                 const at::Tensor& mixing, const BlockGrid& cut, const AttentionInput& input) const {
   const auto& p = projections_;
@@ -130,10 +137,9 @@ at::Tensor MhlaAttention::operator()(const at::Tensor& x, const AttentionInput& 
       can_attend_blocks(q, k, v, heads_)) {
     out = fused(q, k, v, gate, mixing, cut, input);
   } else {
-    out = composed(q, k, v, mixing, cut, input);
-    if (config_.gated) out = out * at::silu(gate);
+    out = composed(q, k, v, gate, mixing, cut, input);
   }
-  if (config_.lepe) out = out + depthwise_3d(v, input.grid, lepe_weight_, lepe_bias_);
+  if (config_.lepe) out = add_depthwise(out, v, input.grid, lepe_weight_, lepe_bias_);
   return p.to_out(out);
 }
 

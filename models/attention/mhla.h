@@ -40,8 +40,8 @@ class MhlaAttention : public SelfAttention {
   at::Tensor operator()(const at::Tensor& x, const AttentionInput& input) const override;
 
  private:
-  at::Tensor composed(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, const at::Tensor& mixing,
-                      const BlockGrid& cut, const AttentionInput& input) const;
+  at::Tensor composed(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, const at::Tensor& gate,
+                      const at::Tensor& mixing, const BlockGrid& cut, const AttentionInput& input) const;
   at::Tensor fused(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, const at::Tensor& gate,
                    const at::Tensor& mixing, const BlockGrid& cut, const AttentionInput& input) const;
   bool wants_gradient() const;

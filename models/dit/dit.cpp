@@ -115,14 +115,14 @@ at::Tensor DitBlock::condition(const at::Tensor& sinusoid, const at::Tensor& cla
 
 at::Tensor DitBlock::operator()(const at::Tensor& x, const at::Tensor& condition, const AttentionInput& input) const {
   const auto m = modulation(at::silu(condition).to(x.scalar_type())).unsqueeze(1).chunk(6, 2);  // each [B, 1, C]
-  at::Tensor h;
+  NormedSum h;
   {
     const ProfileScope scope(attention_scope_);
-    h = at::addcmul(x, (*attn1)(adaptive_norm(x, m[0], m[1], kNormEps), input), m[2]);
+    const at::Tensor seen = (*attn1)(adaptive_norm(x, m[0], m[1], kNormEps), input);
+    h = add_adaptive_norm(x, seen, m[2], m[3], m[4], norm_eps_);
   }
   const ProfileScope scope("feed-forward");
-  const at::Tensor hidden = ff_in.gelu(adaptive_norm(h, m[3], m[4], norm_eps_));
-  return at::addcmul(h, ff_out(hidden), m[5]);
+  return at::addcmul(h.sum, ff_out(ff_in.gelu(h.normed)), m[5]);
 }
 
 Dit::Dit(DitConfig config) : config_(std::move(config)) {

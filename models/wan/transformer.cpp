@@ -165,19 +165,23 @@ at::Tensor WanBlock::operator()(const at::Tensor& x, const WanCrossAttention::Ke
   // R is B, or B T: then the tokens of each frame have a row of their own.
   const auto by_row = [&](const at::Tensor& t) { return t.reshape({modulation.size(0), -1, t.size(2)}); };
   const auto by_sample = [&](const at::Tensor& t) { return t.reshape(x.sizes()); };
-  at::Tensor h;
+  NormedSum h;
   {
     const ProfileScope scope(attention_scope_);
     const at::Tensor seen = (*attn1)(by_sample(adaptive_norm(by_row(x), m[0], m[1], eps_)), input);
-    h = by_sample(at::addcmul(by_row(x), by_row(seen), m[2]));
+    if (cross_attn_norm_)
+      h = add_layer_norm(by_row(x), by_row(seen), m[2], norm2.weight, norm2.bias, norm2.eps);
+    else
+      h.sum = h.normed = at::addcmul(by_row(x), by_row(seen), m[2]);
   }
   {
     const ProfileScope scope("cross-attention");
-    h = h + attn2(cross_attn_norm_ ? norm2(h) : h, keys);
+    const at::Tensor seen = attn2(by_sample(h.normed), keys);
+    h = add_adaptive_norm(h.sum, by_row(seen), {}, m[3], m[4], eps_);
   }
   const ProfileScope scope("feed-forward");
-  const at::Tensor hidden = ffn_in.gelu(by_sample(adaptive_norm(by_row(h), m[3], m[4], eps_)));
-  return by_sample(at::addcmul(by_row(h), by_row(ffn_out(hidden)), m[5]));
+  const at::Tensor hidden = ffn_in.gelu(by_sample(h.normed));
+  return by_sample(at::addcmul(h.sum, by_row(ffn_out(hidden)), m[5]));
 }
 
 WanTransformer::WanTransformer(WanTransformerConfig config) : config_(std::move(config)) {
