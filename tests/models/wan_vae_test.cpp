@@ -396,7 +396,8 @@ TEST(WanVaeTiles, BlendToWhatWholeFramesGive) {
   EXPECT_LE((corner(tiled) - corner(whole)).abs().max().item<double>(), 1e-5);
 }
 
-/// 16 pixels a latent pixel, and what a level adds of its input to its output.
+/// 16 pixels a latent pixel, and what a level adds of its input to its output. Two blocks a level see farther: with a
+/// margin of 4 the difference is 0.27 here.
 TEST(WanVaeTiles, OfTheResidualFormBlendToo) {
   const RandomVae random(deep_vae_json());
   const at::Tensor latents = seeded_noise({1, 4, 2, 30, 41}, 3);
@@ -404,8 +405,6 @@ TEST(WanVaeTiles, OfTheResidualFormBlendToo) {
   const at::Tensor tiled = decoded_by_tiles(random.vae, latents, 24 * 16);
   ASSERT_EQ(tiled.sizes(), whole.sizes());
   EXPECT_EQ(whole.size(4), 41 * 16);
-  std::printf("largest difference %.4f, mean %.6f\n", (tiled - whole).abs().max().item<double>(),
-              (tiled - whole).abs().mean().item<double>());
   EXPECT_LE((tiled - whole).abs().max().item<double>(), 0.05);
   const auto corner = [](const at::Tensor& t) { return t.narrow(3, 0, 16).narrow(4, 0, 16); };
   EXPECT_LE((corner(tiled) - corner(whole)).abs().max().item<double>(), 1e-5);
