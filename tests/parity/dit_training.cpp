@@ -1,5 +1,6 @@
-// torch's AdamW on diffusers' DiTTransformer2DModel with the loss of facebookresearch/DiT: losses, gradients, ten
-// steps.
+// torch's AdamW on diffusers' DiTTransformer2DModel, loss of facebookresearch/DiT: losses, gradients, ten steps.
+#include <c10/core/GradMode.h>
+
 #include "models/dit/dit.h"
 #include "tests/support/fixture.h"
 #include "training/diffusion_loss.h"
@@ -27,7 +28,8 @@ struct DitTrainingParity : testing::TestWithParam<bool> {
   void SetUp() override {
     model.params(params);
     std::map<std::string, at::Tensor> tensors = read_weights(part).tensors();
-    for (const auto& [name, tensor] : test::part_of(reference, "start/").tensors()) tensors[name] = tensor;
+    const TensorFile start = test::part_of(reference, "start/");
+    for (const auto& [name, tensor] : start.tensors()) tensors[name] = tensor;
     bind(params, {std::move(tensors), "dit_training"}, at::kFloat, at::kCPU);
     model.set_recompute(GetParam());
   }
@@ -71,6 +73,7 @@ TEST_P(DitTrainingParity, TenSteps) {
   const double rate = fixture.config.at("learning_rate");
   std::map<std::string, const at::Tensor*> slots;
   for (const Param& param : params) slots[param.name] = param.slot;
+  const TensorFile gradients = test::part_of(reference, "gradient/"), trained = test::part_of(reference, "trained/");
   for (int64_t step = 0; step < fixture.config.at("steps").get<int64_t>(); ++step) {
     SCOPED_TRACE(step);
     optimizer.zero_gradients();
@@ -79,14 +82,17 @@ TEST_P(DitTrainingParity, TenSteps) {
     const auto wanted = reference.at("losses")[step].item<double>();
     EXPECT_NEAR(value.item<double>(), wanted, 1e-5 * wanted);
     if (step == 0)
-      for (const auto& [name, gradient] : test::part_of(reference, "gradient/").tensors()) {
+      for (const auto& [name, gradient] : gradients.tensors()) {
+        // Softmax does not see a bias of the keys: what there is of its gradient is rounding.
+        const bool unseen = name.ends_with(".to_k.bias");
+        const std::string size_of = unseen ? name.substr(0, name.size() - 6) + "q.bias" : name;
         const auto difference = (slots.at(name)->grad() - gradient).abs().max().item<double>();
-        EXPECT_LE(difference, 1e-5 * gradient.abs().max().item<double>()) << name;
+        EXPECT_LE(difference, 1e-5 * gradients.at(size_of).abs().max().item<double>()) << name;
       }
     const auto norm = reference.at("norms")[step].item<double>();
     EXPECT_NEAR(optimizer.step(rate, rate), norm, 1e-5 * norm);
   }
-  for (const auto& [name, wanted] : test::part_of(reference, "trained/").tensors()) {
+  for (const auto& [name, wanted] : trained.tensors()) {
     SCOPED_TRACE(name);
     EXPECT_CLOSE(slots.at(name)->detach(), wanted, 1e-5);
   }
