@@ -6,6 +6,7 @@
 #include <cmath>
 #include <cstdio>
 #include <map>
+#include <set>
 
 #include "core/atomic_file.h"
 #include "core/text.h"
@@ -178,8 +179,8 @@ void FinetuneTrainer::draw_sheet() {
   std::vector<std::vector<at::Tensor>> rows;
   for (const at::Tensor& frames : model_->draw(clips.front().shape, texts, cache.text(cache.empty_text), sampling)) {
     rows.emplace_back();
-    for (const int64_t frame : {int64_t{0}, frames.size(1) / 2, frames.size(1) - 1})
-      if (frame == 0 || frames.size(1) > 1) rows.back().push_back(frames.select(1, frame));
+    for (const int64_t frame : std::set<int64_t>{0, frames.size(1) / 2, frames.size(1) - 1})
+      rows.back().push_back(frames.select(1, frame));
   }
   write_sheet(run_.file("sheet.png"), rows);
   write_file_atomically(run_.file("sheet.txt"), captions);
