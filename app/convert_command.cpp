@@ -14,13 +14,14 @@ namespace tessera {
 void add_convert_command(CLI::App& root) {
   struct Options {
     ConvertRequest request;
-    std::string dtype = "keep";
+    std::string dtype = "keep", layout = "diffusers";
     std::vector<std::string> loras;
     bool quiet = false;
   };
   auto options = std::make_shared<Options>();
   ConvertRequest& request = options->request;
-  CLI::App* command = root.add_subcommand("convert", "Convert a model that tessera can open to the diffusers layout");
+  CLI::App* command = root.add_subcommand(
+      "convert", "Convert a model that tessera can open to the diffusers layout, or Wan-MHLA to its repository's");
   command
       ->add_option("IN", request.input,
                    "Model to read: a folder or checkpoint of Wan 2.1, Wan-MHLA, DiT, DiT-MHLA, or diffusers; or one "
@@ -35,6 +36,14 @@ void add_convert_command(CLI::App& root) {
               joined(quantized_names()))
       ->type_name("NAME")
       ->default_str("keep")
+      ->group("Output");
+  command
+      ->add_option("--layout", options->layout,
+                   "diffusers; or wan-mhla: the transformer of a Wan-MHLA model as the MHLA repository keeps it, "
+                   "model.safetensors and mhla.yaml")
+      ->type_name("NAME")
+      ->check(CLI::IsMember({"diffusers", "wan-mhla"}))
+      ->capture_default_str()
       ->group("Output");
   command
       ->add_option("--vae", request.options.vae,
@@ -75,6 +84,7 @@ void add_convert_command(CLI::App& root) {
   command->callback([options] {
     install_signal_handlers();
     set_storage(options->request, options->dtype);
+    options->request.mhla_release = options->layout == "wan-mhla";
     if (!options->loras.empty()) {
       Job job;
       const JobOption& lora = find_job_option("lora");

@@ -9,6 +9,7 @@
 #include "training/classifier_trainer.h"
 #include "training/denoiser_trainer.h"
 #include "training/evaluator.h"
+#include "training/flow_loss.h"
 #include "training/language_trainer.h"
 #include "training/rgb_fit.h"
 #include "training/vae_trainer.h"
@@ -18,7 +19,7 @@ namespace {
 
 struct EvaluateOptions {
   std::string model;
-  int64_t prompts = 200, held_out = 50, stills = 100, reconstructed = 50;
+  int64_t prompts = 200, held_out = 50, stills = 100, reconstructed = 50, loss_scenes = 0;
   SceneSampling sampling;
   bool list = false;
 };
@@ -64,6 +65,14 @@ void run_evaluation(const EvaluateOptions& options) {
   part("clips, training combinations", Split::kTraining, true, options.prompts);
   part("clips, held-out combinations", Split::kHeldOut, true, options.held_out);
   part("images, training combinations", Split::kTraining, false, options.stills);
+  const auto loss = [&](const char* title, int64_t frames, int64_t prompts) {
+    if (options.loss_scenes < 1 || prompts < 1) return;
+    const SceneSize size{.width = wanted.width, .height = wanted.height, .frames = frames};
+    std::printf("%s: flow loss %.4f\n", title,
+                validation_flow_loss(*model, renderer, size, options.loss_scenes, wanted.flow_shift));
+  };
+  loss("clips", wanted.frames, options.prompts + options.held_out);
+  loss("images", 1, options.stills);
 }
 
 void add_evaluate(CLI::App& train) {
@@ -79,6 +88,11 @@ void add_evaluate(CLI::App& train) {
   evaluate
       ->add_option("--reconstructed", options->reconstructed,
                    "Number of rendered clips that are only encoded and decoded: an upper bound for the denoiser")
+      ->capture_default_str();
+  evaluate
+      ->add_option("--loss-scenes", options->loss_scenes,
+                   "Number of clips and of images, which no training draws, whose flow loss is measured at fixed times "
+                   "and noise")
       ->capture_default_str();
   evaluate->add_option("--width", options->sampling.width, "Width of images and clips, pixels")->capture_default_str();
   evaluate->add_option("--height", options->sampling.height, "Their height")->capture_default_str();

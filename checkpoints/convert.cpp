@@ -9,6 +9,7 @@
 #include "checkpoints/hub_cache.h"
 #include "checkpoints/load_part.h"
 #include "checkpoints/lora.h"
+#include "checkpoints/wan/mhla_settings.h"
 #include "core/atomic_file.h"
 #include "core/cancel.h"
 #include "core/disk_space.h"
@@ -16,6 +17,7 @@
 #include "core/error.h"
 #include "core/paths.h"
 #include "kernels/pack.h"
+#include "weights/names.h"
 
 namespace tessera {
 namespace {
@@ -284,6 +286,25 @@ void write_part(Component& part, Families families, const fs::path& folder, cons
   part.class_name = written_class(part, families);
 }
 
+/// Writes a transformer as the MHLA repository has it, and reads it back.
+void write_mhla_release(const Component& part, Families families, const fs::path& folder, const ConvertRequest& request,
+                        LoraShelf* shelf) {
+  if (part.class_name != "WanTransformer3DModel")
+    throw Error(request.input.string() + ": --layout wan-mhla is for transformers of Wan-MHLA, not for " +
+                part.class_name);
+  if (request.packed) throw Error("--layout wan-mhla has no quantized weights; give --dtype fp32, bf16, fp16 or keep");
+  const JsonConfig config(config_of(part, families), part.folder.string());
+  const std::string yaml = mhla_training_yaml(config);
+  const TensorFile source = with_loras(part, read_part(part, families), request, shelf);
+  const fs::path file = folder / "model.safetensors";
+  write_safetensors(file, renamed(source, names_in_gguf(source, part.class_name)).tensors(), {{"format", "pt"}},
+                    request.dtype);
+  write_file_atomically(folder / "mhla.yaml", yaml);
+  const TensorFile back = read_safetensors(file);
+  if (!has_original_wan_names(back)) throw differs(file.string(), "blocks.0.self_attn.q.weight");
+  compare_all(source, canonical_tensors(back, part.class_name), {}, request);
+}
+
 }  // namespace
 
 std::vector<std::string> quantized_names() {
@@ -314,6 +335,15 @@ ConvertResult convert_model(const ConvertRequest& request, Families families,
   PartFolder folder(request.output);
   check_free_space(folder.path(), expected_bytes(layout.model.components, families, request));
   ConvertResult result{.layout = layout.name, .parts = {}};
+  if (request.mhla_release) {
+    const Component& part = is_alone(layout) ? layout.model.components.front() : layout.model.component("transformer");
+    tell("writing " + part.name + " (" + part.class_name + ")");
+    write_mhla_release(part, families, folder.path(), request, shelf);
+    result.parts = {part.name};
+    result.bytes = folder_bytes(folder.path());
+    folder.commit();
+    return result;
+  }
   std::vector<Component> written = layout.model.components;
   for (Component& part : written) {
     throw_if_canceled();

@@ -23,6 +23,7 @@ struct ConvertRequest {
   ModelOptions options;
   ClassifierOptions classifier;     ///< heads and power, for a classifier alone
   std::vector<LoraUse> loras = {};  ///< merged into the weights, in this order, in float32, rounded once
+  bool mhla_release = false;        ///< the transformer alone, as the MHLA repository keeps it
   bool incomplete = false;          ///< write the parts that are there although the model lacks others
 };
 
@@ -38,6 +39,8 @@ struct ConvertResult {
   int64_t bytes = 0;               ///< of all written files
 };
 
+/// With `mhla_release` the folder gets model.safetensors, a Wan-MHLA transformer under the names of Wan's own code, and
+/// mhla.yaml (see mhla_training_yaml), and nothing is quantized. Else:
 /// Writes a model as a pipeline directory of diffusers' layout: model_index.json, configs, safetensors (in shards where
 /// diffusers would), scheduler and tokenizer. One network by itself becomes a folder of config.json and weights, as
 /// such a directory has one for each part. Every part is read back and compared with its source bit for bit before

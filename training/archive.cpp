@@ -13,6 +13,7 @@ namespace tessera {
 namespace {
 
 constexpr uint64_t kTarBlock = 512, kMostBytes = uint64_t{4} << 30;
+constexpr uint64_t kMostExpansion = 1032;  // of deflate
 
 /// A field of a tar header up to its first zero byte.
 std::string tar_text(const uint8_t* block, size_t begin, size_t length) {
@@ -58,6 +59,9 @@ std::string pax_value(std::string_view records, std::string_view key) {
 }
 
 std::string inflated(const uint8_t* data, const ZipEntry& entry, const std::string& where) {
+  if (entry.size > kMostExpansion * (entry.stored + 1))
+    throw Error(where + ": claims " + std::to_string(entry.size) + " bytes, more than its " +
+                std::to_string(entry.stored) + " compressed ones can hold: the archive is damaged");
   std::string out(entry.size, '\0');
   z_stream stream{};
   if (inflateInit2(&stream, -MAX_WBITS) != Z_OK) throw Error(where + ": out of memory", ExitCode::kFailed);
@@ -114,10 +118,10 @@ void Archive::read_tar() {
     } else {
       const std::string prefix = tar_text(block, 345, 155), name = tar_text(block, 0, 100);
       const bool ustar = std::memcmp(block + 257, "ustar\0", 6) == 0;  // GNU's own form has other things there
-      if (type == '0' || type == '\0')
-        entries_[!long_name.empty()         ? long_name
-                 : ustar && !prefix.empty() ? prefix + "/" + name
-                                            : name] = {.begin = begin, .stored = size, .size = size};
+      const std::string whole = !long_name.empty() ? long_name : ustar && !prefix.empty() ? prefix + "/" + name : name;
+      const ZipEntry entry{.begin = begin, .stored = size, .size = size};
+      if ((type == '0' || type == '\0') && !entries_.emplace(whole, entry).second)
+        throw Error(where_ + ": has two files of the name " + whole + "; which one is meant? Make the archive anew");
       long_name.clear();
       long_size.clear();
     }

@@ -3,11 +3,14 @@
 #include <algorithm>
 #include <fstream>
 #include <nlohmann/json.hpp>
-#include <optional>
+#include <set>
 #include <sstream>
+#include <string_view>
 
 #include "core/error.h"
+#include "core/printable.h"
 #include "core/text.h"
+#include "core/utf8.h"
 #include "core/visible_files.h"
 #include "training/archive.h"
 
@@ -17,14 +20,21 @@ namespace {
 namespace fs = std::filesystem;
 using nlohmann::json;
 
+constexpr size_t kLongestCaption = 64 << 10;
 constexpr const char* kCaptionKeys[] = {"caption", "text", "prompt"};
+
+/// Text without the mark that some editors put before UTF-8.
+std::string without_mark(std::string text) {
+  constexpr std::string_view kMark = "\xef\xbb\xbf";
+  return text.starts_with(kMark) ? text.substr(kMark.size()) : text;
+}
 
 std::string whole_text(const fs::path& path) {
   std::ifstream in(path, std::ios::binary);
   if (!in) throw Error("cannot read " + path.string() + ": no such file or no permission; check the path");
   std::ostringstream text;
   text << in.rdbuf();
-  return text.str();
+  return without_mark(text.str());
 }
 
 bool is_there(const fs::path& path) {
@@ -53,7 +63,14 @@ class Collector {
   void add(DataItem item) {
     item.caption = trimmed(item.caption);
     if (item.caption.empty())
-      set_.dropped.push_back({item.name, "it has no caption"});
+      drop(item.name, "it has no caption");
+    else if (item.caption.size() > kLongestCaption)
+      drop(item.name, "its caption has " + std::to_string(item.caption.size()) + " bytes, more than " +
+                          std::to_string(kLongestCaption));
+    else if (!is_utf8_text(item.caption))
+      drop(item.name, "its caption is not text in UTF-8");
+    else if (!is_utf8_text(item.name))
+      drop(item.name, "its name is not text in UTF-8");
     else
       set_.items.push_back(std::move(item));
   }
@@ -68,7 +85,9 @@ class Collector {
     if (item.medium == Medium::kNone) return drop(item.name, "its extension is that of no picture or video");
     add(std::move(item));
   }
-  void drop(const std::string& name, const std::string& reason) { set_.dropped.push_back({name, reason}); }
+  void drop(const std::string& name, const std::string& reason) {
+    set_.dropped.push_back({printable_line(name), printable_line(reason)});
+  }
 
   DataSet finish(const fs::path& path) {
     if (set_.items.empty())
@@ -106,33 +125,59 @@ void list_jsonl(const fs::path& path, Collector& found) {
   });
 }
 
+/// Files of the table's folder that it does not name.
+void drop_unnamed(const fs::path& table, const std::set<fs::path>& named, Collector& found) {
+  for (const fs::path& file : scan_folder(table.parent_path()).files)
+    if (medium_of(file) != Medium::kNone && !named.count(file.lexically_normal()) &&
+        !named.count(file.parent_path().lexically_normal()))
+      found.drop(file.string(), table.filename().string() + " does not name it");
+}
+
 void list_metadata_jsonl(const fs::path& path, Collector& found) {
+  std::set<fs::path> named;
   each_json_line(path, [&](const json& object, const std::string& where) {
     if (!object.contains("file_name") || !object.at("file_name").is_string())
       throw Error(where + ": has no file_name, the file that the caption is for");
-    found.add_named(path.parent_path() / object.at("file_name").get<std::string>(), caption_of(object));
+    const fs::path file = path.parent_path() / object.at("file_name").get<std::string>();
+    named.insert(file.lexically_normal());
+    found.add_named(file, caption_of(object));
   });
+  drop_unnamed(path, named, found);
 }
 
 void list_metadata_csv(const fs::path& path, Collector& found) {
+  std::set<fs::path> named;
   for (const auto& row : parse_csv(whole_text(path), path.string())) {
     const auto file = row.find("file_name");
     if (file == row.end()) throw Error(path.string() + ": has no column file_name, the file that a caption is for");
-    found.add_named(path.parent_path() / file->second, caption_of(json(row)));
+    const fs::path named_file = path.parent_path() / file->second;
+    named.insert(named_file.lexically_normal());
+    found.add_named(named_file, caption_of(json(row)));
   }
+  drop_unnamed(path, named, found);
 }
 
-void list_folder(const fs::path& folder, Collector& found) {
+void list_folder(const fs::path& folder, CaptionSource captions, Collector& found) {
   const FolderScan scan = scan_folder(folder);
   for (const fs::path& lost : scan.lost) found.drop(lost.string(), "it is a link to nothing");
   for (const auto& odd : scan.unlisted) found.drop(odd.path.string(), "it cannot be listed: " + odd.what);
+  std::set<fs::path> texts, used;
   for (const fs::path& file : scan.files) {
+    if (lower_extension(file) == ".txt") texts.insert(file);
     const Medium medium = medium_of(file);
     if (medium == Medium::kNone) continue;
     const fs::path text = fs::path(file).replace_extension(".txt");
-    found.add(
-        {.name = file.string(), .path = file, .medium = medium, .caption = is_there(text) ? whole_text(text) : ""});
+    std::string caption;
+    if (is_there(text)) {
+      used.insert(text);
+      caption = whole_text(text);
+    } else if (captions == CaptionSource::kFolders) {
+      caption = fs::absolute(file).parent_path().filename().string();
+    }
+    found.add({.name = file.string(), .path = file, .medium = medium, .caption = caption});
   }
+  for (const fs::path& text : texts)
+    if (!used.count(text)) found.drop(text.string(), "there is no picture or video of its name");
 }
 
 /// WebDataset: the members of one sample share what stands before the first dot of their file name.
@@ -149,7 +194,7 @@ void list_archive(const fs::path& path, Collector& found) {
     Sample& sample = samples[name.substr(0, dot)];
     const std::string extension = in_lower_case(name.substr(dot));
     if (extension == ".txt") {
-      sample.caption = archive.bytes(name);
+      sample.caption = without_mark(archive.bytes(name));
     } else if (extension == ".json") {
       const json object = json::parse(archive.bytes(name), nullptr, false);
       if (!object.is_object()) throw Error(path.string() + ": " + name + " is not a JSON object; check the archive");
@@ -162,7 +207,9 @@ void list_archive(const fs::path& path, Collector& found) {
     }
   }
   for (const auto& [key, sample] : samples)
-    if (!sample.member.empty())
+    if (sample.member.empty() && !sample.caption.empty())
+      found.drop(path.string() + ": " + key, "it has a caption, and no picture or video");
+    else if (!sample.member.empty())
       found.add({.name = path.string() + ": " + sample.member,
                  .path = path,
                  .member = sample.member,
@@ -172,7 +219,12 @@ void list_archive(const fs::path& path, Collector& found) {
 
 }  // namespace
 
-DataSet list_data(const fs::path& path) {
+bool is_archive(const fs::path& path) {
+  const std::string extension = lower_extension(path);
+  return is_there(path) && !is_folder(path) && (extension == ".tar" || extension == ".zip");
+}
+
+DataSet list_data(const fs::path& path, CaptionSource captions) {
   Collector found;
   const std::string extension = lower_extension(path);
   if (!is_there(path))
@@ -183,10 +235,10 @@ DataSet list_data(const fs::path& path) {
     else if (is_there(path / "metadata.csv"))
       list_metadata_csv(path / "metadata.csv", found);
     else
-      list_folder(path, found);
+      list_folder(path, captions, found);
   } else if (extension == ".jsonl") {
     list_jsonl(path, found);
-  } else if (extension == ".tar" || extension == ".zip") {
+  } else if (is_archive(path)) {
     list_archive(path, found);
   } else {
     throw Error(path.string() + ": want a folder, a .jsonl, a .tar or a .zip of training data");

@@ -30,15 +30,25 @@ struct DataSet {
   std::vector<DroppedItem> dropped;
 };
 
+/// Where a folder's files have their captions.
+enum class CaptionSource {
+  kTexts,   ///< in NAME.txt beside them
+  kFolders  ///< there, or else they are called what their folder is: a folder for each class
+};
+
 /// Lists a training set as people keep it, by what `path` is:
 /// - a folder with metadata.jsonl or metadata.csv (Hugging Face): `file_name` and `text`, `caption` or `prompt`;
 /// - any other folder: pictures and videos in and below it with their caption in NAME.txt beside them;
 /// - a .jsonl file (musubi): `image_path` or `video_path` (a folder of frames is a video) and `caption`; paths are
 ///   relative to the file;
 /// - a .tar or .zip file (WebDataset): KEY.EXTENSION with KEY.txt, or KEY.json with `caption`, `text` or `prompt`.
-/// Items without a caption are dropped; so are lines whose file is missing. Throws Error naming file and line for what
-/// cannot be parsed, and when nothing is left.
-DataSet list_data(const std::filesystem::path& path);
+/// Dropped are items without a caption or with one that is no text or longer than 64 KiB, lines whose file is missing,
+/// captions without a file, and files that their folder's table does not name. Throws Error naming file and line for
+/// what cannot be parsed, and when nothing is left.
+DataSet list_data(const std::filesystem::path& path, CaptionSource captions = CaptionSource::kTexts);
+
+/// Whether `path` is a file that list_data takes for an archive.
+bool is_archive(const std::filesystem::path& path);
 
 /// A CSV table with a header line, as RFC 4180 has it: quoted fields may hold commas, doubled quotes and line ends.
 /// Rows by the names of the header. Throws Error naming `where` and the line.

@@ -6,32 +6,25 @@
 #include <cmath>
 #include <cstdio>
 #include <map>
+#include <set>
 
-#include "checkpoints/fingerprint.h"
 #include "core/atomic_file.h"
 #include "core/printable.h"
-#include "core/rng.h"
 #include "core/text.h"
 #include "kernels/packed.h"
-#include "samplers/guidance.h"
-#include "samplers/loop.h"
-#include "samplers/registry.h"
 #include "training/export.h"
 #include "training/loss_plot.h"
 #include "training/sheet.h"
+#include "weights/bind.h"
 
 namespace tessera {
 namespace {
 
-Component starting_part(const FinetuneConfig& config, const WanModel& model) {
-  return config.transformer.empty() ? model.folder.component("transformer") : open_component(config.transformer);
-}
-
-TrainingSetOptions set_options(const FinetuneConfig& config) {
+TrainingSetOptions set_options(const FinetuneConfig& config, const FlowTimes& times) {
   return {.batch = config.batch,
           .seed = config.run.seed,
           .caption_dropout = config.caption_dropout,
-          .times = config.times,
+          .times = times,
           .validation = config.validation};
 }
 
@@ -49,19 +42,19 @@ OptimizerConfig optimizer_options(const FinetuneConfig& config) {
 
 }  // namespace
 
-void require_pipeline_directory(const WanModel& model) {
+void require_pipeline_directory(const ModelDir& model) {
   std::error_code ignored;
-  if (!std::filesystem::exists(model.folder.path / "model_index.json", ignored))
-    throw Error(model.folder.path.string() +
+  if (!std::filesystem::exists(model.path / "model_index.json", ignored))
+    throw Error(model.path.string() +
                 ": full training wants a model directory in diffusers' layout: make one with `tessera convert " +
-                model.folder.path.string() + " FOLDER`");
+                model.path.string() + " FOLDER`");
 }
 
-void copy_other_parts(const WanModel& model, const std::filesystem::path& output) {
+void copy_other_parts(const ModelDir& model, const std::filesystem::path& output) {
   namespace fs = std::filesystem;
   make_folder(output);
   std::error_code problem;
-  for (const Component& part : model.folder.components) {
+  for (const Component& part : model.components) {
     if (part.name == "transformer") continue;
     fs::copy(part.folder, output / part.name, fs::copy_options::recursive | fs::copy_options::overwrite_existing,
              problem);
@@ -69,17 +62,7 @@ void copy_other_parts(const WanModel& model, const std::filesystem::path& output
       throw Error(part.folder.string() + ": cannot be copied to " + output.string() + ": " + problem.message(),
                   ExitCode::kFailed);
   }
-  write_json(output / "model_index.json", model.folder.index.json());
-}
-
-void check_cache_fits(const DataCache& cache, const WanModel& model) {
-  const auto check = [&](const char* part, const std::string& encoded_by) {
-    if (component_fingerprint(model.folder.component(part)) != encoded_by)
-      throw Error(cache.folder.string() + ": was encoded by another " + part + " than that of " +
-                  model.folder.path.string() + "; run tessera train prepare with this model");
-  };
-  check("vae", cache.vae);
-  check("text_encoder", cache.text_encoder);
+  write_json(output / "model_index.json", model.index.json());
 }
 
 void refuse_quantized(const ParamList& params, const std::string& where) {
@@ -88,41 +71,24 @@ void refuse_quantized(const ParamList& params, const std::string& where) {
       throw Error(where + ": " + param.name + " is quantized; only fp32, bf16 and fp16 weights can be trained on");
 }
 
-at::Tensor sample_latents(const WanTransformer& transformer, const std::vector<int64_t>& shape, uint64_t seed,
-                          const at::Tensor& positive, const at::Tensor& negative, const SheetSampling& sampling) {
-  SamplerConfig sampler;
-  sampler.flow_shift = sampling.shift;
-  const auto network = [&](const at::Tensor& x, const at::Tensor& timesteps, const at::Tensor& condition) {
-    return transformer(x.to(sampling.dtype), timesteps, condition.to(sampling.dtype));
-  };
-  return sample_one({.sampler = make_sampler(sampler, {.steps = sampling.steps}),
-                     .noise = seeded_noise_batch(shape, {seed}),
-                     .guidance = {.scale = sampling.guidance},
-                     .positive = positive,
-                     .negative = negative},
-                    network)[0];
-}
-
 FinetuneTrainer::FinetuneTrainer(FinetuneConfig config, std::unique_ptr<RankGroup> ranks)
     : Trainer(config.run),
       config_(std::move(config)),
       ranks_(std::move(ranks)),
-      model_(open_wan_model(config_.model)),
-      part_(starting_part(config_, model_)),
-      data_(DataCache::open(config_.cache), set_options(config_)),
-      transformer_(WanTransformerConfig::from_json(part_.config())) {
+      model_(open_tuned_model(config_)),
+      data_(DataCache::open(config_.cache), set_options(config_, model_->times())) {
   if (ranks_ && config_.accumulate < ranks_->size())
     throw Error("accumulate is " + std::to_string(config_.accumulate) + ", fewer batches than the " +
                 std::to_string(ranks_->size()) + " ranks that share them; set it to a multiple of the ranks");
   if (ranks_ && config_.run.steps == 0) throw Error("minutes differ from rank to rank; give steps instead");
   if (!leads()) run_.be_silent();
-  check_cache_fits(data_.cache(), model_);
+  model_->encoded_by().check(data_.cache(), model_->folder().path.string());
   if (config_.method == TuneMethod::kFull)
-    require_pipeline_directory(model_);
+    require_pipeline_directory(model_->folder());
   else
     check_writable(config_.output);
   load_transformer_weights();
-  transformer_.set_recompute(config_.recompute);
+  model_->set_recompute(config_.recompute);
   std::fprintf(stderr, "%s in batches of %lld, %s held out\n",
                counted(static_cast<int64_t>(data_.training().size()), "clip").c_str(),
                static_cast<long long>(config_.batch),
@@ -132,12 +98,16 @@ FinetuneTrainer::FinetuneTrainer(FinetuneConfig config, std::unique_ptr<RankGrou
 
 void FinetuneTrainer::load_transformer_weights() {
   const bool full = config_.method == TuneMethod::kFull;
-  ParamList params;
-  transformer_.params(params);
-  bind(params, read_component(part_), full ? at::kFloat : config_.run.dtype, at::kCPU);
-  refuse_quantized(params, part_.folder.string());
-  trained_ = full ? params : add_lora(params, config_.lora);
-  if (!full) initialize(trained_, config_.run.seed, at::kCPU);
+  model_->params(all_);
+  bind(all_, model_->weights(), full ? at::kFloat : config_.run.dtype, at::kCPU);
+  refuse_quantized(all_, model_->part().folder.string());
+  if (full) {
+    for (const Param& param : all_)
+      if (model_->trains(param.name)) trained_.add(param.name, *param.slot, param.shape, param.init);
+  } else {
+    trained_ = add_lora(all_, config_.lora);
+    initialize(trained_, config_.run.seed, at::kCPU);
+  }
 }
 
 double FinetuneTrainer::step() {
@@ -154,7 +124,7 @@ double FinetuneTrainer::step() {
   for (int64_t i = 0; i < config_.accumulate; ++i) {
     if (ranks_ && i % ranks_->size() != ranks_->rank()) continue;
     const double part = static_cast<double>(data_.batch_size(first + i)) / static_cast<double>(clips);
-    const at::Tensor loss = flow_loss(transformer_, data_.batch(first + i), config_.run.dtype) * part;
+    const at::Tensor loss = model_->loss(data_.batch(first + i), config_.run.dtype) * part;
     loss.backward();
     value += loss.item<double>();
   }
@@ -187,7 +157,7 @@ double FinetuneTrainer::validation_loss() const {
   double sum = 0;
   for (int64_t i = 0; i < clips; ++i)
     for (int64_t k = 0; k < TrainingSet::kValidationTimes; ++k)
-      sum += flow_loss(transformer_, data_.validation_batch(i, k), config_.run.dtype).item<double>();
+      sum += model_->loss(data_.validation_batch(i, k), config_.run.dtype).item<double>();
   return sum / static_cast<double>(clips * TrainingSet::kValidationTimes);
 }
 
@@ -198,25 +168,20 @@ void FinetuneTrainer::draw_sheet() {
   const DataCache& cache = data_.cache();
   const std::vector<CachedClip>& clips = data_.validation().empty() ? data_.training() : data_.validation();
   const SheetSampling sampling{config_.sample_steps, config_.sample_guidance, config_.times.shift, config_.run.dtype};
-  const at::Tensor negative = cache.text(cache.empty_text).unsqueeze(0);
-  const Loaded<WanVae> vae = load_vae(model_, "fp32", at::kCPU);
-  const auto per_channel = [](const std::vector<double>& values) {
-    return at::tensor(values, at::kFloat).view({-1, 1, 1, 1});
-  };
-  const AveragedWeights averaged(*optimizer_);
-  std::vector<std::vector<at::Tensor>> rows;
+  std::vector<at::Tensor> texts;
   std::string captions;
   for (const CachedClip& clip : clips) {
-    if (static_cast<int64_t>(rows.size()) == config_.samples) break;
+    if (static_cast<int64_t>(texts.size()) == config_.samples) break;
     if (clip.shape != clips.front().shape) continue;  // a sheet has pictures of one size
-    const at::Tensor latents =
-        sample_latents(transformer_, clip.shape, rows.size(), cache.text(clip.text).unsqueeze(0), negative, sampling);
-    const at::Tensor frames = vae.part.decode(
-        (latents * per_channel(model_.vae.latents_std) + per_channel(model_.vae.latents_mean)).unsqueeze(0))[0];
-    rows.emplace_back();
-    for (const int64_t frame : {int64_t{0}, frames.size(1) / 2, frames.size(1) - 1})
-      rows.back().push_back(frames.select(1, frame));
+    texts.push_back(cache.text(clip.text));
     captions += clip.caption + "\n";
+  }
+  const AveragedWeights averaged(*optimizer_);
+  std::vector<std::vector<at::Tensor>> rows;
+  for (const at::Tensor& frames : model_->draw(clips.front().shape, texts, cache.text(cache.empty_text), sampling)) {
+    rows.emplace_back();
+    for (const int64_t frame : std::set<int64_t>{0, frames.size(1) / 2, frames.size(1) - 1})
+      rows.back().push_back(frames.select(1, frame));
   }
   write_sheet(run_.file("sheet.png"), rows);
   write_file_atomically(run_.file("sheet.txt"), captions);
@@ -233,12 +198,12 @@ void FinetuneTrainer::write_output() {
 }
 
 void FinetuneTrainer::write_model() {
-  copy_other_parts(model_, config_.output);
+  copy_other_parts(model_->folder(), config_.output);
   std::map<std::string, at::Tensor> tensors;
-  for (const Param& param : trained_) tensors[param.name] = param.slot->detach();
-  const Component part{"transformer", "diffusers", part_.class_name, config_.output / "transformer"};
+  for (const Param& param : all_) tensors[param.name] = param.slot->detach();
+  const Component part{"transformer", "diffusers", model_->part().class_name, config_.output / "transformer"};
   make_folder(part.folder);
-  write_component(part, part_.config().json(), tensors, {{"format", "pt"}}, config_.run.dtype);
+  write_component(part, model_->part().config().json(), tensors, {{"format", "pt"}}, config_.run.dtype);
 }
 
 }  // namespace tessera

@@ -2,17 +2,17 @@
 
 #include <memory>
 
-#include "checkpoints/wan/model.h"
 #include "training/finetune_config.h"
 #include "training/rank_group.h"
 #include "training/trainer.h"
 #include "training/training_set.h"
+#include "training/tuned_model.h"
 
 namespace tessera {
 
-/// Fine-tunes a Wan or Wan-MHLA transformer on a cache of encoded clips, with a LoRA or in full. A run of so many
-/// `steps` that was killed and goes on ends with the same weights as one that was not, bit for bit, at the same number
-/// of threads.
+/// Fine-tunes the transformer of a model on a cache of encoded clips, in full or, for Wan, with a LoRA. A run of so
+/// many `steps` that was killed and goes on ends with the same weights as one that was not, bit for bit, at the same
+/// number of threads.
 class FinetuneTrainer : public Trainer {
  public:
   /// Opens model and cache and continues from the run's checkpoint. Throws Error for quantized weights, for a cache of
@@ -35,33 +35,19 @@ class FinetuneTrainer : public Trainer {
 
   FinetuneConfig config_;
   std::unique_ptr<RankGroup> ranks_;  // none: this process alone
-  WanModel model_;
-  Component part_;  // the transformer that is trained
+  std::unique_ptr<TunedModel> model_;
   TrainingSet data_;
-  WanTransformer transformer_;
-  ParamList trained_;
+  ParamList all_, trained_;  // of the transformer
 };
 
 /// Throws Error unless the model is a pipeline directory in diffusers' layout, the only one that is copied.
-void require_pipeline_directory(const WanModel& model);
+void require_pipeline_directory(const ModelDir& model);
 
 /// Copies every part of a pipeline directory but the transformer, and model_index.json, to the folder `output`. What
 /// is there is replaced.
-void copy_other_parts(const WanModel& model, const std::filesystem::path& output);
-
-/// Throws Error when a cache was encoded by other networks than the model's.
-void check_cache_fits(const DataCache& cache, const WanModel& model);
+void copy_other_parts(const ModelDir& model, const std::filesystem::path& output);
 
 /// Throws Error when a weight is quantized.
 void refuse_quantized(const ParamList& params, const std::string& where);
-
-/// Frames of latents [z, t, h, w] of a sample that is drawn with the text states [1, L, d] `positive` and `negative`.
-struct SheetSampling {
-  int64_t steps = 25;
-  double guidance = 5, shift = 3;
-  at::ScalarType dtype = at::kBFloat16;
-};
-at::Tensor sample_latents(const WanTransformer& transformer, const std::vector<int64_t>& shape, uint64_t seed,
-                          const at::Tensor& positive, const at::Tensor& negative, const SheetSampling& sampling);
 
 }  // namespace tessera

@@ -82,6 +82,7 @@ FinetuneConfig FinetuneConfig::from_json(const JsonConfig& given, TuneMethod met
   config.times.mean = number_within(json, "time_mean", config.times.mean, -100, 100);
   config.times.deviation = number_within(json, "time_deviation", config.times.deviation, 1e-6, 100);
   config.times.shift = number_within(json, "shift", config.times.shift, 1e-6, 1e6);
+  config.times_given = given.has("time_mean") || given.has("time_deviation") || given.has("shift");
   config.validation = number_within(json, "validation", config.validation, 0, 0.5);
   config.validate_every = at_least(json, "validate_every", config.validate_every, 1);
   config.samples = at_least(json, "samples", config.samples, 0);

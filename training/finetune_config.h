@@ -20,7 +20,7 @@ enum class TuneMethod {
 struct FinetuneConfig {
   TuneMethod method = TuneMethod::kLora;
   RunConfig run;
-  std::filesystem::path model;        ///< a WanPipeline directory, or another layout for a LoRA
+  std::filesystem::path model;        ///< a WanPipeline or DiTPipeline directory, or another layout for a LoRA
   std::filesystem::path transformer;  ///< a transformer's folder to start from; empty: the model's own
   std::filesystem::path cache;        ///< of `tessera train prepare`
   std::filesystem::path output;       ///< full: a new model directory; LoRA: a .safetensors file
@@ -31,7 +31,8 @@ struct FinetuneConfig {
   double ema_decay = 0;
   double caption_dropout = 0.1;
   FlowTimes times;
-  double validation = 0;  ///< fraction of the items held out
+  bool times_given = false;  ///< whether the file says anything of them
+  double validation = 0;     ///< fraction of the items held out
   int64_t validate_every = 100;
   LoraSettings lora;
   int64_t samples = 0, sample_steps = 25;

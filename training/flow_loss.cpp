@@ -19,7 +19,7 @@ constexpr int64_t kAtOnce = 8;
 
 double FlowTimes::quantile(double part) const {
   const double normal = at::special_ndtri(at::scalar_tensor(part, at::kDouble)).item<double>();
-  const double t = 1 / (1 + std::exp(-(mean + deviation * normal)));
+  const double t = uniform ? part : 1 / (1 + std::exp(-(mean + deviation * normal)));
   return shift * t / (1 + (shift - 1) * t);
 }
 

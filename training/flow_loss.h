@@ -12,6 +12,7 @@ namespace tessera {
 /// Source: SD3, arXiv:2403.03206, section 3.1.
 struct FlowTimes {
   double mean = 0, deviation = 1, shift = 3;
+  bool uniform = false;  ///< t is uniform before the shift instead; mean and deviation have no meaning then
 
   /// The time below which `part` in (0, 1) of all times lie.
   double quantile(double part) const;

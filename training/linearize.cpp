@@ -15,6 +15,7 @@
 #include "training/export.h"
 #include "training/finetune.h"
 #include "training/loss_plot.h"
+#include "training/wan_data_encoder.h"
 
 namespace tessera {
 namespace {
@@ -142,8 +143,9 @@ DistillTrainer::DistillTrainer(FinetuneConfig config, const nlohmann::json& atte
                                       model_.folder.path.string())),
       student_(WanTransformerConfig::from_json({student_json_, config_.model.string()})),
       transformer_(model_.transformer) {
-  check_cache_fits(data_.cache(), model_);
-  require_pipeline_directory(model_);
+  require_trainable(model_);
+  encoded_by(model_).check(data_.cache(), config_.model.string());
+  require_pipeline_directory(model_.folder);
   transformer_.params(frozen_);
   const Component part = model_.folder.component("transformer");
   bind(frozen_, read_component(part), config_.run.dtype, at::kCPU);

@@ -8,6 +8,7 @@
 #include "core/size_limits.h"
 #include "core/text.h"
 #include "core/yaml_config.h"
+#include "models/wan/transformer.h"
 
 namespace tessera {
 namespace {
@@ -31,7 +32,7 @@ std::string listed(const std::vector<int64_t>& numbers) {
 }
 
 std::vector<int64_t> mhla_layers(const JsonConfig& config) {
-  const auto softmax = config.object("attention").integers("softmax_layers");
+  const auto softmax = config.object("attention").integers("softmax_layers", {});
   std::vector<int64_t> layers;
   for (int64_t layer = 0; layer < config.integer("num_layers"); ++layer)
     if (std::find(softmax.begin(), softmax.end(), layer) == softmax.end()) layers.push_back(layer);
@@ -152,6 +153,28 @@ MhlaSettings find_mhla_settings(const TensorFile& file, const JsonConfig& config
   if (!unknown.empty()) ask_for(unknown, file, layers, others);
   check_layout(file, settings);
   return settings;
+}
+
+std::string mhla_training_yaml(const JsonConfig& transformer) {
+  const auto config = WanTransformerConfig::from_json(transformer);
+  const AttentionConfig& attention = config.attention;
+  const auto refuse = [&](bool wrong, const std::string& what) {
+    if (wrong)
+      throw Error(transformer.where() + ": " + what +
+                  ", which the code of the MHLA repository does not have; --layout " + "diffusers writes any model");
+  };
+  refuse(attention.kind != AttentionKind::kMhla, std::string("its attention is ") + name_of(attention.kind));
+  refuse(attention.normalizer == Normalizer::kSums, "its normalizer is of sums");
+  refuse(attention.block_tokens.has_value(), "its blocks have a fixed number of tokens");
+  refuse(attention.transform != MixingTransform::kLinear || transformer.has("position_embedding"),
+         "it has a transform of its mixing matrix or learned positions");
+  const auto flag = [](bool value) { return value ? "true" : "false"; };
+  const Extent3& blocks = attention.block_layout;
+  return std::string("# Attention of the model beside this file.\nmodel:\n  self_attn_type: mhla_uni\n") +
+         "  linear_attn_idx: " + listed(mhla_layers(transformer)) +
+         "\n  block_layout: " + listed({blocks[0], blocks[1], blocks[2]}) + "\n  is_gated: " + flag(attention.gated) +
+         "\n  is_lepe: " + flag(attention.lepe) +
+         "\n  norm_output: " + flag(attention.normalizer == Normalizer::kProducts) + "\n  rope_after: true\n";
 }
 
 }  // namespace tessera

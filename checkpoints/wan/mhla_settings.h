@@ -2,6 +2,7 @@
 
 #include <filesystem>
 #include <optional>
+#include <string>
 #include <vector>
 
 #include "core/json_config.h"
@@ -23,5 +24,11 @@ struct MhlaSettings {
 /// Error when a file contradicts the weights or requires attention that this program does not have.
 MhlaSettings find_mhla_settings(const TensorFile& file, const JsonConfig& config,
                                 const std::vector<std::filesystem::path>& folders);
+
+/// The part of that training YAML which says what the attention of a transformer with this config is, so that weights
+/// under the names of Wan's own code can be loaded by the project. Throws Error for what it does not have: another kind
+/// of attention, a normalizer of sums, blocks of fixed size, a mixing matrix that is not learned directly, positions
+/// that are learned.
+std::string mhla_training_yaml(const JsonConfig& transformer);
 
 }  // namespace tessera

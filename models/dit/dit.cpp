@@ -8,6 +8,7 @@
 #include "core/size_limits.h"
 #include "kernels/adaptive_norm.h"
 #include "models/attention/image.h"
+#include "models/recomputed.h"
 
 namespace tessera {
 namespace {
@@ -157,7 +158,11 @@ at::Tensor Dit::operator()(const at::Tensor& latents, const at::Tensor& timestep
   const at::Tensor sinusoid = dit_timestep_sinusoid(timesteps, kSinusoid, config_.downscale_freq_shift);
   const AttentionInput input{{1, grid, grid}, {}, stats, probe};
   at::Tensor x = embed_patches(latents);
-  for (const DitBlock& block : blocks_) x = block(x, block.condition(sinusoid, classes), input);
+  for (const DitBlock& block : blocks_) {
+    const at::Tensor condition = block.condition(sinusoid, classes);
+    const auto part = [&block, input](const std::vector<at::Tensor>& in) { return block(in[0], in[1], input); };
+    x = recompute_ ? recomputed(part, {x, condition}) : block(x, condition, input);
+  }
   const at::Tensor last = at::silu(blocks_.front().condition(sinusoid, classes)).to(x.scalar_type());
   const auto m = proj_out_1_(last).unsqueeze(1).chunk(2, 2);  // each [B, 1, C]
   return unpatchify(proj_out_2_(adaptive_norm(x, m[0], m[1], kNormEps)));

@@ -80,6 +80,10 @@ class Dit {
   at::Tensor operator()(const at::Tensor& latents, const at::Tensor& timesteps, const at::Tensor& classes,
                         NormalizerStats* stats = nullptr, AttentionProbe* probe = nullptr) const;
 
+  /// With `recompute`, a block's activations are not kept for the backward pass but computed again in it: see
+  /// models/recomputed.h.
+  void set_recompute(bool recompute) { recompute_ = recompute; }
+
   const DitConfig& config() const { return config_; }
 
  private:
@@ -91,6 +95,7 @@ class Dit {
   at::Tensor positions_;  // [1, N, C], defined when stored
   std::vector<DitBlock> blocks_;
   Linear proj_out_1_, proj_out_2_;
+  bool recompute_ = false;
 };
 
 /// MAE's fixed positions of a square grid, [1, grid^2, channels] float32: sines then cosines of the column, then of the

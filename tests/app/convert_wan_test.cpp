@@ -138,5 +138,39 @@ TEST_F(ConvertWan, InHalfPrecisions) {
     }
 }
 
+TEST_F(ConvertWan, WanMhlaAndBackToItsRepositorysFiles) {
+  const fs::path checkpoint = mhla();
+  convert(checkpoint, folder / "model", "keep");
+  const auto back = [&](const fs::path& in, const std::string& out) {
+    return test::tessera({"convert", in, folder / out, "--layout", "wan-mhla"});
+  };
+  const ProcessResult result = back(folder / "model", "back");
+  ASSERT_EQ(result.exit_code, 0) << result.err;
+  const TensorFile written = read_safetensors(folder / "back/model.safetensors");
+  const std::map<std::string, at::Tensor> original = release.hybrid();
+  EXPECT_EQ(written.tensors().size(), original.size());
+  for (const auto& [name, tensor] : original) {
+    ASSERT_NE(written.find(name), nullptr) << name;
+    EXPECT_TRUE(at::equal(written.at(name), tensor)) << name;
+  }
+  // In the project's checkout the files take the checkpoint's place.
+  const fs::path weights = checkpoint.parent_path();
+  fs::remove(checkpoint);
+  fs::remove(weights.parent_path() / "configs/hybrid.yaml");
+  for (const char* name : {"model.safetensors", "mhla.yaml"}) fs::copy_file(folder / "back" / name, weights / name);
+  const auto attention = [](const fs::path& path) {
+    return open_wan_model(path).transformer.attention.to_json().dump();
+  };
+  EXPECT_EQ(attention(weights / "model.safetensors"), attention(folder / "model"));
+
+  wan();
+  const ProcessResult softmax = back(folder / "Wan2.1-T2V-1.3B", "softmax");
+  EXPECT_EQ(softmax.exit_code, 2);
+  EXPECT_NE(softmax.err.find("its attention is softmax, which the code of the MHLA repository does not have"),
+            std::string::npos)
+      << softmax.err;
+  EXPECT_FALSE(fs::exists(folder / "softmax"));
+}
+
 }  // namespace
 }  // namespace tessera

@@ -110,6 +110,30 @@ TEST_F(Finetune, DamagedFilesAreAnErrorUnlessTheyAreSkipped) {
   EXPECT_EQ(result.cache.dropped.size(), 2u);
 }
 
+TEST_F(Finetune, WhatAKillOrADiskDamagedIsMadeAgain) {
+  const DataCache cache = prepare_data(request()).cache;
+  write_bytes(cache.text_file(cache.empty_text), "no tensor");
+  for (const auto& entry : std::filesystem::directory_iterator(folder / "cache/items"))
+    write_bytes(entry.path(), "{\"clips\": [");
+  const PrepareResult again = prepare_data(request());
+  EXPECT_EQ(again.kept, 0);
+  EXPECT_EQ(again.encoded, 4);
+  EXPECT_EQ(again.cache.text(cache.empty_text).size(0), cache.text_length);
+}
+
+TEST_F(Finetune, ADamagedArchiveIsADamagedFile) {
+  write_bytes(folder / "cut.tar", std::string(700, 'x'));
+  PrepareRequest both = request();
+  both.data.push_back(folder / "cut.tar");
+  EXPECT_TRUE(contains(error_of([&] { prepare_data(both); }), "1 file cannot be read; all others are in the cache"));
+  both.skip_damaged = true;
+  const PrepareResult result = prepare_data(both);
+  EXPECT_EQ(result.kept, 4);
+  EXPECT_TRUE(contains(result.cache.dropped.at(0).reason, "cut.tar"));
+  both.data.push_back(folder / "none.tar");
+  EXPECT_TRUE(contains(error_of([&] { prepare_data(both); }), "no such file or folder"));
+}
+
 TEST_F(Finetune, WrongFramesAndSizesAreErrors) {
   PrepareRequest wrong = request();
   wrong.frames = 8;
