@@ -11,6 +11,7 @@
 #include "core/atomic_file.h"
 #include "core/rng.h"
 #include "core/text.h"
+#include "core/transfer.h"
 #include "kernels/packed.h"
 #include "samplers/guidance.h"
 #include "samplers/loop.h"
@@ -95,7 +96,7 @@ at::Tensor sample_latents(const WanTransformer& transformer, const std::vector<i
     return transformer(x.to(sampling.dtype), timesteps, condition.to(sampling.dtype));
   };
   return sample_one({.sampler = make_sampler(sampler, {.steps = sampling.steps}),
-                     .noise = seeded_noise_batch(shape, {seed}),
+                     .noise = uploaded(seeded_noise_batch(shape, {seed}), positive.device()),
                      .guidance = {.scale = sampling.guidance},
                      .positive = positive,
                      .negative = negative},
@@ -133,10 +134,10 @@ void FinetuneTrainer::load_transformer_weights() {
   const bool full = config_.method == TuneMethod::kFull;
   ParamList params;
   transformer_.params(params);
-  bind(params, read_component(part_), full ? at::kFloat : config_.run.dtype, at::kCPU);
+  bind(params, read_component(part_), full ? at::kFloat : config_.run.dtype, config_.run.device);
   refuse_quantized(params, part_.folder.string());
   trained_ = full ? params : add_lora(params, config_.lora);
-  if (!full) initialize(trained_, config_.run.seed, at::kCPU);
+  if (!full) initialize(trained_, config_.run.seed, config_.run.device);
 }
 
 double FinetuneTrainer::step() {
@@ -153,7 +154,8 @@ double FinetuneTrainer::step() {
   for (int64_t i = 0; i < config_.accumulate; ++i) {
     if (ranks_ && i % ranks_->size() != ranks_->rank()) continue;
     const double part = static_cast<double>(data_.batch_size(first + i)) / static_cast<double>(clips);
-    const at::Tensor loss = flow_loss(transformer_, data_.batch(first + i), config_.run.dtype) * part;
+    const at::Tensor loss =
+        flow_loss(transformer_, data_.batch(first + i).on(config_.run.device), config_.run.dtype) * part;
     loss.backward();
     value += loss.item<double>();
   }
@@ -173,9 +175,13 @@ double FinetuneTrainer::step() {
 
 double FinetuneTrainer::sum_over_ranks(double loss) {
   const at::Tensor sum = at::full({1}, loss, at::kFloat);
-  std::vector<at::Tensor> values = optimizer_->gradients();
+  const std::vector<at::Tensor> gradients = optimizer_->gradients();
+  std::vector<at::Tensor> values;
+  for (const at::Tensor& gradient : gradients) values.push_back(gradient.cpu());
   values.push_back(sum);
   ranks_->sum(values);
+  for (size_t i = 0; i < gradients.size(); ++i)
+    if (!gradients[i].is_cpu()) gradients[i].copy_(values[i]);
   return sum.item<double>();
 }
 
@@ -186,7 +192,8 @@ double FinetuneTrainer::validation_loss() const {
   double sum = 0;
   for (int64_t i = 0; i < clips; ++i)
     for (int64_t k = 0; k < TrainingSet::kValidationTimes; ++k)
-      sum += flow_loss(transformer_, data_.validation_batch(i, k), config_.run.dtype).item<double>();
+      sum += flow_loss(transformer_, data_.validation_batch(i, k).on(config_.run.device), config_.run.dtype)
+                 .item<double>();
   return sum / static_cast<double>(clips * TrainingSet::kValidationTimes);
 }
 
@@ -197,10 +204,11 @@ void FinetuneTrainer::draw_sheet() {
   const DataCache& cache = data_.cache();
   const std::vector<CachedClip>& clips = data_.validation().empty() ? data_.training() : data_.validation();
   const SheetSampling sampling{config_.sample_steps, config_.sample_guidance, config_.times.shift, config_.run.dtype};
-  const at::Tensor negative = cache.text(cache.empty_text).unsqueeze(0);
-  const Loaded<WanVae> vae = load_vae(model_, "fp32", at::kCPU);
-  const auto per_channel = [](const std::vector<double>& values) {
-    return at::tensor(values, at::kFloat).view({-1, 1, 1, 1});
+  const auto there = [&](const at::Tensor& t) { return uploaded(t, config_.run.device); };
+  const at::Tensor negative = there(cache.text(cache.empty_text).unsqueeze(0));
+  const Loaded<WanVae> vae = load_vae(model_, "fp32", config_.run.device);
+  const auto per_channel = [&](const std::vector<double>& values) {
+    return there(at::tensor(values, at::kFloat).view({-1, 1, 1, 1}));
   };
   const AveragedWeights averaged(*optimizer_);
   std::vector<std::vector<at::Tensor>> rows;
@@ -208,8 +216,8 @@ void FinetuneTrainer::draw_sheet() {
   for (const CachedClip& clip : clips) {
     if (static_cast<int64_t>(rows.size()) == config_.samples) break;
     if (clip.shape != clips.front().shape) continue;  // a sheet has pictures of one size
-    const at::Tensor latents =
-        sample_latents(transformer_, clip.shape, rows.size(), cache.text(clip.text).unsqueeze(0), negative, sampling);
+    const at::Tensor latents = sample_latents(transformer_, clip.shape, rows.size(),
+                                              there(cache.text(clip.text).unsqueeze(0)), negative, sampling);
     const at::Tensor frames = vae.part.decode(
         (latents * per_channel(model_.vae.latents_std) + per_channel(model_.vae.latents_mean)).unsqueeze(0))[0];
     rows.emplace_back();

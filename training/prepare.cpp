@@ -17,6 +17,7 @@
 #include "core/error.h"
 #include "core/sha256.h"
 #include "core/text.h"
+#include "core/transfer.h"
 #include "core/utf8.h"
 #include "models/umt5/prompt_clean.h"
 #include "training/export.h"
@@ -198,11 +199,11 @@ class Preparation {
 
   /// [3, T, H, W] in [-1, 1] -> normalized latents [z, t, h, w].
   at::Tensor encode_clip(const at::Tensor& frames) {
-    if (!vae_) vae_.emplace(load_vae(model_, "fp32", at::kCPU));
+    if (!vae_) vae_.emplace(load_vae(model_, "fp32", request_.device));
     const auto per_channel = [](const std::vector<double>& values) {
       return at::tensor(values, at::kFloat).view({-1, 1, 1, 1});
     };
-    const at::Tensor mean = vae_->part.encode_chunks(frames.unsqueeze(0)).mean[0];
+    const at::Tensor mean = vae_->part.encode_chunks(uploaded(frames.unsqueeze(0), request_.device)).mean[0].cpu();
     return ((mean - per_channel(model_.vae.latents_mean)) / per_channel(model_.vae.latents_std)).contiguous();
   }
 
@@ -256,9 +257,10 @@ class Preparation {
                                 " ignored: " + shortened(caption, 60));
       progress.advance();
       if (std::filesystem::exists(cache.text_file(key))) continue;
-      if (!encoder) encoder.emplace(load_text_encoder(model_, request_.dtype, at::kCPU));
+      if (!encoder) encoder.emplace(load_text_encoder(model_, request_.dtype, request_.device));
       const at::Tensor ids = at::tensor(tokenizer.encode(clean, cache.text_length), at::kLong).unsqueeze(0);
-      write_cached(cache.text_file(key), key, encoder->part.forward(ids, {})[0].contiguous());
+      const at::Tensor states = encoder->part.forward(uploaded(ids, request_.device), {})[0];
+      write_cached(cache.text_file(key), key, states.cpu().contiguous());
     }
   }
 
