@@ -101,7 +101,7 @@ std::string speaker(const Ranks& ranks) {
 /// Several processes may share a terminal: a line is written in one piece, over any progress bar.
 void report(const std::string& text, const CommandOptions& options) {
   const std::string who = speaker(options.request.shared.ranks);
-  const bool over_a_bar = (!who.empty() || options.request.workers > 1) && isatty(STDERR_FILENO);
+  const bool over_a_bar = (!who.empty() || options.request.workers != 1) && isatty(STDERR_FILENO);
   std::cerr << (over_a_bar ? "\r\033[K" : "") + ("tessera: " + who + printable_text(text) + "\n") << std::flush;
 }
 
@@ -175,7 +175,7 @@ void render(OpenedBatch& batch, const CommandOptions& options, const LiveFid* fi
     so_far = render_batch(batch, request, listener);
   } catch (const Error& error) {
     if (error.code() == ExitCode::kPartlyDone && leads) make_gallery(options);
-    if (!error.is_cancellation() || request.workers > 1 || !leads) throw;
+    if (!error.is_cancellation() || batch.workers > 1 || !leads) throw;
     throw Error("stopped by a signal; " + std::to_string(so_far.done + so_far.skipped) + " of " +
                     std::to_string(batch.plan.jobs.size()) + " outputs are done; continue with --resume",
                 error.code());
@@ -206,14 +206,14 @@ void read_request(CommandOptions& options, const CLI::App& command) {
   request.options.folder = options.folder;
   const Variables variables = environment_variables();
   const Ranks& ranks = request.shared.ranks = find_ranks(variables);
-  if (request.workers > 1 && ranks.size > 1 && ranks.launcher != "tessera")
+  if (request.workers != 1 && ranks.size > 1 && ranks.launcher != "tessera")
     throw Error("--workers starts its own processes, but " + ranks.launcher + " has started " +
                 std::to_string(ranks.size) + "; choose one of the two");
-  if (options.prompts == "-" && (request.workers > 1 || ranks.size > 1))
+  if (options.prompts == "-" && (request.workers != 1 || ranks.size > 1))
     throw Error("several processes cannot share standard input; write the prompts to a file and name it");
   if (!options.shard.empty()) {
     request.options.shard = parse_shard(options.shard, variables);
-    if (request.workers > 1 || ranks.several())
+    if (request.workers != 1 || ranks.several())
       throw Error(
           "--shard is for independent processes; leave it out with --workers, torchrun, mpirun or srun, whose ranks "
           "share the work already");
@@ -306,11 +306,15 @@ void add_batch_options(CLI::App& command, CommandOptions& options) {
       .add_flag("--dry-run", options.dry_run, "Check everything and print the plan and a time estimate; render nothing")
       ->group("Running");
   command
-      .add_option("--workers", options.request.workers,
-                  "Render with N processes that share this machine's cores; ranks started by torchrun, mpirun or srun "
-                  "share the work without this option (docs/batch.md)")
+      .add_option_function<std::string>(
+          "--workers",
+          [&options](const std::string& text) {
+            options.request.workers = text == "auto" ? kWorkersByGpu : std::stoi(text);
+          },
+          "Render with N processes that share this machine's cores, or auto: one for each GPU; ranks started by "
+          "torchrun, mpirun or srun share the work without this option (docs/batch.md)")
       ->type_name("N")
-      ->check(CLI::Range(1, 1024))
+      ->check(CLI::Range(1, 1024) | CLI::IsMember({"auto"}))
       ->default_str("1")
       ->group("Running");
   command

@@ -25,6 +25,7 @@ struct PrepareOptions {
   std::string model, fps;
   std::vector<std::string> data;
   bool quiet = false;
+  std::shared_ptr<TrainDevice> device;
 };
 
 void run_preparation(PrepareOptions& options) {
@@ -38,6 +39,7 @@ void run_preparation(PrepareOptions& options) {
     if (!rate) throw Error("--fps " + options.fps + ": want a rate such as 16, 23.976 or 30000/1001");
     request.fps = *rate;
   }
+  request.device = options.device->open();
   request.data.assign(options.data.begin(), options.data.end());
   request.progress = stderr_progress_style(options.quiet);
   const PrepareResult result = prepare_data(request);
@@ -81,6 +83,7 @@ void add_prepare(CLI::App& train) {
   command->add_option("--dtype", request.dtype, "Precision of the text encoder")
       ->check(CLI::IsMember(dtype_choices("auto")))
       ->capture_default_str();
+  options->device = add_train_device_option(*command);
   command->add_flag("--skip-damaged", request.skip_damaged,
                     "Leave damaged files out; else they are an error at the end");
   command->add_flag("-q,--quiet", options->quiet, "Print nothing but errors");
@@ -118,11 +121,13 @@ void add_tuning(CLI::App& train, const char* name, const char* help, TuneMethod 
   auto config = std::make_shared<std::string>();
   CLI::App* command = train.add_subcommand(name, help);
   command->add_option("--config", *config, "JSON file; see docs/training.md")->required();
-  command->callback([config, method] {
+  const auto device = add_train_device_option(*command);
+  command->callback([config, method, device] {
     keep_freed_memory();
     install_signal_handlers();
-    const FinetuneConfig read = FinetuneConfig::read(*config, method);
+    FinetuneConfig read = FinetuneConfig::read(*config, method);
     const Ranks ranks = find_ranks(environment_variables());
+    read.run.device = device->open(ranks.local_rank);
     make_folder(read.run.folder);
     FinetuneTrainer(read, ranks.several() ? RankGroup::meet(ranks, read.run.folder) : nullptr).train();
   });
@@ -141,11 +146,14 @@ void add_finetune_commands(CLI::App& train) {
   CLI::App* command = train.add_subcommand(
       "linearize", "Turn a model with softmax attention into one with MHLA: distill its layers, then train the whole");
   command->add_option("--config", *config, "JSON file; see docs/training.md")->required();
-  command->callback([config] {
+  const auto device = add_train_device_option(*command);
+  command->callback([config, device] {
     keep_freed_memory();
     if (find_ranks(environment_variables()).several())
       throw Error("train linearize works in one process; run it without a launcher");
-    linearize(LinearizeConfig::read(*config));
+    LinearizeConfig read = LinearizeConfig::read(*config);
+    read.distill.run.device = read.tune.run.device = device->open();
+    linearize(read);
   });
 }
 

@@ -82,13 +82,18 @@ Job job_of(const GenerateOptions& options, const CLI::App& command) {
 }
 
 nlohmann::ordered_json result_json(const GeneratedOutput& output) {
-  return {{"output", output.path},
-          {"files", output.files},
-          {"seconds",
-           {{"text", output.text_seconds}, {"denoise", output.denoise_seconds}, {"decode", output.decode_seconds}}},
-          {"step_cache", to_json(output.step_cache)},
-          {"normalizers", to_json(output.normalizers)},
-          {"job", output.recipe["job"]}};
+  nlohmann::ordered_json json = {
+      {"output", output.path},
+      {"files", output.files},
+      {"seconds",
+       {{"text", output.text_seconds}, {"denoise", output.denoise_seconds}, {"decode", output.decode_seconds}}},
+      {"step_cache", to_json(output.step_cache)},
+      {"normalizers", to_json(output.normalizers)},
+      {"job", output.recipe["job"]}};
+  if (output.denoise_bytes > 0)
+    json["gpu_bytes"] = {
+        {"text", output.text_bytes}, {"denoise", output.denoise_bytes}, {"decode", output.decode_bytes}};
+  return json;
 }
 
 void print_result(const GeneratedOutput& output, bool json) {

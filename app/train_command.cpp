@@ -5,6 +5,9 @@
 
 #include <CLI/CLI.hpp>
 
+#include "core/device.h"
+#include "core/job.h"
+#include "core/transfer.h"
 #include "training/captions.h"
 #include "training/classifier_trainer.h"
 #include "training/denoiser_trainer.h"
@@ -22,6 +25,7 @@ struct EvaluateOptions {
   int64_t prompts = 200, held_out = 50, stills = 100, reconstructed = 50, loss_scenes = 0;
   SceneSampling sampling;
   bool list = false;
+  std::shared_ptr<TrainDevice> device;
 };
 
 void print_scene(const Scene& wanted, const Observation& seen) {
@@ -34,7 +38,8 @@ void print_scene(const Scene& wanted, const Observation& seen) {
 }
 
 void run_evaluation(const EvaluateOptions& options) {
-  const auto model = open_scene_model(options.model, at::kBFloat16);
+  const at::Device device = options.device->open();
+  const auto model = open_scene_model(options.model, at::kBFloat16, device);
   const SceneSampling& wanted = options.sampling;
   model->check_sizes({{.width = wanted.width, .height = wanted.height, .frames = wanted.frames}}, options.model);
   const SceneRenderer renderer;
@@ -58,8 +63,8 @@ void run_evaluation(const EvaluateOptions& options) {
     const Scene scene = sample_scene(5151, static_cast<uint64_t>(i), true);
     const at::Tensor clip =
         renderer.clip(scene, options.sampling.frames, options.sampling.height, options.sampling.width);
-    const at::Tensor mean = model->vae.encode(clip.unsqueeze(0).to(model->dtype)).mean;
-    through.add(scene, reader.read(model->vae.decode(mean)[0]));
+    const at::Tensor mean = model->vae.encode(uploaded(clip.unsqueeze(0), device).to(model->dtype)).mean;
+    through.add(scene, reader.read(model->vae.decode(mean)[0].cpu()));
   }
   if (through.total > 0) std::printf("rendered clips, encoded and decoded: %s\n", through.text().c_str());
   part("clips, training combinations", Split::kTraining, true, options.prompts);
@@ -101,6 +106,7 @@ void add_evaluate(CLI::App& train) {
   evaluate->add_option("--cfg-scale", options->sampling.guidance, "Classifier-free guidance scale")
       ->capture_default_str();
   evaluate->add_option("--flow-shift", options->sampling.flow_shift, "Timestep shift")->capture_default_str();
+  options->device = add_train_device_option(*evaluate);
   evaluate->add_flag("--list", options->list, "Print each scene: its prompt | what was recognized");
   evaluate->callback([options] {
     keep_freed_memory();
@@ -108,7 +114,29 @@ void add_evaluate(CLI::App& train) {
   });
 }
 
+/// The command that trains what its --config file says, on its --device.
+template <class OneTrainer, class Config>
+void run_with(CLI::App& command, const std::shared_ptr<std::string>& file) {
+  const auto device = add_train_device_option(command);
+  command.callback([file, device] {
+    keep_freed_memory();
+    Config config = Config::read(*file);
+    config.run.device = device->open();
+    OneTrainer(config).train();
+  });
+}
+
 }  // namespace
+
+at::Device TrainDevice::open(int local_rank) const {
+  return open_device(device_of_process(name, local_rank));
+}
+
+std::shared_ptr<TrainDevice> add_train_device_option(CLI::App& command) {
+  auto device = std::make_shared<TrainDevice>();
+  command.add_option("--device", device->name, find_job_option("device").help)->capture_default_str();
+  return device;
+}
 
 void add_train_command(CLI::App& root) {
   CLI::App* train =
@@ -119,35 +147,23 @@ void add_train_command(CLI::App& root) {
   CLI::App* vae =
       train->add_subcommand("vae", "Train the video autoencoder; continues from its checkpoint if there is one");
   vae->add_option("--config", *config, "JSON file; see training/configs/vae.json")->required();
-  vae->callback([config] {
-    keep_freed_memory();
-    VaeTrainer(VaeTrainConfig::read(*config)).train();
-  });
+  run_with<VaeTrainer, VaeTrainConfig>(*vae, config);
 
   CLI::App* denoiser = train->add_subcommand(
       "denoiser", "Train the denoiser and its text encoder; continues from its checkpoint if there is one");
   denoiser->add_option("--config", *config, "JSON file; see training/configs/denoiser.json")->required();
-  denoiser->callback([config] {
-    keep_freed_memory();
-    DenoiserTrainer(DenoiserTrainConfig::read(*config)).train();
-  });
+  run_with<DenoiserTrainer, DenoiserTrainConfig>(*denoiser, config);
 
   CLI::App* classifier = train->add_subcommand(
       "classifier",
       "Train an image classifier on a folder of pictures a class; continues from its checkpoint if there is one");
   classifier->add_option("--config", *config, "JSON file; see training/configs/classifier.json")->required();
-  classifier->callback([config] {
-    keep_freed_memory();
-    ClassifierTrainer(ClassifierTrainConfig::read(*config)).train();
-  });
+  run_with<ClassifierTrainer, ClassifierTrainConfig>(*classifier, config);
 
   CLI::App* language = train->add_subcommand(
       "language", "Train a language model over bytes on texts; continues from its checkpoint if there is one");
   language->add_option("--config", *config, "JSON file; see training/configs/language.json")->required();
-  language->callback([config] {
-    keep_freed_memory();
-    LanguageTrainer(LanguageTrainConfig::read(*config)).train();
-  });
+  run_with<LanguageTrainer, LanguageTrainConfig>(*language, config);
 
   auto model = std::make_shared<std::string>();
   CLI::App* preview = train->add_subcommand(

@@ -1,7 +1,5 @@
 #include "batch/request.h"
 
-#include <c10/core/impl/VirtualGuardImpl.h>
-
 #include <algorithm>
 
 #include "batch/layout.h"
@@ -13,11 +11,10 @@
 namespace tessera {
 namespace {
 
-std::string own_device(const std::string& wanted, const Ranks& ranks) {
-  const bool named = wanted.find(':') != std::string::npos;
-  if (ranks.local_rank == 0 || named || !open_device(wanted).is_cuda()) return wanted;
-  const int count = c10::impl::VirtualGuardImpl(at::kCUDA).deviceCount();
-  return "cuda:" + std::to_string(ranks.local_rank % std::max(1, count));
+int workers_of(const BatchRequest& request, const std::string& device) {
+  if (request.workers != kWorkersByGpu) return request.workers;
+  const bool any_gpu = device.find(':') == std::string::npos && open_device(device).is_cuda();
+  return any_gpu ? static_cast<int>(std::max<int64_t>(1, gpu_count())) : 1;
 }
 
 /// The model, or one error with all that is known to be wrong.
@@ -43,7 +40,8 @@ OpenedBatch open_batch(const BatchRequest& request) {
   if (prompts.jobs.empty()) prompts.mistakes.throw_if_any(prompts.name);
   OpenedBatch opened;
   Job like = prompts.jobs.front().job;
-  like.device = opened.device = own_device(like.device, request.shared.ranks);
+  like.device = opened.device = device_of_process(like.device, request.shared.ranks.local_rank);
+  opened.workers = workers_of(request, opened.device);
   opened.renderer = open_model(like, prompts);
   opened.plan = plan_batch(prompts, *opened.renderer, options.folder, request.format, layout, [&opened] {
     opened.renderer->check_weights();
@@ -61,10 +59,10 @@ OpenedBatch open_batch(const BatchRequest& request) {
 BatchSummary render_batch(OpenedBatch& batch, const BatchRequest& request, const BatchListener& listener) {
   if (request.shared.ranks.several())
     return run_batch_rank(batch.plan, *batch.renderer, request.options, request.shared, listener);
-  if (request.workers > 1)
-    return run_batch_workers(
-        batch.plan, request.options,
-        {.count = request.workers, .lease = request.shared.lease, .variables = pass_on(batch.model)}, listener);
+  if (batch.workers > 1)
+    return run_batch_workers(batch.plan, request.options,
+                             {.count = batch.workers, .lease = request.shared.lease, .variables = pass_on(batch.model)},
+                             listener);
   return run_batch(batch.plan, *batch.renderer, request.options, listener);
 }
 

@@ -15,6 +15,8 @@
 
 namespace tessera {
 
+inline constexpr int kWorkersByGpu = 0;
+
 /// A batch as the user asks for it.
 struct BatchRequest {
   std::filesystem::path prompts;                                ///< see read_prompt_file
@@ -25,7 +27,7 @@ struct BatchRequest {
   std::string layout = "flat";                                  ///< see find_layout
   BatchOptions options;
   SharedBatch shared;
-  int workers = 1;  ///< processes to start on this machine; 1: none
+  int workers = 1;  ///< processes to start on this machine; 1: none; kWorkersByGpu: one for each GPU, if on GPUs
 };
 
 /// A batch whose prompt file and model have been read and checked.
@@ -34,6 +36,7 @@ struct OpenedBatch {
   ModelHash model;
   BatchPlan plan;      ///< of the shard when there is one; jobs of one shape next to each other when they are batched
   std::string device;  ///< of this process: ranks of one machine spread over its GPUs unless one is named
+  int workers = 1;     ///< of the request, decided
 };
 
 /// Throws what read_prompt_file, arrange_outputs, open_renderer, plan_batch and refuse_strangers throw, and Error for

@@ -4,6 +4,7 @@
 #include <map>
 
 #include "core/error.h"
+#include "core/transfer.h"
 #include "kernels/packed.h"
 #include "weights/foreign_file.h"
 #include "weights/names.h"
@@ -32,10 +33,15 @@ std::set<std::string> matrices_of(const ParamList& params) {
   return names;
 }
 
+void move_to_gpu(const Param& param, at::ScalarType dtype, at::Device device) {
+  *param.slot = uploaded(unpacked(*param.slot, param.keep_float ? at::kFloat : dtype).contiguous(), device);
+}
+
 void require_streamable(bool stream, at::Device device) {
   if (stream && !device.is_cpu())
     throw Error(
-        "--stream-layers works on the CPU only: add --device cpu, or leave it out to keep the weights on the GPU");
+        "--stream-layers works on the CPU for this model: add --device cpu, or leave it out to keep the weights on the "
+        "GPU");
 }
 
 void require_one_of(bool stream, bool int8) {

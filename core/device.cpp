@@ -8,7 +8,10 @@
 #include <algorithm>
 #include <charconv>
 #include <filesystem>
+#include <mutex>
 
+#include "core/cuda_driver.h"
+#include "core/device_settings.h"
 #include "core/error.h"
 #include "core/text.h"
 
@@ -40,32 +43,23 @@ fs::path cuda_library() {
 std::string load_cuda() {
   const fs::path library = cuda_library();
   if (library.empty()) return "LibTorch's CUDA library (libtorch_cuda.so) is not installed; run scripts/setup --cuda";
-  if (!dlopen("libcuda.so.1", RTLD_NOW | RTLD_GLOBAL))
-    return "the NVIDIA driver (libcuda.so.1) is not installed; install it or use --device cpu";
+  if (std::string problem = driver_problem(ask_cuda_driver()); !problem.empty()) return problem;
   if (!dlopen(library.c_str(), RTLD_NOW | RTLD_GLOBAL)) {
     const char* reason = dlerror();
     return library.string() + " cannot be loaded (" + (reason ? reason : "unknown reason") +
            "); run scripts/setup --cuda";
   }
   if (at::detail::getCUDAHooks().getNumGPUs() < 1)
-    return "the driver reports no CUDA device; check nvidia-smi and CUDA_VISIBLE_DEVICES, or use --device cpu";
+    return "LibTorch finds no CUDA device that it can use; check nvidia-smi and CUDA_VISIBLE_DEVICES, or use --device "
+           "cpu";
   return "";
 }
 
-/// The major number of a device's compute capability; 0 when the driver does not say. Asked of the driver itself, which
-/// counts devices as LibTorch does: libtorch_cpu has no such question, and libtorch_cuda is not linked.
-int cuda_major(at::DeviceIndex index) {
-  constexpr int kMajorAttribute = 75;  // CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR
-  void* driver = dlopen("libcuda.so.1", RTLD_NOW | RTLD_GLOBAL);
-  if (!driver) return 0;
-  const auto init = reinterpret_cast<int (*)(unsigned)>(dlsym(driver, "cuInit"));
-  const auto get_device = reinterpret_cast<int (*)(int*, int)>(dlsym(driver, "cuDeviceGet"));
-  const auto get_attribute = reinterpret_cast<int (*)(int*, int, int)>(dlsym(driver, "cuDeviceGetAttribute"));
-  int device = 0, major = 0;
-  if (!init || !get_device || !get_attribute || init(0) != 0 || get_device(&device, std::max<int>(index, 0)) != 0 ||
-      get_attribute(&major, kMajorAttribute, device) != 0)
-    return 0;
-  return major;
+/// The device with that index, and LibTorch set up for it.
+at::Device opened_gpu(int64_t index) {
+  static std::once_flag once;
+  std::call_once(once, [&] { apply_gpu_settings(cuda_major(static_cast<int>(index))); });
+  return {at::kCUDA, static_cast<c10::DeviceIndex>(index)};
 }
 
 /// "gpu" and "gpu:N" are "cuda" and "cuda:N".
@@ -88,7 +82,7 @@ int64_t cuda_index(const std::string& name) {
 at::Device open_device(const std::string& given) {
   const std::string name = canonical_device(given);
   if (name == "cpu") return at::kCPU;
-  if (name == "auto") return load_cuda().empty() ? at::Device(at::kCUDA, 0) : at::Device(at::kCPU);
+  if (name == "auto") return load_cuda().empty() ? opened_gpu(0) : at::Device(at::kCPU);
   if (name != "cuda" && name.rfind("cuda:", 0) != 0)
     throw Error("--device: unknown device \"" + given + "\"" +
                 suggestion(name, {"cpu", "cuda", "cuda:0", "gpu", "auto"}));
@@ -98,7 +92,17 @@ at::Device open_device(const std::string& given) {
   const int64_t devices = at::detail::getCUDAHooks().getNumGPUs();
   if (index >= devices)
     throw Error("--device " + given + ": found " + counted(devices, "CUDA device") + ", numbered from 0");
-  return {at::kCUDA, static_cast<c10::DeviceIndex>(index)};
+  return opened_gpu(index);
+}
+
+int64_t gpu_count() {
+  return load_cuda().empty() ? at::detail::getCUDAHooks().getNumGPUs() : 0;
+}
+
+std::string device_of_process(const std::string& name, int number) {
+  const bool named = name.find(':') != std::string::npos;
+  if (number == 0 || named || !open_device(name).is_cuda()) return name;
+  return "cuda:" + std::to_string(number % std::max<int64_t>(1, gpu_count()));
 }
 
 void synchronize(at::Device device) {
@@ -109,8 +113,8 @@ bool has_fast_bfloat16(at::Device device) {
   return has_fast_bfloat16(device.type(), device.is_cuda() ? cuda_major(device.index()) : 0);
 }
 
-bool has_fast_bfloat16(at::DeviceType type, int cuda_major) {
-  if (type == at::kCUDA) return cuda_major >= kFirstMajorWithBfloat16;
+bool has_fast_bfloat16(at::DeviceType type, int major) {
+  if (type == at::kCUDA) return major >= kFirstMajorWithBfloat16;
   return type == at::kCPU && __builtin_cpu_supports("avx512bf16");
 }
 
@@ -130,6 +134,9 @@ at::ScalarType choose_dtype(const std::string& name, at::Device device, at::Scal
   const std::optional<at::ScalarType> dtype = find_dtype(name);
   if (!dtype) throw Error("--dtype: unknown value \"" + name + "\"" + suggestion(name, dtype_choices("auto")));
   if (dtype == at::kHalf && device.is_cpu()) throw Error("--dtype " + name + " needs a GPU; on a CPU use bf16 or fp32");
+  const int major = device.is_cuda() ? cuda_major(device.index()) : 0;
+  if (dtype == at::kBFloat16 && major > 0 && !has_fast_bfloat16(at::kCUDA, major))
+    throw Error("--dtype " + name + " needs a GPU of compute capability 8.0 or later; on this one use fp16 or fp32");
   return *dtype;
 }
 

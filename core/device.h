@@ -14,6 +14,13 @@ namespace tessera {
 /// device are present, else cpu. Throws Error (usage) that says what is missing: the library, the driver or the device.
 at::Device open_device(const std::string& name);
 
+/// The CUDA devices that open_device would find; 0 where it would throw.
+int64_t gpu_count();
+
+/// The device of one of several processes of a machine: "cuda" and, where there is a GPU, "auto" become the GPU of its
+/// number, in turn; any other name is itself.
+std::string device_of_process(const std::string& name, int number);
+
 /// Waits until the work queued on `device` is done; returns at once for a CPU.
 void synchronize(at::Device device);
 
@@ -23,7 +30,7 @@ bool has_fast_bfloat16(at::Device device);
 
 /// The same as a function of the device's type and, for CUDA, the major number of its compute capability (0: unknown,
 /// which counts as without).
-bool has_fast_bfloat16(at::DeviceType type, int cuda_major);
+bool has_fast_bfloat16(at::DeviceType type, int major);
 
 /// What `--dtype auto` computes in: bfloat16 where the device is fast at it, unless the weights are stored in float32
 /// and are so few (`parameters` below 100 million) that bfloat16 would save little; else float32. Never float16, whose
@@ -41,7 +48,7 @@ struct Precision {
 Precision choose_precision(const std::string& name, at::Device device, at::ScalarType stored, int64_t parameters);
 
 /// The dtype of any name in core/dtype.h; "auto" is auto_dtype. Throws Error for fp16 on a CPU, whose kernels lack it,
-/// and for any other name.
+/// for bf16 on a GPU that is known to lack it, and for any other name.
 at::ScalarType choose_dtype(const std::string& name, at::Device device, at::ScalarType stored, int64_t parameters);
 
 }  // namespace tessera

@@ -73,7 +73,8 @@ struct Job {
   int64_t count = 1;
   std::string dtype = "auto";
   std::string device = "auto";
-  bool stream_layers = false;  ///< read weights from their file for each use
+  bool stream_layers = false;    ///< read weights from their file for each use
+  std::string offload = "auto";  ///< what of the model is on a GPU and when, see pipelines/offload.h
   bool json = false;
   bool quiet = false;
   std::string model_fingerprint;  ///< of a resolved job, see checkpoints/fingerprint.h; no option

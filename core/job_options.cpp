@@ -356,6 +356,15 @@ std::vector<JobOption> machine_options() {
        .group = kMachine,
        .help = "Keep no weights in memory: read each layer from its file for each use (CPU only; slower)",
        .recipe = false},
+      {.name = "offload",
+       .field = &Job::offload,
+       .group = kMachine,
+       .value = "NAME",
+       .help =
+           "What does not stay on a GPU: none, parts (text encoder, transformer and autoencoder come in turn), layers "
+           "(their layers are streamed too), or auto: as much as the memory asks for",
+       .choices = {"none", "parts", "layers", "auto"},
+       .recipe = false},
   };
 }
 

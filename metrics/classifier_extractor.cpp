@@ -3,6 +3,7 @@
 #include <ATen/ATen.h>
 #include <c10/core/GradMode.h>
 
+#include "core/device_settings.h"
 #include "core/error.h"
 #include "core/sha256.h"
 #include "models/inception/inception.h"
@@ -31,6 +32,7 @@ std::string hash_of(const Component& component) {
 
 ClassifierExtractor::ClassifierExtractor(const std::filesystem::path& folder, at::Device device)
     : config_(read_classifier_config(folder)), model_(config_), device_(device) {
+  if (device.is_cuda()) require_exact_products();
   const Component component = open_component(folder);
   ParamList params;
   model_.params(params);

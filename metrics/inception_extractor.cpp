@@ -1,5 +1,6 @@
 #include "metrics/inception_extractor.h"
 
+#include "core/device_settings.h"
 #include "core/dtype.h"
 #include "core/error.h"
 #include "weights/bind.h"
@@ -39,6 +40,7 @@ TensorFile read_inception_weights(const std::filesystem::path& path) {
 InceptionExtractor::InceptionExtractor(const TensorFile& weights, const std::string& sha256, const Protocol& protocol,
                                        int64_t dims, at::ScalarType dtype, at::Device device)
     : scale_(protocol.scale), shift_(protocol.shift), device_(device) {
+  if (device.is_cuda()) require_exact_products();
   inception_graph().tap(dims);
   ParamList list;
   inception_.params(list);

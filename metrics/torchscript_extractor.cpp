@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <optional>
 
+#include "core/device_settings.h"
 #include "core/error.h"
 
 namespace tessera {
@@ -32,6 +33,7 @@ struct TorchScriptExtractor::Program {
 TorchScriptExtractor::TorchScriptExtractor(const std::filesystem::path& path, const std::string& sha256,
                                            const std::string& standard_name, at::IntArrayRef example, at::Device device)
     : program_(std::make_unique<Program>()), path_(path), device_(device) {
+  if (device.is_cuda()) require_exact_products();
   TORCH_CHECK(example.size() == 4 || example.size() == 5, "TorchScriptExtractor: want 4 or 5 sizes, got ", example);
   try {
     program_->module = torch::jit::load(path.string(), device);

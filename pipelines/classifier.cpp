@@ -5,6 +5,7 @@
 
 #include <fstream>
 
+#include "core/device_settings.h"
 #include "core/error.h"
 #include "core/paths.h"
 #include "models/vit/input.h"
@@ -39,6 +40,7 @@ at::Tensor classifier_input(const at::Tensor& pixels, int64_t size) {
 
 Classifier::Classifier(const ClassifierOptions& options)
     : device_(open_device(options.device)), model_(VitConfig{}), names_({}) {
+  if (device_.is_cuda()) require_exact_products();
   const TensorFile file = read_classifier(options.weights);
   config_ = classifier_config(file, with_own_config(options));
   names_ = read_names(labels_of(options), config_.classes);

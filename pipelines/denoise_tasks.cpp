@@ -5,13 +5,18 @@
 namespace tessera {
 namespace {
 
-void add_rows(NormalizerReport& report, const NormalizerStats& stats, const TaskRows& rows) {
-  const auto sum = [&](const at::Tensor& counts) {
-    return counts.narrow(0, rows.first, rows.count).sum().item<int64_t>();
-  };
-  report.values += sum(stats.values);
-  report.near_zero += sum(stats.near_zero);
-  report.negative += sum(stats.negative);
+/// Counts of a task's normalizers, int64 [3] where the network computes: adding to them waits for nothing.
+void add_rows(at::Tensor& counts, const NormalizerStats& stats, const TaskRows& rows) {
+  const auto sum = [&](const at::Tensor& each) { return each.narrow(0, rows.first, rows.count).sum(); };
+  const at::Tensor more = at::stack({sum(stats.values), sum(stats.near_zero), sum(stats.negative)});
+  counts = counts.defined() ? counts + more : more;
+}
+
+NormalizerReport report_of(const at::Tensor& counts) {
+  if (!counts.defined() || counts.is_meta()) return {};
+  const at::Tensor here = counts.cpu();
+  const auto number = [&](int64_t i) { return here[i].item<int64_t>(); };
+  return {.values = number(0), .near_zero = number(1), .negative = number(2)};
 }
 
 }  // namespace
@@ -19,7 +24,7 @@ void add_rows(NormalizerReport& report, const NormalizerStats& stats, const Task
 std::vector<DenoiseResult> denoise_tasks(std::vector<SampleTask>& tasks, const ConditionalModel& network,
                                          const NormalizerStats& stats, BatchLimit& limit, Progress& progress,
                                          std::function<void(std::span<const TaskRows>)> before_call) {
-  std::vector<NormalizerReport> normalizers(tasks.size());
+  std::vector<at::Tensor> normalizers(tasks.size());
   SampleCallbacks callbacks;
   callbacks.before_network_call = std::move(before_call);
   callbacks.on_round = [&] { progress.advance(); };
@@ -32,7 +37,7 @@ std::vector<DenoiseResult> denoise_tasks(std::vector<SampleTask>& tasks, const C
   for (size_t i = 0; i < samples.size(); ++i)
     results.push_back({.latents = samples[i].sample,
                        .step_cache = samples[i].step_cache,
-                       .normalizers = normalizers[i],
+                       .normalizers = report_of(normalizers[i]),
                        .failure = samples[i].failure});
   return results;
 }

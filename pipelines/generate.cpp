@@ -11,6 +11,7 @@
 #include "core/error.h"
 #include "core/new_folders.h"
 #include "core/text.h"
+#include "core/transfer.h"
 #include "pipelines/file_recipe.h"
 #include "pipelines/latents.h"
 #include "pipelines/output.h"
@@ -25,6 +26,7 @@ class Generation {
  public:
   Generation(const Job& asked, const GenerateCallbacks& callbacks)
       : callbacks_(callbacks),
+        device_(open_device(asked.device)),
         renderer_(open_renderer(asked)),
         noise_(asked.latents.empty() ? at::Tensor() : renderer_->read_latents(asked.latents)) {
     const Job job = renderer_->resolve(asked, noise_, notes_);
@@ -50,6 +52,7 @@ class Generation {
     }
     renderer_->check_weights();
     const double text_seconds = prepare();
+    const int64_t text_bytes = peak_of_stage();
     for (size_t i = 0; i < outputs_.size(); ++i) {
       const Job& job = outputs_[i];
       if (i > 0) writer = open_writer(job);
@@ -57,6 +60,7 @@ class Generation {
       const Stopwatch denoising;
       const DenoiseResult result = denoise(i);
       const double denoise_seconds = denoising.seconds();
+      const int64_t denoise_bytes = peak_of_stage();
       if (i + 1 == outputs_.size()) renderer_->release_denoiser();
       const Stopwatch decoding;
       decode(i, result.latents, *writer);
@@ -67,12 +71,22 @@ class Generation {
                        .text_seconds = text_seconds,
                        .denoise_seconds = denoise_seconds,
                        .decode_seconds = decoding.seconds(),
+                       .text_bytes = text_bytes,
+                       .denoise_bytes = denoise_bytes,
+                       .decode_bytes = peak_of_stage(),
                        .step_cache = result.step_cache,
                        .normalizers = result.normalizers});
     }
   }
 
  private:
+  /// The most bytes of the GPU since the last call.
+  int64_t peak_of_stage() const {
+    const int64_t bytes = peak_memory(device_);
+    reset_peak_memory(device_);
+    return bytes;
+  }
+
   std::unique_ptr<FrameWriter> open_writer(const Job& job) const {
     auto writer = open_output(job);
     return callbacks_.tap ? callbacks_.tap(std::move(writer)) : std::move(writer);
@@ -128,6 +142,7 @@ class Generation {
   }
 
   const GenerateCallbacks& callbacks_;
+  at::Device device_;
   std::unique_ptr<Renderer> renderer_;
   at::Tensor noise_;  // a row for each output; undefined: from the seeds
   std::vector<std::string> notes_;

@@ -18,6 +18,7 @@ struct GeneratedOutput {
   std::vector<std::string> files;  ///< what was written
   nlohmann::ordered_json recipe;   ///< see output_recipe
   double text_seconds = 0, denoise_seconds = 0, decode_seconds = 0;
+  int64_t text_bytes = 0, denoise_bytes = 0, decode_bytes = 0;  ///< the most tensors took of a GPU; 0 on a CPU
   StepCacheReport step_cache;    ///< all calls reached the network unless the job asks for a step cache
   NormalizerReport normalizers;  ///< all 0 for a model without them
 };

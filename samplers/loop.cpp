@@ -11,22 +11,11 @@
 #include "core/error.h"
 #include "core/out_of_memory.h"
 #include "core/profile.h"
+#include "core/transfer.h"
+#include "samplers/finite_check.h"
 
 namespace tessera {
 namespace {
-
-void check_finite(const at::Tensor& values, const char* what, int64_t call, const Sampler& sampler) {
-  if (values.is_meta()) return;
-  const at::Tensor finite = values.isfinite();
-  if (finite.all().item<bool>()) return;
-  const int64_t bad = values.numel() - finite.sum().item<int64_t>();
-  throw Error(std::string(what) + " is not finite after step " + std::to_string(call + 1) + " of " +
-                  std::to_string(sampler.calls()) + " (timestep " +
-                  std::to_string(sampler.schedule().timesteps[static_cast<size_t>(call)]) +
-                  "): " + std::to_string(bad) + " of " + std::to_string(values.numel()) +
-                  " values are NaN or infinite; try --dtype fp32, a lower --cfg-scale or another --sampler",
-              ExitCode::kBadPixels);
-}
 
 /// What `work` threw, null when nothing. Cancellation is rethrown.
 std::exception_ptr failure_of(const std::function<void()>& work) {
@@ -59,6 +48,7 @@ class Trajectory {
 
   size_t index() const { return index_; }
   bool live() const { return !failure_ && call_ < sampler_.calls(); }
+  double timestep() const { return sampler_.schedule().timesteps[static_cast<size_t>(call_)]; }
   /// What the network is asked next; see needs_network.
   const NetworkInput& input() const { return input_; }
 
@@ -68,10 +58,9 @@ class Trajectory {
     own([&] {
       const ProfileScope scope("guidance");
       const at::Tensor x = sampler_.scale_input(sample_, call_);
-      const double timestep = sampler_.schedule().timesteps[static_cast<size_t>(call_)];
-      input_ = guidance_->ask(x, timestep, call_, sampler_.calls());
+      input_ = guidance_->ask(x, timestep(), call_, sampler_.calls());
       if (!input_.x.defined()) return advance(at::zeros_like(x));
-      const bool low = timestep < low_below_;  // where a model with two networks asks the second one
+      const bool low = timestep() < low_below_;  // where a model with two networks asks the second one
       if (low != std::exchange(low_, low)) cache_.forget();
       const at::Tensor kept = cache_.recall(input_.x);
       if (kept.defined()) return advance(guidance_->answer(kept));
@@ -96,7 +85,10 @@ class Trajectory {
 
   void fail(const std::exception_ptr& failure) { failure_ = failure; }
 
-  SampleResult result() const { return {failure_ ? at::Tensor() : sample_, cache_.report(), failure_}; }
+  SampleResult result() {
+    if (!failure_) own([&] { finite_.finish(sampler_); });
+    return {failure_ ? at::Tensor() : sample_, cache_.report(), failure_};
+  }
 
  private:
   void own(const std::function<void()>& work) {
@@ -105,10 +97,10 @@ class Trajectory {
 
   void advance(const at::Tensor& prediction) {
     const ProfileScope scope("sampler");
-    check_finite(prediction, "the model's prediction", call_, sampler_);
+    finite_.prediction(prediction, call_, sampler_);
     if (on_data_) on_data_(call_ + 1, sample_ - sampler_.schedule().sigmas[static_cast<size_t>(call_)] * prediction);
     sample_ = sampler_.step(prediction, sample_, call_);
-    check_finite(sample_, "the sample", call_, sampler_);
+    finite_.sample(sample_, call_, sampler_);
     ++call_;
     if (callbacks_.on_step) callbacks_.on_step(index_, call_, sample_);
   }
@@ -123,6 +115,7 @@ class Trajectory {
   StepCache cache_{0};
   NetworkInput input_;
   at::Tensor sample_;
+  FiniteCheck finite_;
   int64_t call_ = 0;  // done so far
   std::exception_ptr failure_;
 };
@@ -138,7 +131,10 @@ std::vector<TaskRows> rows_of(std::span<Trajectory* const> asking) {
   std::vector<TaskRows> rows;
   int64_t row = 0;
   for (const Trajectory* trajectory : asking) {
-    rows.push_back({.task = trajectory->index(), .first = row, .count = trajectory->input().x.size(0)});
+    rows.push_back({.task = trajectory->index(),
+                    .first = row,
+                    .count = trajectory->input().x.size(0),
+                    .timestep = trajectory->timestep()});
     row += rows.back().count;
   }
   return rows;
@@ -165,9 +161,11 @@ void ask_network(const ConditionalModel& network, std::span<Trajectory* const> a
       output = network(joined_rows(some, &NetworkInput::x), joined_rows(some, &NetworkInput::timesteps),
                        joined_rows(some, &NetworkInput::condition));
     });
+    const bool memory = failure && is_out_of_memory(failure);
+    if (memory) empty_cache(some.front()->input().x.device());
     if (failure && some.size() > 1) {
       most = some.size() / 2;
-      if (!is_out_of_memory(failure)) continue;
+      if (!memory) continue;
       limit.tasks = most;
       if (limit.note)
         limit.note("out of memory with " + std::to_string(some.size()) + " jobs in a batch; continuing with " +
@@ -201,7 +199,7 @@ std::vector<SampleResult> sample_batch(std::vector<SampleTask>& tasks, const Con
     if (callbacks.on_round) callbacks.on_round();
   }
   std::vector<SampleResult> results;
-  for (const Trajectory& trajectory : trajectories) results.push_back(trajectory.result());
+  for (Trajectory& trajectory : trajectories) results.push_back(trajectory.result());
   return results;
 }
 

@@ -44,6 +44,7 @@ struct BatchLimit {
 struct TaskRows {
   size_t task;
   int64_t first, count;
+  double timestep = 0;  ///< that they are asked at, as the host knows it: reading it from a tensor waits for a GPU
 };
 
 /// Called while samples are made; each may be unset.
@@ -60,10 +61,10 @@ struct SampleCallbacks {
 
 /// The one denoising loop: from unit noise to the data, several samples in step, without gradients. Solver, guidance
 /// and step cache are each task's own, and whatever they throw is that task's failure alone, as are predictions or
-/// samples that are not finite (Error with ExitCode::kBadPixels naming step and timestep; not on the meta device). Only
-/// the network calls are shared: their input has the rows of up to `limit.tasks` tasks, whose x and condition must have
-/// one shape. A call that fails is made again with half as many tasks, for later calls too when it ran out of memory.
-/// Before each round it checks for cancellation and throws what throw_if_canceled does.
+/// samples that are not finite (see FiniteCheck). Only the network calls are shared: their input has the rows of up to
+/// `limit.tasks` tasks, whose x and condition must have one shape. A call that fails is made again with half as many
+/// tasks, for later calls too when it ran out of memory; then a GPU's cache is emptied first. Before each round it
+/// checks for cancellation and throws what throw_if_canceled does.
 std::vector<SampleResult> sample_batch(std::vector<SampleTask>& tasks, const ConditionalModel& network,
                                        BatchLimit& limit, const SampleCallbacks& callbacks = {});
 

@@ -6,6 +6,8 @@
 #include <cmath>
 #include <limits>
 
+#include "core/transfer.h"
+
 namespace tessera {
 namespace {
 
@@ -68,7 +70,7 @@ at::Tensor Sampler::draw_noise(const at::Tensor& sample) const {
   TORCH_CHECK(draw_, "Sampler: this solver draws noise at every step; set_noise() was not called");
   const at::Tensor noise = draw_(sample.sizes());
   TORCH_CHECK(noise.sizes() == sample.sizes(), "Sampler: noise is ", noise.sizes(), ", want ", sample.sizes());
-  return noise.to(sample.options());
+  return uploaded(noise.to(sample.scalar_type()), sample.device());
 }
 
 double NoiseLevel::lambda() const {

@@ -7,6 +7,7 @@
 
 #include "core/atomic_file.h"
 #include "core/printable.h"
+#include "core/transfer.h"
 #include "models/vit/input.h"
 #include "training/counter_rng.h"
 #include "training/export.h"
@@ -78,12 +79,13 @@ ClassifierTrainer::ClassifierTrainer(ClassifierTrainConfig config)
   const nlohmann::json model = with_classes(config_.model, data_.training.names.size());
   model_ = std::make_unique<Vit>(VitConfig::from_json(JsonConfig(model, "model")));
   model_->params(params_);
-  initialize(params_, config_.run.seed, at::kCPU);
+  initialize(params_, config_.run.seed, config_.run.device);
   start(params_, {});
 }
 
 at::Tensor ClassifierTrainer::logits(const at::Tensor& images) const {
-  return (*model_)(classifier_normalized(images).to(config_.run.dtype)).to(at::kFloat);
+  const at::Tensor there = uploaded(images, config_.run.device);
+  return (*model_)(classifier_normalized(there).to(config_.run.dtype)).to(at::kFloat);
 }
 
 at::Tensor ClassifierTrainer::batch_rows() const {
@@ -98,8 +100,8 @@ double ClassifierTrainer::step() {
   CounterRng rng(config_.run.seed * 31 + 12, static_cast<uint64_t>(run_.step()));
   const at::Tensor images = augmented(batch.pixels.to(at::kFloat), config_.augmentation, rng);
   optimizer_->zero_gradients();
-  const at::Tensor loss =
-      at::cross_entropy_loss(logits(images), batch.labels, {}, at::Reduction::Mean, -100, config_.label_smoothing);
+  const at::Tensor loss = at::cross_entropy_loss(logits(images), uploaded(batch.labels, config_.run.device), {},
+                                                 at::Reduction::Mean, -100, config_.label_smoothing);
   loss.backward();
   const double value = loss.item<double>(), rate = config_.run.learning_rate * run_.rate_factor();
   const double norm = optimizer_->step(rate, rate);
@@ -112,7 +114,7 @@ ClassifierScore ClassifierTrainer::held_out_score() const {
   std::vector<at::Tensor> all;
   for (const at::Tensor& images : data_.held_out.pixels.split(kScoredAtOnce))
     all.push_back(logits(images.to(at::kFloat)));
-  return score_classes(at::cat(all), data_.held_out.labels);
+  return score_classes(at::cat(all).cpu(), data_.held_out.labels);
 }
 
 void ClassifierTrainer::draw_sheet() {

@@ -16,9 +16,10 @@ void EncodedBy::check(const DataCache& cache, const std::string& where) const {
   compare("text_encoder", text_encoder, cache.text_encoder);
 }
 
-std::unique_ptr<DataEncoder> open_data_encoder(const std::filesystem::path& model, const std::string& dtype) {
-  if (recognize_dit_layout(model)) return std::make_unique<DitDataEncoder>(model);
-  return std::make_unique<WanDataEncoder>(model, dtype);
+std::unique_ptr<DataEncoder> open_data_encoder(const std::filesystem::path& model, const std::string& dtype,
+                                               at::Device device) {
+  if (recognize_dit_layout(model)) return std::make_unique<DitDataEncoder>(model, device);
+  return std::make_unique<WanDataEncoder>(model, dtype, device);
 }
 
 }  // namespace tessera

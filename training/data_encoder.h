@@ -47,7 +47,9 @@ class DataEncoder {
 };
 
 /// The encoder of a model directory of either family: Wan's autoencoder and text encoder, or DiT's autoencoder and
-/// classes. `dtype` is that of the text encoder; autoencoders compute in float32. Throws Error for any other path.
-std::unique_ptr<DataEncoder> open_data_encoder(const std::filesystem::path& model, const std::string& dtype);
+/// classes. `dtype` is that of the text encoder; autoencoders compute in float32. What is encoded comes and goes on the
+/// CPU, whatever the device. Throws Error for any other path.
+std::unique_ptr<DataEncoder> open_data_encoder(const std::filesystem::path& model, const std::string& dtype,
+                                               at::Device device);
 
 }  // namespace tessera

@@ -12,6 +12,7 @@
 #include "core/atomic_file.h"
 #include "core/printable.h"
 #include "core/rng.h"
+#include "core/transfer.h"
 #include "training/caption_tokenizer.h"
 #include "training/captions.h"
 #include "training/counter_rng.h"
@@ -73,13 +74,13 @@ std::unique_ptr<SceneModel> make_model(const DenoiserTrainConfig& config, const 
   const Component vae = open_component(config.vae);
   const Tokenizer tokenizer = Tokenizer::from_bytes(tokenizer_model, "the captions' tokenizer");
   const JsonConfig text(text_encoder_config(config.text_encoder, tokenizer), "text_encoder");
-  std::unique_ptr<SceneModel> model(
-      new SceneModel{tokenizer, Umt5Encoder(Umt5Config::from_json(text)),
-                     WanTransformer(WanTransformerConfig::from_json(JsonConfig(config.transformer, "transformer"))),
-                     WanVae(WanVaeConfig::from_json(vae.config())), config.text_length, config.run.dtype});
+  std::unique_ptr<SceneModel> model(new SceneModel{
+      tokenizer, Umt5Encoder(Umt5Config::from_json(text)),
+      WanTransformer(WanTransformerConfig::from_json(JsonConfig(config.transformer, "transformer"))),
+      WanVae(WanVaeConfig::from_json(vae.config())), config.text_length, config.run.dtype, config.run.device});
   ParamList params;
   model->vae.params(params);
-  bind(params, read_weights(vae), config.run.dtype, at::kCPU);
+  bind(params, read_weights(vae), config.run.dtype, config.run.device);
   return model;
 }
 
@@ -151,7 +152,7 @@ DenoiserTrainer::DenoiserTrainer(DenoiserTrainConfig config)
       model_(make_model(config_, tokenizer_model_)) {
   model_->transformer.params(params_, "transformer.");
   model_->text_encoder.params(params_, "text_encoder.");
-  initialize(params_, config_.run.seed, at::kCPU);
+  initialize(params_, config_.run.seed, config_.run.device);
   load_scenes();
   OptimizerConfig optimizer;
   optimizer.ema_decay = config_.ema_decay;
@@ -180,7 +181,8 @@ DenoiserTrainer::Batch DenoiserTrainer::draw_batch(const LatentCache& cache, int
     const bool dropped = rng.uniform() < config_.caption_dropout;
     batch.captions.push_back(dropped ? "" : caption(cache.scene(rows.back()), wording));
   }
-  batch.latents = cache.latents.index_select(0, at::tensor(rows, at::kLong)).to(at::kFloat);
+  batch.latents =
+      uploaded(cache.latents.index_select(0, at::tensor(rows, at::kLong)).to(at::kFloat), config_.run.device);
   return batch;
 }
 
@@ -195,9 +197,11 @@ double DenoiserTrainer::step() {
   const bool video = run_.progress() >= config_.videos_from && rng.uniform() < config_.video_part;
   const size_t size = choose_scene_size(config_.sizes, video, rng.uniform());
   const Batch batch = draw_batch(scenes_[size], config_.sizes[size].batch);
-  const at::Tensor times = draw_times(batch.latents.size(0), video ? config_.video_shift : config_.image_shift);
+  const at::Device device = config_.run.device;
+  const at::Tensor times =
+      uploaded(draw_times(batch.latents.size(0), video ? config_.video_shift : config_.image_shift), device);
   const uint64_t noise_seed = config_.run.seed * 1000003 + static_cast<uint64_t>(run_.step());
-  const at::Tensor noise = seeded_noise(batch.latents.sizes(), noise_seed);
+  const at::Tensor noise = uploaded(seeded_noise(batch.latents.sizes(), noise_seed), device);
   const at::Tensor t = times.view({-1, 1, 1, 1, 1});
   const at::Tensor noisy = batch.latents + t * (noise - batch.latents);
 

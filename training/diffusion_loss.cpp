@@ -6,6 +6,7 @@
 #include <numbers>
 #include <vector>
 
+#include "core/transfer.h"
 #include "samplers/schedule.h"
 
 namespace tessera {
@@ -17,7 +18,7 @@ constexpr double kLeastProbability = 1e-12;
 at::Tensor rows_of(const at::Tensor& table, const at::Tensor& timesteps, const at::Tensor& like) {
   std::vector<int64_t> shape(static_cast<size_t>(like.dim()), 1);
   shape[0] = -1;
-  return table.index({timesteps}).to(at::kFloat).view(shape);
+  return uploaded(table, timesteps.device()).index({timesteps}).to(at::kFloat).view(shape);
 }
 
 /// The normal distribution function, in the approximation of the original.

@@ -4,6 +4,7 @@
 
 #include "checkpoints/fingerprint.h"
 #include "core/error.h"
+#include "core/transfer.h"
 
 namespace tessera {
 
@@ -11,7 +12,8 @@ EncodedBy encoded_by(const DitModel& model) {
   return {component_fingerprint(model.folder.component("vae")), std::to_string(model.class_count()) + " classes"};
 }
 
-DitDataEncoder::DitDataEncoder(const std::filesystem::path& model) : model_(open_dit_model(model, {})) {}
+DitDataEncoder::DitDataEncoder(const std::filesystem::path& model, at::Device device)
+    : model_(open_dit_model(model, {})), device_(device) {}
 
 PrepareRequest DitDataEncoder::completed(PrepareRequest request) const {
   const FrameSize own{model_.pixels(), model_.pixels()};
@@ -37,8 +39,8 @@ std::string DitDataEncoder::refusal(const DataItem& item) const {
 }
 
 at::Tensor DitDataEncoder::encode_frames(const at::Tensor& frames) {
-  if (!vae_) vae_.emplace(load_vae(model_, "fp32", at::kCPU));
-  const at::Tensor mean = vae_->part.encode(frames.transpose(0, 1)).mean;  // [1, z, h, w]
+  if (!vae_) vae_.emplace(load_vae(model_, "fp32", device_));
+  const at::Tensor mean = vae_->part.encode(uploaded(frames.transpose(0, 1), device_)).mean.cpu();  // [1, z, h, w]
   return ((mean - model_.vae.shift_factor) * model_.vae.scaling_factor).transpose(0, 1).contiguous();
 }
 

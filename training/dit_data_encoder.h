@@ -13,7 +13,7 @@ EncodedBy encoded_by(const DitModel& model);
 /// the number of the class, [1, 1]; without a caption it is that of the class of none.
 class DitDataEncoder : public DataEncoder {
  public:
-  explicit DitDataEncoder(const std::filesystem::path& model);
+  DitDataEncoder(const std::filesystem::path& model, at::Device device);
 
   PrepareRequest completed(PrepareRequest request) const override;
   std::vector<FrameSize> buckets(const FrameSize& size) const override { return {size}; }
@@ -29,6 +29,7 @@ class DitDataEncoder : public DataEncoder {
 
  private:
   DitModel model_;
+  at::Device device_;
   std::optional<Loaded<AutoencoderKl>> vae_;
 };
 

@@ -11,6 +11,7 @@
 #include "core/atomic_file.h"
 #include "core/printable.h"
 #include "core/text.h"
+#include "core/transfer.h"
 #include "kernels/packed.h"
 #include "training/export.h"
 #include "training/loss_plot.h"
@@ -99,14 +100,14 @@ FinetuneTrainer::FinetuneTrainer(FinetuneConfig config, std::unique_ptr<RankGrou
 void FinetuneTrainer::load_transformer_weights() {
   const bool full = config_.method == TuneMethod::kFull;
   model_->params(all_);
-  bind(all_, model_->weights(), full ? at::kFloat : config_.run.dtype, at::kCPU);
+  bind(all_, model_->weights(), full ? at::kFloat : config_.run.dtype, config_.run.device);
   refuse_quantized(all_, model_->part().folder.string());
   if (full) {
     for (const Param& param : all_)
       if (model_->trains(param.name)) trained_.add(param.name, *param.slot, param.shape, param.init);
   } else {
     trained_ = add_lora(all_, config_.lora);
-    initialize(trained_, config_.run.seed, at::kCPU);
+    initialize(trained_, config_.run.seed, config_.run.device);
   }
 }
 
@@ -124,7 +125,7 @@ double FinetuneTrainer::step() {
   for (int64_t i = 0; i < config_.accumulate; ++i) {
     if (ranks_ && i % ranks_->size() != ranks_->rank()) continue;
     const double part = static_cast<double>(data_.batch_size(first + i)) / static_cast<double>(clips);
-    const at::Tensor loss = model_->loss(data_.batch(first + i), config_.run.dtype) * part;
+    const at::Tensor loss = model_->loss(data_.batch(first + i).on(config_.run.device), config_.run.dtype) * part;
     loss.backward();
     value += loss.item<double>();
   }
@@ -144,9 +145,13 @@ double FinetuneTrainer::step() {
 
 double FinetuneTrainer::sum_over_ranks(double loss) {
   const at::Tensor sum = at::full({1}, loss, at::kFloat);
-  std::vector<at::Tensor> values = optimizer_->gradients();
+  const std::vector<at::Tensor> gradients = optimizer_->gradients();
+  std::vector<at::Tensor> values;
+  for (const at::Tensor& gradient : gradients) values.push_back(gradient.cpu());
   values.push_back(sum);
   ranks_->sum(values);
+  for (size_t i = 0; i < gradients.size(); ++i)
+    if (!gradients[i].is_cpu()) gradients[i].copy_(values[i]);
   return sum.item<double>();
 }
 
@@ -157,7 +162,7 @@ double FinetuneTrainer::validation_loss() const {
   double sum = 0;
   for (int64_t i = 0; i < clips; ++i)
     for (int64_t k = 0; k < TrainingSet::kValidationTimes; ++k)
-      sum += model_->loss(data_.validation_batch(i, k), config_.run.dtype).item<double>();
+      sum += model_->loss(data_.validation_batch(i, k).on(config_.run.device), config_.run.dtype).item<double>();
   return sum / static_cast<double>(clips * TrainingSet::kValidationTimes);
 }
 
@@ -173,12 +178,13 @@ void FinetuneTrainer::draw_sheet() {
   for (const CachedClip& clip : clips) {
     if (static_cast<int64_t>(texts.size()) == config_.samples) break;
     if (clip.shape != clips.front().shape) continue;  // a sheet has pictures of one size
-    texts.push_back(cache.text(clip.text));
+    texts.push_back(uploaded(cache.text(clip.text), config_.run.device));
     captions += clip.caption + "\n";
   }
   const AveragedWeights averaged(*optimizer_);
+  const at::Tensor empty = uploaded(cache.text(cache.empty_text), config_.run.device);
   std::vector<std::vector<at::Tensor>> rows;
-  for (const at::Tensor& frames : model_->draw(clips.front().shape, texts, cache.text(cache.empty_text), sampling)) {
+  for (const at::Tensor& frames : model_->draw(clips.front().shape, texts, empty, sampling)) {
     rows.emplace_back();
     for (const int64_t frame : std::set<int64_t>{0, frames.size(1) / 2, frames.size(1) - 1})
       rows.back().push_back(frames.select(1, frame));

@@ -7,6 +7,7 @@
 #include <cmath>
 
 #include "core/rng.h"
+#include "core/transfer.h"
 #include "training/captions.h"
 
 namespace tessera {
@@ -21,6 +22,11 @@ double FlowTimes::quantile(double part) const {
   const double normal = at::special_ndtri(at::scalar_tensor(part, at::kDouble)).item<double>();
   const double t = uniform ? part : 1 / (1 + std::exp(-(mean + deviation * normal)));
   return shift * t / (1 + (shift - 1) * t);
+}
+
+FlowBatch FlowBatch::on(at::Device device) const {
+  const auto there = [&](const at::Tensor& t) { return uploaded(t, device); };
+  return {.latents = there(latents), .noise = there(noise), .times = there(times), .context = there(context)};
 }
 
 at::Tensor flow_loss(const WanTransformer& model, const FlowBatch& batch, at::ScalarType dtype) {
@@ -61,7 +67,8 @@ double validation_flow_loss(const SceneModel& model, const SceneRenderer& render
                           .noise = seeded_noise_batch(latents.sizes().slice(1).vec(), seeds),
                           .times = times.narrow(0, begin, clip_count),
                           .context = model.context(captions)};
-    sum += flow_loss(model.transformer, batch, model.dtype).item<double>() * static_cast<double>(clip_count);
+    sum += flow_loss(model.transformer, batch.on(model.device), model.dtype).item<double>() *
+           static_cast<double>(clip_count);
   }
   return sum / static_cast<double>(count);
 }

@@ -24,6 +24,8 @@ struct FlowBatch {
   at::Tensor noise;    ///< like latents
   at::Tensor times;    ///< [B] float32 in (0, 1); 1 is noise
   at::Tensor context;  ///< [B, L, d] float32
+
+  FlowBatch on(at::Device device) const;
 };
 
 /// The mean squared error of the velocity noise - latents, predicted from latents + t (noise - latents) in `dtype`:

@@ -15,6 +15,7 @@
 #include "core/error.h"
 #include "core/paths.h"
 #include "core/printable.h"
+#include "core/transfer.h"
 #include "core/visible_files.h"
 #include "training/counter_rng.h"
 #include "training/export.h"
@@ -106,7 +107,7 @@ LanguageTrainer::LanguageTrainer(LanguageTrainConfig config)
       text_(read_text(config_.text, model_config_.length + 1)),
       model_(model_config_) {
   model_.params(params_);
-  initialize(params_, config_.run.seed, at::kCPU);
+  initialize(params_, config_.run.seed, config_.run.device);
   start(params_, {});
 }
 
@@ -115,7 +116,7 @@ double LanguageTrainer::step() {
   CounterRng rng(config_.run.seed * 31 + 13, static_cast<uint64_t>(run_.step()));
   std::vector<int64_t> starts;
   for (int64_t i = 0; i < config_.batch; ++i) starts.push_back(rng.below(text_.training.size(0) - length));
-  const at::Tensor rows = sequences(text_.training, starts, length);
+  const at::Tensor rows = uploaded(sequences(text_.training, starts, length), config_.run.device);
   optimizer_->zero_gradients();
   const at::Tensor loss =
       cross_entropy(model_(rows.narrow(1, 0, length), config_.run.dtype), rows.narrow(1, 1, length));
@@ -137,7 +138,8 @@ double LanguageTrainer::held_out_bits() const {
   for (int64_t i = 0; i < count; ++i) {
     // Spread over the held-out text, so that few sequences still see all files.
     const int64_t last = text_.held_out.size(0) - length - 1;
-    const at::Tensor row = sequences(text_.held_out, {count > 1 ? last * i / (count - 1) : 0}, length);
+    const at::Tensor row =
+        uploaded(sequences(text_.held_out, {count > 1 ? last * i / (count - 1) : 0}, length), config_.run.device);
     sum += bits_per_byte(model_(row.narrow(1, 0, length), config_.run.dtype), row.narrow(1, 1, length));
   }
   return sum / static_cast<double>(count);

@@ -19,7 +19,7 @@ at::Tensor fingerprint(const SceneModel& model, const SceneRenderer& renderer, c
       at::tensor({static_cast<double>(plan.seed), plan.video ? 1.0 : 0.0, static_cast<double>(plan.count),
                   static_cast<double>(plan.frames), static_cast<double>(plan.height), static_cast<double>(plan.width)},
                  at::kFloat);
-  return at::cat({sizes, model.encode(frame).flatten()});
+  return at::cat({sizes, model.encode(frame).flatten().cpu()});
 }
 
 at::Tensor encode_all(const SceneModel& model, const SceneRenderer& renderer, const LatentCachePlan& plan) {
@@ -31,7 +31,7 @@ at::Tensor encode_all(const SceneModel& model, const SceneRenderer& renderer, co
     for (int64_t i = begin; i < std::min(begin + batch, plan.count); ++i)
       clips.push_back(renderer.clip(sample_scene(plan.seed, static_cast<uint64_t>(i), plan.video), plan.frames,
                                     plan.height, plan.width));
-    parts.push_back(model.encode(at::stack(clips)).to(at::kBFloat16));
+    parts.push_back(model.encode(at::stack(clips)).to(at::kBFloat16).cpu());
     if (begin / batch % 64 == 63)
       std::fprintf(stderr, "encoded %lld of %lld %s\n", static_cast<long long>(begin + batch),
                    static_cast<long long>(plan.count), plan.video ? "clips" : "stills");

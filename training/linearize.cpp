@@ -148,7 +148,7 @@ DistillTrainer::DistillTrainer(FinetuneConfig config, const nlohmann::json& atte
   require_pipeline_directory(model_.folder);
   transformer_.params(frozen_);
   const Component part = model_.folder.component("transformer");
-  bind(frozen_, read_component(part), config_.run.dtype, at::kCPU);
+  bind(frozen_, read_component(part), config_.run.dtype, config_.run.device);
   refuse_quantized(frozen_, part.folder.string());
   replace_layers();
   OptimizerConfig options;
@@ -161,7 +161,7 @@ DistillTrainer::DistillTrainer(FinetuneConfig config, const nlohmann::json& atte
 }
 
 void DistillTrainer::replace_layers() {
-  loss_ = at::zeros({}, at::kFloat);
+  loss_ = at::zeros({}, at::TensorOptions().dtype(at::kFloat).device(config_.run.device));
   for (int64_t layer = 0; layer < student_.num_layers; ++layer)
     taught_ += student_.attention.kind_of_layer(layer) != AttentionKind::kSoftmax;
   std::vector<std::unique_ptr<SelfAttention>> students;
@@ -173,7 +173,7 @@ void DistillTrainer::replace_layers() {
                                                  student_.attention_head_dim, student_.eps));
     if (students.back()) students.back()->params(trained_, "blocks." + std::to_string(layer) + ".attn1.");
   }
-  initialize(trained_, config_.run.seed, at::kCPU);
+  initialize(trained_, config_.run.seed, config_.run.device);
   std::map<std::string, const Param*> teacher;
   for (const Param& param : frozen_) teacher[param.name] = &param;
   for (const Param& param : trained_)
@@ -195,7 +195,7 @@ double DistillTrainer::step() {
   {
     const c10::NoGradGuard no_gradients;  // the layers turn gradients on for themselves
     for (int64_t i = 0; i < config_.accumulate; ++i) {
-      flow_loss(transformer_, data_.batch(first + i), config_.run.dtype);
+      flow_loss(transformer_, data_.batch(first + i).on(config_.run.device), config_.run.dtype);
       clips += data_.batch_size(first + i);
     }
   }

@@ -30,7 +30,8 @@ Optimizer::Group Optimizer::make_group(const std::vector<Param>& params, bool wi
     group.items.push_back({param.name, param.shape, total, count});
     total += (count + 15) / 16 * 16;  // views start at whole cache lines
   }
-  const auto options = at::TensorOptions().dtype(at::kFloat);
+  auto options = at::TensorOptions().dtype(at::kFloat);
+  if (!params.empty()) options = options.device(params.front().slot->device());
   group.values = at::zeros({total}, options);
   group.gradients = at::zeros({total}, options);
   group.first = at::zeros({total}, options);
@@ -66,7 +67,10 @@ void Optimizer::zero_gradients() {
 }
 
 double Optimizer::step(double rate, double muon_rate) {
-  const double norm = std::hypot(adam_.gradients.norm().item<double>(), muon_.gradients.norm().item<double>());
+  const auto norm_of = [](const Group& group) {
+    return group.items.empty() ? 0.0 : group.gradients.norm().item<double>();
+  };
+  const double norm = std::hypot(norm_of(adam_), norm_of(muon_));
   if (!std::isfinite(norm)) return norm;
   if (norm > config_.clip_norm) {
     adam_.gradients.mul_(config_.clip_norm / norm);
@@ -81,7 +85,7 @@ double Optimizer::step(double rate, double muon_rate) {
 
 void Optimizer::adam_step(double rate) {
   // The fused operation counts the step itself before using it.
-  at::Tensor taken = at::scalar_tensor(static_cast<double>(steps_ - 1), at::kFloat).add_(1);
+  at::Tensor taken = at::full({}, static_cast<double>(steps_ - 1), adam_.values.options()).add_(1);
   at::Tensor values = adam_.values, gradients = adam_.gradients, first = adam_.first, second = adam_.second;
   at::_fused_adamw_({values}, {gradients}, {first}, {second}, {}, {taken}, rate, config_.beta1, config_.beta2,
                     config_.weight_decay, config_.eps, false, false);

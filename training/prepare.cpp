@@ -27,7 +27,7 @@ using nlohmann::json;
 class Preparation {
  public:
   explicit Preparation(const PrepareRequest& request)
-      : encoder_(open_data_encoder(request.model, request.dtype)),
+      : encoder_(open_data_encoder(request.model, request.dtype, request.device)),
         request_(encoder_->completed(request)),
         buckets_(encoder_->buckets(request_.size)) {
     DataCache& cache = result_.cache;

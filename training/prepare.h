@@ -20,8 +20,9 @@ struct PrepareRequest {
   int64_t frames = 0;                       ///< of a clip, 1 + a multiple of the autoencoder's stride
   int64_t least_frames = 5;                 ///< shorter videos are dropped
   FrameRate fps{0, 1};
-  std::string dtype = "auto";  ///< of the text encoder; the autoencoder computes in float32
-  bool skip_damaged = false;   ///< else damaged files are an error, after all others are encoded
+  std::string dtype = "auto";    ///< of the text encoder; the autoencoder computes in float32
+  at::Device device = at::kCPU;  ///< of both
+  bool skip_damaged = false;     ///< else damaged files are an error, after all others are encoded
   ProgressStyle progress = ProgressStyle::kNone;
 };
 

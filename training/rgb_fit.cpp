@@ -6,6 +6,7 @@
 #include <cmath>
 
 #include "core/error.h"
+#include "core/transfer.h"
 #include "training/export.h"
 #include "weights/bind.h"
 #include "weights/model_dir.h"
@@ -64,7 +65,7 @@ double four_decimals(double value) {
 }  // namespace
 
 RgbFit fit_latent_rgb(const WanVae& vae, const LatentStatistics& statistics, const SceneRenderer& renderer,
-                      int64_t side, int64_t frames, at::ScalarType dtype) {
+                      int64_t side, int64_t frames, at::ScalarType dtype, at::Device device) {
   const c10::NoGradGuard no_gradients;
   const WanVaeConfig& config = vae.config();
   Sums sums;
@@ -72,7 +73,7 @@ RgbFit fit_latent_rgb(const WanVae& vae, const LatentStatistics& statistics, con
     const bool video = i % 3 == 0;
     const Scene scene = sample_scene(kScenes, static_cast<uint64_t>(i), video);
     const at::Tensor clip = renderer.clip(scene, video ? frames : 1, side, side).unsqueeze(0);
-    const at::Tensor mean = vae.encode(clip.to(dtype)).mean.to(at::kDouble);
+    const at::Tensor mean = vae.encode(uploaded(clip, device).to(dtype)).mean.cpu().to(at::kDouble);
     const at::Tensor normal = (mean - per_channel(statistics.mean)) / per_channel(statistics.std);
     sums.add(normal, cell_colors(clip.to(at::kDouble), config.temporal_stride(), config.spatial_stride()));
   }

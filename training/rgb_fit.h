@@ -13,9 +13,10 @@ struct RgbFit {
 };
 
 /// The least-squares fit of the colors of rendered stills and clips, averaged over what a latent cell covers in space
-/// and time, on their latents, normalized by `statistics`. Throws Error when a value is not finite.
+/// and time, on their latents, normalized by `statistics`; the weights are on `device`. Throws Error when a value is
+/// not finite.
 RgbFit fit_latent_rgb(const WanVae& vae, const LatentStatistics& statistics, const SceneRenderer& renderer,
-                      int64_t side, int64_t frames, at::ScalarType dtype);
+                      int64_t side, int64_t frames, at::ScalarType dtype, at::Device device = at::kCPU);
 
 /// Puts the fit into an autoencoder's config, under the keys of read_latent_rgb.
 void set_latent_rgb(nlohmann::json& config, const LatentRgb& rgb);

@@ -28,6 +28,7 @@ struct RunConfig {
   double sheet_minutes = 5;              ///< 0: no sample sheets
   int64_t log_every = 20;                ///< steps
   at::ScalarType dtype = at::kBFloat16;  ///< of activations; weights are float32
+  at::Device device = at::kCPU;          ///< of `--device`, not of the file: a checkpoint goes on on any
 
   /// Throws Error naming the file and key for a missing, mistyped or impossible value.
   static RunConfig from_json(const JsonConfig& json);

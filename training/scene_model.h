@@ -31,6 +31,7 @@ struct SceneModel {
   WanVae vae;
   int64_t text_length = 24;              ///< tokens the transformer sees, padding included
   at::ScalarType dtype = at::kBFloat16;  ///< of activations
+  at::Device device = at::kCPU;          ///< of the weights; what the functions are given may lie on the CPU
 
   /// Throws Error naming `where` when a size is no whole number of patches or a length no whole number of latent
   /// frames.
@@ -39,12 +40,14 @@ struct SceneModel {
   at::Tensor context(const std::vector<std::string>& prompts) const;
   /// (mean of the latent - latents_mean) / latents_std of frames [B, 3, T, H, W] in [-1, 1]; float32.
   at::Tensor encode(const at::Tensor& frames) const;
-  /// Frames [3, T, H, W] in [-1, 1], float32, one tensor per prompt: Euler steps with classifier-free guidance.
+  /// Frames [3, T, H, W] in [-1, 1], float32 on the CPU, one tensor per prompt: Euler steps with classifier-free
+  /// guidance.
   std::vector<at::Tensor> sample(const std::vector<std::string>& prompts, const std::vector<uint64_t>& seeds,
                                  const SceneSampling& sampling) const;
 };
 
 /// Reads a WanPipeline directory that `tessera train denoiser` wrote. Throws Error like open_model_dir and bind.
-std::unique_ptr<SceneModel> open_scene_model(const std::filesystem::path& folder, at::ScalarType dtype);
+std::unique_ptr<SceneModel> open_scene_model(const std::filesystem::path& folder, at::ScalarType dtype,
+                                             at::Device device = at::kCPU);
 
 }  // namespace tessera

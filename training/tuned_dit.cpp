@@ -4,6 +4,7 @@
 
 #include "core/error.h"
 #include "core/rng.h"
+#include "core/transfer.h"
 #include "samplers/guidance.h"
 #include "samplers/loop.h"
 #include "samplers/registry.h"
@@ -58,16 +59,16 @@ class TunedDit : public TunedModel {
       return transformer_(x.to(sampling.dtype), timesteps, condition).narrow(1, 0, channels);
     };
     const double guidance = transformer_.config().null_class ? sampling.guidance : 1.0;
-    const Loaded<AutoencoderKl> vae = load_vae(model_, "fp32", at::kCPU);
+    const Loaded<AutoencoderKl> vae = load_vae(model_, "fp32", empty.device());
     std::vector<at::Tensor> frames;
     for (const at::Tensor& text : texts) {
-      const at::Tensor latents =
-          sample_one({.sampler = make_sampler(sampler, {.steps = sampling.steps}),
-                      .noise = seeded_noise_batch({channels, shape[2], shape[3]}, {frames.size()}),
-                      .guidance = {.scale = guidance, .channels = channels},
-                      .positive = classes(text.unsqueeze(0)),
-                      .negative = classes(empty.unsqueeze(0))},
-                     network);
+      const at::Tensor latents = sample_one(
+          {.sampler = make_sampler(sampler, {.steps = sampling.steps}),
+           .noise = uploaded(seeded_noise_batch({channels, shape[2], shape[3]}, {frames.size()}), empty.device()),
+           .guidance = {.scale = guidance, .channels = channels},
+           .positive = classes(text.unsqueeze(0)),
+           .negative = classes(empty.unsqueeze(0))},
+          network);
       const at::Tensor picture = vae.part.decode(latents / model_.vae.scaling_factor + model_.vae.shift_factor);
       frames.push_back(picture.transpose(0, 1));  // [3, 1, H, W]
     }

@@ -42,7 +42,7 @@ class TunedModel {
   /// The loss of a batch computed in `dtype`, a float32 scalar.
   virtual at::Tensor loss(const FlowBatch& batch, at::ScalarType dtype) const = 0;
   /// Samples with latents [z, t, h, w] for text states of the cache, with noise of the seeds 0, 1, ...: frames
-  /// [3, T, H, W] in [-1, 1] each. `empty` are the states without a caption.
+  /// [3, T, H, W] in [-1, 1] each. `empty` are the states without a caption; all are on the weights' device.
   virtual std::vector<at::Tensor> draw(const std::vector<int64_t>& shape, const std::vector<at::Tensor>& texts,
                                        const at::Tensor& empty, const SheetSampling& sampling) const = 0;
 };

@@ -4,6 +4,7 @@
 
 #include "checkpoints/dit/layout.h"
 #include "core/rng.h"
+#include "core/transfer.h"
 #include "samplers/guidance.h"
 #include "samplers/loop.h"
 #include "samplers/registry.h"
@@ -43,15 +44,16 @@ class TunedWan : public TunedModel {
     const auto network = [&](const at::Tensor& x, const at::Tensor& timesteps, const at::Tensor& condition) {
       return transformer_(x.to(sampling.dtype), timesteps, condition.to(sampling.dtype));
     };
-    const Loaded<WanVae> vae = load_vae(model_, "fp32", at::kCPU);
+    const Loaded<WanVae> vae = load_vae(model_, "fp32", empty.device());
     std::vector<at::Tensor> frames;
     for (const at::Tensor& text : texts) {
-      const at::Tensor latents = sample_one({.sampler = make_sampler(sampler, {.steps = sampling.steps}),
-                                             .noise = seeded_noise_batch(shape, {frames.size()}),
-                                             .guidance = {.scale = sampling.guidance},
-                                             .positive = text.unsqueeze(0),
-                                             .negative = empty.unsqueeze(0)},
-                                            network)[0];
+      const at::Tensor latents =
+          sample_one({.sampler = make_sampler(sampler, {.steps = sampling.steps}),
+                      .noise = uploaded(seeded_noise_batch(shape, {frames.size()}), empty.device()),
+                      .guidance = {.scale = sampling.guidance},
+                      .positive = text.unsqueeze(0),
+                      .negative = empty.unsqueeze(0)},
+                     network)[0];
       frames.push_back(vae.part.decode(plain_latents(model_.vae, latents).unsqueeze(0))[0]);
     }
     return frames;

@@ -8,6 +8,7 @@
 
 #include "core/printable.h"
 #include "core/rng.h"
+#include "core/transfer.h"
 #include "training/counter_rng.h"
 #include "training/export.h"
 #include "training/rgb_fit.h"
@@ -76,7 +77,7 @@ VaeTrainer::VaeTrainer(VaeTrainConfig config)
       vae_(WanVaeConfig::from_json(JsonConfig(config_.model, "model"))) {
   vae_.params(params_);
   if (config_.start.empty())
-    initialize(params_, config_.run.seed, at::kCPU);
+    initialize(params_, config_.run.seed, config_.run.device);
   else
     load_start();
   ParamList trained;
@@ -88,7 +89,7 @@ VaeTrainer::VaeTrainer(VaeTrainConfig config)
 
 void VaeTrainer::load_start() {
   const Component start = open_component(config_.start);
-  bind(params_, read_weights(start), at::kFloat, at::kCPU);
+  bind(params_, read_weights(start), at::kFloat, config_.run.device);
   const nlohmann::json found = start.config().json();
   for (const auto& [key, value] : config_.model.items())
     if (found.contains(key) && found[key] != value)
@@ -120,14 +121,16 @@ at::Tensor VaeTrainer::batch(bool clips) const {
 double VaeTrainer::step() {
   const bool clips = run_.progress() >= config_.stills_part;
   const double rate = config_.run.learning_rate * run_.rate_factor() * (clips ? config_.clip_rate : 1.0);
-  const at::Tensor frames = batch(clips);
+  const at::Device device = config_.run.device;
+  const at::Tensor frames = uploaded(batch(clips), device);
   optimizer_->zero_gradients();
   const WanMoments moments = [&] {
     const c10::AutoGradMode gradients(config_.train_encoder);
     return vae_.encode(frames.to(config_.run.dtype));
   }();
   const at::Tensor mean = moments.mean.to(at::kFloat), logvar = moments.logvar.to(at::kFloat).clamp(-30, 20);
-  const at::Tensor noise = seeded_noise(mean.sizes(), config_.run.seed * 1000003 + static_cast<uint64_t>(run_.step()));
+  const uint64_t noise_seed = config_.run.seed * 1000003 + static_cast<uint64_t>(run_.step());
+  const at::Tensor noise = uploaded(seeded_noise(mean.sizes(), noise_seed), device);
   const at::Tensor latents = mean + at::exp(0.5 * logvar) * noise;
   const at::Tensor error = vae_.decode_unclamped(latents.to(config_.run.dtype)).to(at::kFloat) - frames;
   const at::Tensor square = error.square().mean();
@@ -148,7 +151,8 @@ void VaeTrainer::draw_sheet() {
   const int64_t clips = 3;
   for (int64_t i = 0; i < clips; ++i) {
     const Scene scene = sample_scene(kSheetSeed, static_cast<uint64_t>(i), true);
-    const at::Tensor frames = renderer_.clip(scene, config_.frames, config_.side, config_.side);
+    const at::Tensor frames =
+        uploaded(renderer_.clip(scene, config_.frames, config_.side, config_.side), config_.run.device);
     const at::Tensor mean = vae_.encode(frames.unsqueeze(0).to(config_.run.dtype)).mean;
     const at::Tensor decoded = vae_.decode(mean)[0].to(at::kFloat);
     square += (decoded - frames).square().mean().item<double>() / static_cast<double>(clips);
@@ -170,10 +174,12 @@ void VaeTrainer::write_output() {
   const c10::NoGradGuard no_gradients;
   nlohmann::json config = config_.model;
   if (config_.train_encoder) {
-    const LatentStatistics found = measure_latents(vae_, renderer_, config_.side, config_.frames, config_.run.dtype);
+    const LatentStatistics found =
+        measure_latents(vae_, renderer_, config_.side, config_.frames, config_.run.dtype, config_.run.device);
     config["latents_mean"] = found.mean;
     config["latents_std"] = found.std;
-    const RgbFit colors = fit_latent_rgb(vae_, found, renderer_, config_.side, config_.frames, config_.run.dtype);
+    const RgbFit colors =
+        fit_latent_rgb(vae_, found, renderer_, config_.side, config_.frames, config_.run.dtype, config_.run.device);
     set_latent_rgb(config, colors.rgb);
   }
   export_component({"vae", "diffusers", "AutoencoderKLWan", config_.output}, config, params_);
@@ -181,7 +187,7 @@ void VaeTrainer::write_output() {
 }
 
 LatentStatistics measure_latents(const WanVae& vae, const SceneRenderer& renderer, int64_t side, int64_t frames,
-                                 at::ScalarType dtype) {
+                                 at::ScalarType dtype, at::Device device) {
   const c10::NoGradGuard no_gradients;
   const int64_t channels = vae.config().z_dim;
   at::Tensor sum = at::zeros({channels}, at::kDouble), squares = at::zeros({channels}, at::kDouble);
@@ -190,7 +196,7 @@ LatentStatistics measure_latents(const WanVae& vae, const SceneRenderer& rendere
     const bool video = i % 3 == 0;
     const Scene scene = sample_scene(kStatisticsSeed, static_cast<uint64_t>(i), video);
     const at::Tensor clip = renderer.clip(scene, video ? frames : 1, side, side).unsqueeze(0);
-    const at::Tensor mean = vae.encode(clip.to(dtype)).mean.to(at::kDouble)[0].flatten(1);
+    const at::Tensor mean = vae.encode(uploaded(clip, device).to(dtype)).mean.cpu().to(at::kDouble)[0].flatten(1);
     sum += mean.sum(1);
     squares += mean.square().sum(1);
     count += static_cast<double>(mean.size(1));

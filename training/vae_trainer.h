@@ -43,11 +43,11 @@ class VaeTrainer : public Trainer {
 };
 
 /// Mean and standard deviation of every latent channel over rendered stills and clips: the config's latents_mean and
-/// latents_std. Throws Error when a value is not finite.
+/// latents_std, of an autoencoder whose weights are on `device`. Throws Error when a value is not finite.
 struct LatentStatistics {
   std::vector<double> mean, std;
 };
 LatentStatistics measure_latents(const WanVae& vae, const SceneRenderer& renderer, int64_t side, int64_t frames,
-                                 at::ScalarType dtype);
+                                 at::ScalarType dtype, at::Device device);
 
 }  // namespace tessera

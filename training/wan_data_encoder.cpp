@@ -9,13 +9,14 @@
 
 #include "checkpoints/fingerprint.h"
 #include "core/error.h"
+#include "core/transfer.h"
 #include "models/umt5/prompt_clean.h"
 
 namespace tessera {
 namespace {
 
-at::Tensor per_latent_channel(const std::vector<double>& values) {
-  return at::tensor(values, at::kFloat).view({-1, 1, 1, 1});
+at::Tensor per_latent_channel(const std::vector<double>& values, at::Device device) {
+  return uploaded(at::tensor(values, at::kFloat).view({-1, 1, 1, 1}), device);
 }
 
 JsonConfig generation_defaults(const WanModel& model) {
@@ -41,15 +42,17 @@ void require_trainable(const WanModel& model) {
 }
 
 at::Tensor normalized_latents(const WanVaeConfig& config, const at::Tensor& latents) {
-  return (latents - per_latent_channel(config.latents_mean)) / per_latent_channel(config.latents_std);
+  const at::Device device = latents.device();
+  return (latents - per_latent_channel(config.latents_mean, device)) / per_latent_channel(config.latents_std, device);
 }
 
 at::Tensor plain_latents(const WanVaeConfig& config, const at::Tensor& normalized) {
-  return normalized * per_latent_channel(config.latents_std) + per_latent_channel(config.latents_mean);
+  const at::Device device = normalized.device();
+  return normalized * per_latent_channel(config.latents_std, device) + per_latent_channel(config.latents_mean, device);
 }
 
-WanDataEncoder::WanDataEncoder(const std::filesystem::path& model, std::string dtype)
-    : model_(open_wan_model(model)), dtype_(std::move(dtype)), tokenizer_(load_tokenizer(model_)) {
+WanDataEncoder::WanDataEncoder(const std::filesystem::path& model, std::string dtype, at::Device device)
+    : model_(open_wan_model(model)), dtype_(std::move(dtype)), device_(device), tokenizer_(load_tokenizer(model_)) {
   require_trainable(model_);
 }
 
@@ -91,8 +94,9 @@ int64_t WanDataEncoder::text_length() const {
 }
 
 at::Tensor WanDataEncoder::encode_frames(const at::Tensor& frames) {
-  if (!vae_) vae_.emplace(load_vae(model_, "fp32", at::kCPU));
-  return normalized_latents(model_.vae, vae_->part.encode_chunks(frames.unsqueeze(0)).mean[0]).contiguous();
+  if (!vae_) vae_.emplace(load_vae(model_, "fp32", device_));
+  const at::Tensor mean = vae_->part.encode_chunks(uploaded(frames.unsqueeze(0), device_)).mean[0].cpu();
+  return normalized_latents(model_.vae, mean).contiguous();
 }
 
 std::string WanDataEncoder::read_caption(const std::string& caption) const {
@@ -105,9 +109,9 @@ int64_t WanDataEncoder::unused_tokens(const std::string& read) {
 
 at::Tensor WanDataEncoder::encode_caption(const std::string& read) {
   vae_.reset();  // its memory is the text encoder's now
-  if (!text_encoder_) text_encoder_.emplace(load_text_encoder(model_, dtype_, at::kCPU));
+  if (!text_encoder_) text_encoder_.emplace(load_text_encoder(model_, dtype_, device_));
   const at::Tensor ids = at::tensor(tokenizer_.encode(read, text_length()), at::kLong).unsqueeze(0);
-  return text_encoder_->part.forward(ids, {})[0].contiguous();
+  return text_encoder_->part.forward(uploaded(ids, device_), {})[0].cpu().contiguous();
 }
 
 }  // namespace tessera

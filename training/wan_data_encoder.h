@@ -17,7 +17,7 @@ void require_trainable(const WanModel& model);
 /// used.
 class WanDataEncoder : public DataEncoder {
  public:
-  WanDataEncoder(const std::filesystem::path& model, std::string dtype);
+  WanDataEncoder(const std::filesystem::path& model, std::string dtype, at::Device device);
 
   PrepareRequest completed(PrepareRequest request) const override;
   std::vector<FrameSize> buckets(const FrameSize& size) const override;
@@ -36,6 +36,7 @@ class WanDataEncoder : public DataEncoder {
 
   WanModel model_;
   std::string dtype_;
+  at::Device device_;
   Tokenizer tokenizer_;
   std::optional<Loaded<WanVae>> vae_;
   std::optional<Loaded<Umt5Encoder>> text_encoder_;

@@ -10,6 +10,7 @@
 #include "core/parallel_for.h"
 #include "kernels/linear.h"
 #include "kernels/packed.h"
+#include "weights/device_weights.h"
 #include "weights/file_map.h"
 #include "weights/foreign_file.h"
 #include "weights/scaled_weights.h"
@@ -117,42 +118,92 @@ void check_names(const ParamList& params, const TensorFile& file) {
   fail(file, problems);
 }
 
+namespace {
+
+/// How a tensor that does not fit is told.
+std::string not_finite(const Param& param, const at::Tensor& source, at::ScalarType wanted) {
+  const bool overflow = !packed_weight(source) && wanted != source.scalar_type() && is_finite(source);
+  return overflow ? c10::str(param.name, " holds numbers too large for ", wanted)
+                  : param.name + " holds NaN or infinity";
+}
+
+/// One call of bind.
+class Binding {
+ public:
+  Binding(const TensorFile& file, at::ScalarType dtype, at::Device device, bool check_finite, bool int8)
+      : file_(file), dtype_(dtype), device_(device), check_finite_(check_finite), int8_(int8), uploads_(device) {}
+
+  void run(const ParamList& params) {
+    for (const auto& param : params) {
+      const at::Tensor& source = file_.at(param.name);
+      const at::ScalarType wanted = param.keep_float ? at::kFloat : dtype_;
+      check_packed(param, source);
+      values_.push_back(value_of(param, source, wanted));
+    }
+    const std::vector<bool> finite = uploads_.all_finite();
+    for (size_t i = 0; i < finite.size(); ++i)
+      if (!finite[i])
+        problems_.push_back(
+            not_finite(*uploaded_[i], file_.at(uploaded_[i]->name), uploaded_[i]->keep_float ? at::kFloat : dtype_));
+    if (!problems_.empty()) fail(file_, problems_);
+    size_t next = 0;
+    for (const auto& param : params) *param.slot = values_[next++];
+  }
+
+ private:
+  void check_packed(const Param& param, const at::Tensor& source) {
+    const PackedWeight* packed = packed_weight(source);
+    if (!packed || !check_finite_) return;
+    if (!all_finite(*packed)) problems_.push_back(param.name + " holds NaN or infinity");
+    forget_pages(packed->bytes);
+  }
+
+  at::Tensor value_of(const Param& param, const at::Tensor& source, at::ScalarType wanted) {
+    if (device_.is_cuda()) return on_gpu(param, source, wanted);
+    if (int8_ && param.takes_int8 && device_.is_cpu() && fits_int8(param.shape)) {
+      if (check_finite_ && !packed_weight(source) && !is_finite(source))
+        problems_.push_back(param.name + " holds NaN or infinity");
+      const at::Tensor value = int8_tensor(source, wanted);
+      forget_source(source, value, check_finite_);
+      return value;
+    }
+    if (packed_weight(source) && param.packable && device_.is_cpu()) return packed_as(source, wanted);
+    const at::Tensor value = unpacked(source, wanted).contiguous();
+    if (check_finite_ && value.is_cpu() && !packed_weight(source) && !is_finite(value))
+      problems_.push_back(not_finite(param, source, wanted));
+    const at::Tensor there = value.to(device_);
+    forget_source(source, there, check_finite_);
+    return there;
+  }
+
+  at::Tensor on_gpu(const Param& param, const at::Tensor& source, at::ScalarType wanted) {
+    const bool packed = packed_weight(source) != nullptr;
+    const at::Tensor value = uploads_.upload(packed ? unpacked(source, wanted) : source, wanted);
+    if (check_finite_ && !packed) {
+      uploads_.check(value);
+      uploaded_.push_back(&param);
+    }
+    forget_source(source, value, check_finite_);
+    return value;
+  }
+
+  const TensorFile& file_;
+  at::ScalarType dtype_;
+  at::Device device_;
+  bool check_finite_, int8_;
+  std::vector<std::string> problems_;
+  std::vector<at::Tensor> values_;  // by parameter
+  DeviceWeights uploads_;
+  std::vector<const Param*> uploaded_;  // those that are checked on the GPU
+};
+
+}  // namespace
+
 void bind(const ParamList& params, const TensorFile& file, at::ScalarType dtype, at::Device device, bool check_finite,
           bool int8) {
   check_names(params, file);
   if (check_finite) refuse_lost_scales(file);
-  std::vector<std::string> problems;
-  std::vector<at::Tensor> values;
-  for (const auto& param : params) {
-    const at::Tensor& source = file.at(param.name);
-    const at::ScalarType wanted = param.keep_float ? at::kFloat : dtype;
-    if (const PackedWeight* packed = packed_weight(source); packed && check_finite) {
-      if (!all_finite(*packed)) problems.push_back(param.name + " holds NaN or infinity");
-      forget_pages(packed->bytes);
-    }
-    if (int8 && param.takes_int8 && device.is_cpu() && fits_int8(param.shape)) {
-      if (check_finite && !packed_weight(source) && !is_finite(source))
-        problems.push_back(param.name + " holds NaN or infinity");
-      values.push_back(int8_tensor(source, wanted));
-      forget_source(source, values.back(), check_finite);
-      continue;
-    }
-    if (packed_weight(source) && param.packable && device.is_cpu()) {
-      values.push_back(packed_as(source, wanted));
-      continue;
-    }
-    const at::Tensor value = unpacked(source, wanted).contiguous();
-    if (check_finite && value.is_cpu() && !packed_weight(source) && !is_finite(value)) {
-      const bool overflow = value.scalar_type() != source.scalar_type() && is_finite(source);
-      problems.push_back(overflow ? c10::str(param.name, " holds numbers too large for ", value.scalar_type())
-                                  : param.name + " holds NaN or infinity");
-    }
-    values.push_back(value.to(device));
-    forget_source(source, values.back(), check_finite);
-  }
-  if (!problems.empty()) fail(file, problems);
-  size_t next = 0;
-  for (const auto& param : params) *param.slot = values[next++];
+  Binding(file, dtype, device, check_finite, int8).run(params);
 }
 
 TensorFile streamed(const ParamList& params, const TensorFile& file) {

@@ -16,8 +16,8 @@ void check_names(const ParamList& params, const TensorFile& file);
 /// the network takes it so (Param::packable). Throws one Error that names the file and lists
 /// up to ten tensors that are missing, unexpected, of the wrong shape (both shapes are given) or not floating-point.
 /// With `int8`, what takes that (Param::takes_int8) is quantized for int8 products on the CPU (int8_tensor).
-/// With `check_finite`, tensors that hold NaN, infinity or a number too large for `dtype` are listed too. No slot
-/// changes on an error.
+/// With `check_finite`, tensors that hold NaN, infinity or a number too large for `dtype` are listed too. On a GPU
+/// the device converts and checks (DeviceWeights). No slot changes on an error.
 void bind(const ParamList& params, const TensorFile& file, at::ScalarType dtype, at::Device device,
           bool check_finite = true, bool int8 = false);
 

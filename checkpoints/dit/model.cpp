@@ -94,7 +94,7 @@ Loaded<Dit> load_transformer(const DitModel& model, const std::string& dtype, at
 
 Loaded<AutoencoderKl> load_vae(const DitModel& model, const std::string& dtype, at::Device device) {
   return load_part<AutoencoderKl>(read_component(model.folder.component("vae")), model.vae,
-                                  dtype == "auto" ? "fp32" : dtype, device);
+                                  autoencoder_dtype(dtype, device), device);
 }
 
 }  // namespace tessera

@@ -162,8 +162,8 @@ void check_weights(const WanModel& model) {
 }
 
 Loaded<Umt5Encoder> load_text_encoder(const WanModel& model, const std::string& dtype, at::Device device, bool stream) {
-  return load_part<Umt5Encoder>(read_component(model.folder.component("text_encoder")), model.text_encoder, dtype,
-                                device, stream);
+  return load_part<Umt5Encoder>(read_component(model.folder.component("text_encoder")), model.text_encoder,
+                                text_encoder_dtype(dtype, has_fast_bfloat16(device)), device, stream);
 }
 
 Loaded<WanTransformer> load_transformer(const WanModel& model, const std::string& dtype, at::Device device, bool stream,
@@ -179,7 +179,7 @@ Loaded<ClipVision> load_image_encoder(const WanModel& model, const std::string& 
 }
 
 Loaded<WanVae> load_vae(const WanModel& model, const std::string& dtype, at::Device device) {
-  return load_part<WanVae>(read_component(model.folder.component("vae")), model.vae, dtype == "auto" ? "fp32" : dtype,
+  return load_part<WanVae>(read_component(model.folder.component("vae")), model.vae, autoencoder_dtype(dtype, device),
                            device);
 }
 

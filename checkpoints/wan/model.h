@@ -59,8 +59,9 @@ WanModel open_wan_model(const std::filesystem::path& path);
 /// a damaged file is found before hours of work. The tensors stay mapped: no memory is used. Throws bind's Error.
 void check_weights(const WanModel& model);
 
-/// Reads one part's weights. `dtype` is --dtype's value; see choose_dtype; `stream`: see load_part. The autoencoder
-/// stays in float32 unless a dtype is given. Throws Error for weights that do not match.
+/// Reads one part's weights. `dtype` is --dtype's value; see choose_dtype; `stream`: see load_part. The text encoder
+/// and the autoencoder may take another (text_encoder_dtype, autoencoder_dtype in core/device_settings.h). Throws Error
+/// for weights that do not match.
 Loaded<Umt5Encoder> load_text_encoder(const WanModel& model, const std::string& dtype, at::Device device,
                                       bool stream = false);
 Loaded<WanTransformer> load_transformer(const WanModel& model, const std::string& dtype, at::Device device,

@@ -106,17 +106,17 @@ at::Tensor ImageMhla::features(const at::Tensor& x, const RmsNorm& norm, const B
 
 /// The result of the heads before gate and LePE, [B, N, C], step by step.
 at::Tensor ImageMhla::composed(const at::Tensor& q_in, const at::Tensor& k_in, const at::Tensor& v,
-                               const at::Tensor& mixing, const BlockGrid& cut, const AttentionInput& input) const {
+                               const CallMixing& mixing, const BlockGrid& cut, const AttentionInput& input) const {
   const at::Tensor q = features(q_in, norm_q_, cut), k = features(k_in, norm_k_, cut);
   const at::Tensor summaries = at::matmul(k.mT(), group_blocks(v.to(wide_type(v)), heads_, cut));  // [M, B, H, D, D]
-  const at::Tensor out = at::matmul(q, mix_blocks(mixing, summaries));                             // [M, B, H, P, D]
+  const at::Tensor out = at::matmul(q, mix_blocks(mixing.wide, summaries));                        // [M, B, H, P, D]
   at::Tensor n;
   if (config_.normalizer != Normalizer::kNone) {
-    n = mhla_normalizer(q, k, mixing, cut, config_.normalizer);
+    n = mhla_normalizer(q, k, mixing.wide, cut, config_.normalizer);
     if (input.stats) input.stats->count(n);
   }
   if (AttentionProbe* probe = watching(input)) {
-    AttentionView view = mhla_view(q, k, mixing, n, cut);
+    AttentionView view = mhla_view(q, k, mixing.wide, n, cut);
     if (config_.lepe) view.convolution = convolution_matrix(lepe_weight_, input.grid);
     probe->see(view);
   }
@@ -131,12 +131,12 @@ bool ImageMhla::wants_gradient() const {
 at::Tensor ImageMhla::operator()(const at::Tensor& x, const AttentionInput& input) const {
   const at::Tensor h = norm_(x);
   const BlockGrid cut = cut_into_blocks(config_, input.grid);
-  const at::Tensor mixing = mixing_for_blocks(mixing_.to(wide_type(x)).flatten(1), config_.block_layout, cut.blocks);
+  const CallMixing mixing = grid_mixing_(mixing_, config_, cut, x);
   const at::Tensor q = to_q_(h), k = to_k_(h), v = to_v_(h);
   const bool fused = !watching(input) && !wants_gradient() && can_attend_blocks(q, k, v, heads_);
   const BlockAttention plan{
       .heads = heads_, .q_norm = norm_q_.weight, .k_norm = norm_k_.weight, .norm_eps = norm_q_.eps};
-  at::Tensor out = fused ? fused_mhla(q, k, v, mixing, cut, config_.normalizer, plan, input.stats)
+  at::Tensor out = fused ? fused_mhla(q, k, v, mixing.wide, cut, config_.normalizer, plan, input.stats)
                          : composed(q, k, v, mixing, cut, input);  // [B, N, C]
   if (config_.gated) out = out * at::silu(gate_(h));
   return to_out_(config_.lepe ? add_depthwise(out, v, input.grid, lepe_weight_, lepe_bias_) : out);

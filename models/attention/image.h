@@ -3,6 +3,7 @@
 #include "models/attention/attention.h"
 #include "models/attention/blocks.h"
 #include "models/attention/linear.h"
+#include "models/attention/mixing.h"
 
 namespace tessera {
 
@@ -42,7 +43,7 @@ class ImageMhla : public SelfAttention {
 
  private:
   at::Tensor features(const at::Tensor& x, const RmsNorm& norm, const BlockGrid& cut) const;
-  at::Tensor composed(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, const at::Tensor& mixing,
+  at::Tensor composed(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, const CallMixing& mixing,
                       const BlockGrid& cut, const AttentionInput& input) const;
   bool wants_gradient() const;
 
@@ -54,6 +55,7 @@ class ImageMhla : public SelfAttention {
   RmsNorm norm_q_, norm_k_;
   Linear gate_;
   at::Tensor mixing_;  // [M, M, 1, 1]
+  GridMixing grid_mixing_;
   at::Tensor lepe_weight_, lepe_bias_;
 };
 

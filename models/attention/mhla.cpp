@@ -84,21 +84,21 @@ void MhlaAttention::params(ParamList& out, const std::string& prefix) {
 
 /// The result of the heads before LePE, [B, N, C], step by step.
 at::Tensor MhlaAttention::composed(const at::Tensor& q_in, const at::Tensor& k_in, const at::Tensor& v,
-                                   const at::Tensor& gate, const at::Tensor& mixing, const BlockGrid& cut,
+                                   const at::Tensor& gate, const CallMixing& mixing, const BlockGrid& cut,
                                    const AttentionInput& input) const {
   const auto& p = projections_;
   const bool normalized = config_.normalizer != Normalizer::kNone;
   const BlockFeatures q = block_features(q_in, p.norm_q, input.rope, heads_, cut, normalized);
   const BlockFeatures k = block_features(k_in, p.norm_k, input.rope, heads_, cut, normalized);
   const at::Tensor summaries = at::matmul(k.rotated.mT(), group_blocks(v, heads_, cut));  // [M, B, H, D, D]
-  const at::Tensor out = at::matmul(q.rotated, mix_blocks(mixing, summaries));            // [M, B, H, P, D]
+  const at::Tensor out = at::matmul(q.rotated, mix_blocks(mixing.narrow, summaries));     // [M, B, H, P, D]
   at::Tensor n;
   if (normalized) {
-    n = mhla_normalizer(q.unrotated, k.unrotated, mixing, cut, config_.normalizer);
+    n = mhla_normalizer(q.unrotated, k.unrotated, mixing.wide, cut, config_.normalizer);
     if (input.stats) input.stats->count(n);
   }
   if (AttentionProbe* probe = watching(input)) {
-    AttentionView view = mhla_view(q.rotated, k.rotated, mixing, n, cut);
+    AttentionView view = mhla_view(q.rotated, k.rotated, mixing.wide, n, cut);
     if (config_.lepe) view.convolution = convolution_matrix(lepe_weight_, input.grid);
     probe->see(view);
   }
@@ -130,12 +130,12 @@ bool MhlaAttention::wants_gradient() const {
 at::Tensor MhlaAttention::operator()(const at::Tensor& x, const AttentionInput& input) const {
   const auto& p = projections_;
   const BlockGrid cut = cut_into_blocks(config_, input.grid);
-  const at::Tensor mixing = mixing_for_blocks(mixing_.to(wide_type(x)).flatten(1), config_.block_layout, cut.blocks);
+  const CallMixing mixing = grid_mixing_(mixing_, config_, cut, x);
   const at::Tensor q = p.to_q(x), k = p.to_k(x), v = p.to_v(x), gate = config_.gated ? gate_(x) : at::Tensor();
   at::Tensor out;  // [B, N, C]
   if (!watching(input) && !wants_gradient() && !(gate.defined() && needs_gradient(gate)) &&
       can_attend_blocks(q, k, v, heads_)) {
-    out = fused(q, k, v, gate, mixing, cut, input);
+    out = fused(q, k, v, gate, mixing.wide, cut, input);
   } else {
     out = composed(q, k, v, gate, mixing, cut, input);
   }

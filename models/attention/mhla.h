@@ -3,10 +3,11 @@
 #include "kernels/block_attention.h"
 #include "models/attention/attention.h"
 #include "models/attention/blocks.h"
+#include "models/attention/mixing.h"
 
 namespace tessera {
 
-/// A mixing matrix [M, M] over the first axis of x [M, ...].
+/// A mixing matrix [M, M] over the first axis of x [M, ...], cast to x's dtype if it has another.
 at::Tensor mix_blocks(const at::Tensor& mixing, const at::Tensor& x);
 
 /// MHLA's denominator before the guard, [M, B, H, P, 1], from features q and k [M, B, H, P, D] before rotation; `form`
@@ -41,7 +42,7 @@ class MhlaAttention : public SelfAttention {
 
  private:
   at::Tensor composed(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, const at::Tensor& gate,
-                      const at::Tensor& mixing, const BlockGrid& cut, const AttentionInput& input) const;
+                      const CallMixing& mixing, const BlockGrid& cut, const AttentionInput& input) const;
   at::Tensor fused(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, const at::Tensor& gate,
                    const at::Tensor& mixing, const BlockGrid& cut, const AttentionInput& input) const;
   bool wants_gradient() const;
@@ -50,6 +51,7 @@ class MhlaAttention : public SelfAttention {
   int64_t heads_, head_dim_;
   AttentionProjections projections_;
   at::Tensor mixing_;  // [M, M, 1, 1]
+  GridMixing grid_mixing_;
   Linear gate_;
   RmsNorm head_norm_;
   at::Tensor lepe_weight_, lepe_bias_;

@@ -6,6 +6,8 @@
 #include <cmath>
 #include <numbers>
 
+#include "kernels/value_type.h"
+
 namespace tessera {
 namespace {
 
@@ -117,6 +119,35 @@ at::Tensor mixing_for_blocks(const at::Tensor& trained, const Extent3& layout, c
   mix = mix.reshape({t, t, h, h, w, w}).permute({0, 2, 4, 1, 3, 5}).reshape({t * h * w, t * h * w});
   const at::Tensor ratio = sums.reshape(-1) / mix.sum(0);
   return mix * at::where(ratio > 0, ratio.clamp(1.0 / 16, 16.0), at::ones_like(ratio));
+}
+
+at::Tensor with_aligned_rows(const at::Tensor& matrix) {
+  constexpr int64_t kAlignment = 16;  // bytes
+  const int64_t columns = matrix.size(1), unit = std::max<int64_t>(1, kAlignment / matrix.element_size());
+  return at::constant_pad_nd(matrix, {0, (columns + unit - 1) / unit * unit - columns}).narrow(1, 0, columns);
+}
+
+CallMixing GridMixing::operator()(const at::Tensor& trained, const AttentionConfig& config, const BlockGrid& cut,
+                                  const at::Tensor& like) const {
+  const auto made = [&] {
+    return mixing_for_blocks(trained.to(wide_type(like)).flatten(1), config.block_layout, cut.blocks);
+  };
+  if (!trained.is_cuda() || needs_gradient(trained)) {
+    const at::Tensor mixing = made();
+    return {mixing, mixing};
+  }
+  const int64_t version = trained.is_inference() ? 0 : trained._version();
+  const std::lock_guard lock(mutex_);
+  if (!kept_.trained.is_same(trained) || kept_.version != version || kept_.blocks != cut.blocks ||
+      kept_.dtype != like.scalar_type()) {
+    const at::Tensor mixing = made();
+    kept_ = {trained,
+             version,
+             cut.blocks,
+             like.scalar_type(),
+             {with_aligned_rows(mixing), with_aligned_rows(mixing.to(like.scalar_type()))}};
+  }
+  return kept_.mixing;
 }
 
 }  // namespace tessera

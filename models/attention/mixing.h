@@ -2,7 +2,10 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <mutex>
+
 #include "models/attention/attention.h"
+#include "models/attention/blocks.h"
 
 namespace tessera {
 
@@ -25,5 +28,35 @@ void mixing_params(ParamList& out, const std::string& prefix, at::Tensor& mixing
 /// Where an axis has more blocks, each column is then scaled to the trained column sum at its (interpolated) place, by
 /// a factor held within [1/16, 16] and left at 1 where the two sums differ in sign.
 at::Tensor mixing_for_blocks(const at::Tensor& trained, const Extent3& layout, const Extent3& blocks);
+
+/// The same matrix [M, K], its rows beginning at multiples of 16 bytes, as the fast products of a GPU want them: a view
+/// of rows that are zero beyond K.
+at::Tensor with_aligned_rows(const at::Tensor& matrix);
+
+/// A mixing matrix [M, M] for the products of one call.
+struct CallMixing {
+  at::Tensor wide;    ///< wide_type: float32 or float64
+  at::Tensor narrow;  ///< for summaries in the compute dtype; any dtype on the CPU, where mix_blocks casts
+};
+
+/// A layer's mixing matrix for the grid of a call. On a GPU, without gradients, what the last grid needed is kept: off
+/// the trained grid it is computed on the CPU, and then copied.
+class GridMixing {
+ public:
+  /// `trained` is the layer's parameter [M, M, 1, 1]; `like` has the call's dtype.
+  CallMixing operator()(const at::Tensor& trained, const AttentionConfig& config, const BlockGrid& cut,
+                        const at::Tensor& like) const;
+
+ private:
+  struct Kept {
+    at::Tensor trained;  // that it was made from
+    int64_t version = 0;
+    Extent3 blocks{};
+    at::ScalarType dtype = at::kFloat;
+    CallMixing mixing;
+  };
+  mutable std::mutex mutex_;
+  mutable Kept kept_;
+};
 
 }  // namespace tessera

@@ -138,6 +138,12 @@ void Umt5Encoder::params(ParamList& out, const std::string& prefix) {
   final_norm_.params(out, prefix + "encoder.final_layer_norm.", config_.d_model);
 }
 
+std::vector<ParamList> Umt5Encoder::layers() {
+  std::vector<ParamList> lists(blocks_.size());
+  for (size_t i = 0; i < blocks_.size(); ++i) blocks_[i].params(lists[i], "", config_);
+  return lists;
+}
+
 at::Tensor Umt5Encoder::forward(const at::Tensor& ids, const at::Tensor& mask,
                                 std::optional<at::ScalarType> dtype) const {
   TORCH_CHECK(ids.dim() == 2 && ids.scalar_type() == at::kLong, "Umt5Encoder: want int64 ids [B, L], got ",
@@ -149,7 +155,10 @@ at::Tensor Umt5Encoder::forward(const at::Tensor& ids, const at::Tensor& mask,
                                  .to(ids.device());
   const at::Tensor hidden_keys = mask.defined() ? mask.eq(0).unsqueeze(1).unsqueeze(1) : at::Tensor();
   at::Tensor x = gather_rows(shared_, ids).to(dtype.value_or(shared_.scalar_type()));  // [B, L, d_model]
-  for (const auto& block : blocks_) x = block(x, buckets, hidden_keys);
+  for (size_t i = 0; i < blocks_.size(); ++i) {
+    const LayerTurn turn(stream_.get(), i);
+    x = blocks_[i](x, buckets, hidden_keys);
+  }
   return final_norm_(x);
 }
 

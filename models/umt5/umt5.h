@@ -8,6 +8,7 @@
 
 #include "core/json_config.h"
 #include "core/params.h"
+#include "models/layer_stream.h"
 #include "models/layers.h"
 
 namespace tessera {
@@ -77,10 +78,14 @@ class Umt5Encoder {
                      std::optional<at::ScalarType> dtype = std::nullopt) const;
 
   const Umt5Config& config() const { return config_; }
+  /// The parameters of each block, and where they come from when a GPU does not hold all of them.
+  std::vector<ParamList> layers();
+  void stream_from(std::unique_ptr<LayerStream> stream) { stream_ = std::move(stream); }
 
  private:
   Umt5Config config_;
-  at::Tensor shared_;  // [vocab_size, d_model]
+  std::unique_ptr<LayerStream> stream_;  // null: all weights are where they are used
+  at::Tensor shared_;                    // [vocab_size, d_model]
   std::vector<Umt5Block> blocks_;
   RmsNorm final_norm_;
 };

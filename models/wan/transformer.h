@@ -10,6 +10,7 @@
 #include "core/params.h"
 #include "models/attention/attention.h"
 #include "models/attention/token_grid.h"
+#include "models/layer_stream.h"
 #include "models/layers.h"
 #include "models/wan/image_embedding.h"
 
@@ -68,6 +69,9 @@ struct WanCrossAttention {
 struct WanKeptKeys {
   WanContext states;  ///< that they belong to, as the network was given them; undefined before the first call
   std::vector<WanCrossAttention::Keys> blocks;
+  /// The caller knows that the next call is given the states of the last one: they are not compared, for which the host
+  /// would wait for a GPU.
+  bool unchanged = false;
 };
 
 struct WanBlock {
@@ -114,6 +118,9 @@ class WanTransformer {
   const WanTransformerConfig& config() const { return config_; }
   /// For training, which replaces a block's attention while another learns from it.
   std::vector<WanBlock>& blocks() { return blocks_; }
+  /// The parameters of each block, and where they come from when a GPU does not hold all of them.
+  std::vector<ParamList> layers();
+  void stream_from(std::unique_ptr<LayerStream> stream) { stream_ = std::move(stream); }
   /// With `recompute`, a block's activations are not kept for the backward pass but computed again in it: see
   /// models/recomputed.h.
   void set_recompute(bool recompute) { recompute_ = recompute; }
@@ -135,6 +142,7 @@ class WanTransformer {
   Linear proj_out_;
   at::Tensor scale_shift_table_;  // [1, 2, C]: shift, scale
   bool recompute_ = false;
+  std::unique_ptr<LayerStream> stream_;  // null: all weights are where they are used
 };
 
 /// The learned position of a token grid, [1, N, C], from `trained` [1, C, frames, height, width]: itself at the trained

@@ -351,6 +351,20 @@ TEST(Mixing, MoreBlocksByHand) {
 }
 
 /// A matrix that depends on the offsets alone is continued by its farthest entries.
+TEST(Mixing, RowsForAGpuBeginAtMultiplesOf16Bytes) {
+  const at::Tensor matrix = at::arange(150 * 150, at::kFloat).view({150, 150});
+  const std::pair<at::ScalarType, int64_t> cases[] = {{at::kBFloat16, 152}, {at::kHalf, 152}, {at::kFloat, 152}};
+  for (const auto& [dtype, stride] : cases) {
+    const at::Tensor aligned = with_aligned_rows(matrix.to(dtype));
+    EXPECT_EQ(aligned.sizes(), matrix.sizes());
+    EXPECT_EQ(aligned.stride(0), stride);
+    EXPECT_EQ(aligned.stride(0) * aligned.element_size() % 16, 0);
+    EXPECT_TRUE(at::equal(aligned, matrix.to(dtype)));
+  }
+  EXPECT_EQ(with_aligned_rows(at::zeros({6, 6}, at::kBFloat16)).stride(0), 8);
+  EXPECT_EQ(with_aligned_rows(at::zeros({8, 8}, at::kBFloat16)).stride(0), 8);
+}
+
 TEST(Mixing, OffsetsSurviveResampling) {
   const at::Tensor three = initial_mixing({3, 1, 1}, MixingTransform::kGaussian);
   const at::Tensor five = mixing_for_blocks(three, {3, 1, 1}, {5, 1, 1});

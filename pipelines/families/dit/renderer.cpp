@@ -9,9 +9,10 @@
 #include "core/error.h"
 #include "core/profile.h"
 #include "core/text.h"
+#include "core/transfer.h"
 #include "models/attention/probe.h"
 #include "pipelines/denoise_tasks.h"
-#include "pipelines/frame_check.h"
+#include "pipelines/frame_stream.h"
 #include "pipelines/latents.h"
 #include "pipelines/recipe.h"
 #include "pipelines/sampling.h"
@@ -172,7 +173,7 @@ SampleTask DitRenderer::task(const DenoiseRequest& request) const {
     return at::full({1}, number, at::TensorOptions().dtype(at::kLong).device(device_));
   };
   SampleTask task;
-  task.noise = noise().to(device_);
+  task.noise = uploaded(noise(), device_);
   task.sampler = sampler_of(job, model_);
   task.sampler->set_noise(draw);
   task.guidance = guidance_of(job, model_);
@@ -201,16 +202,9 @@ FrameProblem DitRenderer::decode(const Job& job, const at::Tensor& latents, Fram
     vae_ = load_vae(model_, dtype_, device_);
   }
   const ProfileScope scope("decode");
-  const at::Tensor picture = decode_latents(model_, *vae_, latents.to(device_), job.vae_tile.value_or(0)).cpu();
-  FrameCheck check;
-  check.add(picture.unsqueeze(2));
-  if (check.problem() != FrameProblem::kNone) return check.problem();
-  throw_if_canceled();
-  const ProfileScope writing("write");
-  writer.write(picture.select(0, 0));
-  progress.advance();
-  writer.finish();
-  return FrameProblem::kNone;
+  FrameStream stream(writer, progress);
+  stream.add(decode_latents(model_, *vae_, latents.to(device_), job.vae_tile.value_or(0)).unsqueeze(2));
+  return stream.finish();
 }
 
 }  // namespace tessera

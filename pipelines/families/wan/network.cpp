@@ -2,11 +2,24 @@
 
 #include <ATen/ATen.h>
 
+#include <algorithm>
 #include <utility>
 
 #include "models/attention/probe.h"
 
 namespace tessera {
+
+namespace {
+
+/// Whether two calls have the rows of the same tasks: then they have the same conditions too, which a task does not
+/// change.
+bool same_tasks(const std::vector<TaskRows>& a, const std::vector<TaskRows>& b) {
+  return std::equal(a.begin(), a.end(), b.begin(), b.end(), [](const TaskRows& one, const TaskRows& other) {
+    return one.task == other.task && one.first == other.first && one.count == other.count;
+  });
+}
+
+}  // namespace
 
 at::Tensor with_first_frame(const at::Tensor& latents, const at::Tensor& first_frame) {
   if (!first_frame.defined()) return latents;
@@ -28,8 +41,9 @@ at::Tensor WanNetwork::of_rows(at::Tensor ImageCondition::*part) const {
 at::Tensor WanNetwork::operator()(const at::Tensor& x, const at::Tensor& timesteps, const at::Tensor& context) {
   if (stats_) *stats_ = {};
   if (probe_) probe_->begin_call(timesteps);
-  const auto& [which, transformer] = experts_(timesteps.select(0, 0).item<double>());
+  const auto& [which, transformer] = experts_(rows_.at(0).timestep);
   if (std::exchange(kept_by_, which) != which) kept_ = {};
+  kept_.unchanged = same_tasks(rows_, std::exchange(known_rows_, rows_));
   const auto seen_as = [&](const at::Tensor& t) { return t.defined() ? t.to(transformer.dtype) : t; };
   at::Tensor seen = x, times = timesteps;
   if (const at::Tensor channels = of_rows(&ImageCondition::channels); channels.defined())

@@ -29,7 +29,7 @@ class WanNetwork {
   WanNetwork(Experts experts, std::vector<ImageCondition> images, NormalizerStats* stats, AttentionProbe* probe)
       : experts_(std::move(experts)), images_(std::move(images)), stats_(stats), probe_(probe) {}
 
-  /// Whose rows the next call has: the loop's before_network_call.
+  /// Whose rows the next call has, and at which timestep: the loop's before_network_call, before every call.
   void begin(std::span<const TaskRows> rows) { rows_.assign(rows.begin(), rows.end()); }
   /// See ConditionalModel: x [R, z, t, h, w], timesteps [R], context [R, L, text_dim].
   at::Tensor operator()(const at::Tensor& x, const at::Tensor& timesteps, const at::Tensor& context);
@@ -42,8 +42,8 @@ class WanNetwork {
   std::vector<ImageCondition> images_;
   NormalizerStats* stats_;
   AttentionProbe* probe_;
-  std::vector<TaskRows> rows_;
-  WanKeptKeys kept_;  // of kept_by_, from one call to the next
+  std::vector<TaskRows> rows_, known_rows_;  // of this call, and of the one that the kept keys are from
+  WanKeptKeys kept_;                         // of kept_by_, from one call to the next
   WanExpert kept_by_ = WanExpert::kHighNoise;
 };
 

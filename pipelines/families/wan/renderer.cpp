@@ -1,5 +1,6 @@
 #include "pipelines/families/wan/renderer.h"
 
+#include <algorithm>
 #include <functional>
 #include <set>
 
@@ -10,13 +11,16 @@
 #include "core/error.h"
 #include "core/profile.h"
 #include "core/text.h"
+#include "core/transfer.h"
 #include "core/utf8.h"
 #include "pipelines/denoise_tasks.h"
+#include "pipelines/families/wan/memory.h"
 #include "pipelines/families/wan/network.h"
 #include "pipelines/families/wan/painter.h"
 #include "pipelines/families/wan/resolve.h"
 #include "pipelines/families/wan/sampling.h"
 #include "pipelines/few_steps.h"
+#include "pipelines/frame_stream.h"
 #include "pipelines/latents.h"
 
 namespace tessera {
@@ -79,6 +83,7 @@ WanRenderer::WanRenderer(const std::filesystem::path& path, const Job& like)
       model_(open_wan_model(path)),
       dtype_(like.dtype),
       stream_(like.stream_layers),
+      offload_(like.stream_layers ? Offload::kLayers : find_offload(like.offload)),
       fingerprint_(model_fingerprint(like)),
       tokenizer_(load_tokenizer(model_)) {}
 
@@ -152,8 +157,23 @@ WanRenderer::TextKey WanRenderer::text_key(const Job& job, const std::string& pr
 }
 
 void WanRenderer::prepare(std::span<const Job* const> jobs, const Note& note) {
+  plan_memory(jobs, note);
   prepare_texts(jobs, note);
   prepare_images(jobs);
+}
+
+void WanRenderer::plan_memory(std::span<const Job* const> jobs, const Note& note) {
+  if (!device_.is_cuda() || jobs.empty()) return;
+  const auto pixels = [](const Job* job) { return *job->width * *job->height * *job->frames; };
+  const Job* largest =
+      *std::max_element(jobs.begin(), jobs.end(), [&](const Job* a, const Job* b) { return pixels(a) < pixels(b); });
+  if (plan_ && pixels(largest) <= planned_pixels_) return;
+  if (!plan_) free_bytes_ = device_memory(device_).free;
+  planned_pixels_ = pixels(largest);
+  const OffloadPlan plan = plan_offload(model_bytes(model_, *largest, dtype_, device_), free_bytes_, offload_);
+  if (plan_ && plan.stream_transformer != plan_->stream_transformer) release_denoiser();
+  plan_ = plan;
+  note(offload_text(plan));
 }
 
 void WanRenderer::prepare_texts(std::span<const Job* const> jobs, const Note& note) {
@@ -165,10 +185,14 @@ void WanRenderer::prepare_texts(std::span<const Job* const> jobs, const Note& no
   if (bytes > kMostKeptBytes) std::erase_if(texts_, [&](const auto& text) { return !wanted.count(text.first); });
   std::erase_if(wanted, [&](const auto& one) { return texts_.count(one.first) > 0; });
   if (wanted.empty()) return;
+  if (in_turn()) {
+    release_denoiser();
+    vae_.reset();
+  }
   const ProfileScope scope("text encoding");
   auto encoder = [&] {
     const ProfileScope reading("reading weights");
-    return load_text_encoder(model_, dtype_, device_, stream_);
+    return load_text_encoder(model_, dtype_, device_, plan_ ? plan_->stream_text_encoder : stream_);
   }();
   std::optional<LoraWeights> weights;
   for (const auto& [key, job] : wanted) {
@@ -232,7 +256,7 @@ SampleTask WanRenderer::task(const DenoiseRequest& request) const {
     return job.latents.empty() ? draw(latent_shape(job, model_)) : read_latents(job.latents);
   };
   SampleTask task;
-  task.noise = noise().to(device_);
+  task.noise = uploaded(noise(), device_);
   task.sampler = sampler_of(job, model_);
   task.sampler->set_noise(draw);
   task.guidance = guidance_of(job, model_);
@@ -255,8 +279,12 @@ void WanRenderer::read_transformer(const Job& job, WanExpert expert) {
   const ProfileScope scope("reading weights");
   if (expert != expert_) release_denoiser();
   expert_ = expert;
-  if (!transformer_) transformer_ = load_transformer(model_, dtype_, device_, stream_, expert);
+  if (in_turn()) vae_.reset();
+  const bool stream = plan_ ? plan_->stream_transformer : stream_;
+  if (!transformer_) transformer_ = load_transformer(model_, dtype_, device_, stream, expert);
   const std::vector<LoraUse> uses = loras_of(job, expert);
+  if (!uses.empty() && stream && device_.is_cuda())
+    throw Error("LoRAs cannot be added to layers that are streamed to a GPU: choose --offload parts or a smaller size");
   if (!transformer_loras_ && !uses.empty())
     transformer_loras_.emplace(kLoraTransformer, read_component(model_.folder.component(part_name(expert))),
                                transformer_->dtype, device_);
@@ -302,24 +330,14 @@ std::vector<DenoiseResult> WanRenderer::denoise(std::span<const DenoiseRequest> 
 }
 
 FrameProblem WanRenderer::decode(const Job& job, const at::Tensor& latents, FrameWriter& writer, Progress& progress) {
+  if (in_turn()) release_denoiser();
   const Loaded<WanVae>& decoder = vae();
   const ProfileScope scope("decode");
-  FrameCheck check;
-  const auto take = [&](const at::Tensor& chunk) {
-    if (!check.finite()) return;
-    const at::Tensor frames = chunk.cpu();
-    check.add(frames);
-    if (!check.finite()) return;
-    const ProfileScope writing("write");
-    for (int64_t t = 0; t < frames.size(2); ++t) writer.write(frames.select(0, 0).select(1, t));
-    progress.advance(frames.size(2));
-  };
-  decode_latents(model_, decoder, latents.to(device_), take, job.vae_tile.value_or(0));
-  if (check.problem() != FrameProblem::kNone) return check.problem();
-  throw_if_canceled();
-  const ProfileScope writing("write");
-  writer.finish();
-  return FrameProblem::kNone;
+  FrameStream stream(writer, progress);
+  decode_latents(
+      model_, decoder, latents.to(device_), [&](const at::Tensor& chunk) { stream.add(chunk); },
+      job.vae_tile.value_or(0));
+  return stream.finish();
 }
 
 }  // namespace tessera

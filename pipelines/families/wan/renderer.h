@@ -8,6 +8,7 @@
 #include "checkpoints/lora.h"
 #include "pipelines/families/wan/image_condition.h"
 #include "pipelines/families/wan/text_to_video.h"
+#include "pipelines/offload.h"
 #include "pipelines/renderer.h"
 
 namespace tessera {
@@ -42,6 +43,9 @@ class WanRenderer : public Renderer {
 
   TextKey text_key(const Job& job, const std::string& prompt) const;
   at::Tensor text(const Job& job, const std::string& prompt) const;
+  /// Decides what is on the GPU and when, by the largest of the jobs so far, and says so.
+  void plan_memory(std::span<const Job* const> jobs, const Note& note);
+  bool in_turn() const { return plan_ && plan_->in_turn; }
   void prepare_texts(std::span<const Job* const> jobs, const Note& note);
   /// Content of the pictures, how they become frames, and the size of the clip.
   ImageKey image_key(const Job& job) const;
@@ -59,6 +63,9 @@ class WanRenderer : public Renderer {
   WanModel model_;
   std::string dtype_;
   bool stream_;
+  Offload offload_;
+  std::optional<OffloadPlan> plan_;  // none on a CPU
+  int64_t planned_pixels_ = 0, free_bytes_ = 0;
   std::string fingerprint_;
   Tokenizer tokenizer_;
   std::map<TextKey, at::Tensor> texts_;  // [1, tokens, d_model], without the padding
