@@ -10,7 +10,7 @@ namespace {
 namespace fs = std::filesystem;
 using test::shard;
 
-const fs::path kPipeline = test::fixture_folder() / "wan_pipeline" / "pipeline";
+const fs::path kShardedPipeline = test::fixture_folder() / "wan_pipeline" / "pipeline";
 
 struct WanShards : testing::Test {
   test::TemporaryFolder folder;
@@ -21,7 +21,7 @@ struct WanShards : testing::Test {
     return encode_prompt(encoder.part, {5, 6, 7, 1}, 16, at::kCPU);
   }
   void expect_weights(const std::string& name, at::ScalarType dtype) const {
-    const TensorFile want = read_weights(open_model_dir(kPipeline).component(name));
+    const TensorFile want = read_weights(open_model_dir(kShardedPipeline).component(name));
     const TensorFile got = read_component(open_wan_model(copy.path).folder.component(name));
     ASSERT_EQ(got.names(), want.names());
     for (const auto& [tensor_name, tensor] : got.tensors()) {
@@ -34,7 +34,7 @@ struct WanShards : testing::Test {
 TEST_F(WanShards, AShardedTextEncoderGivesTheSameStates) {
   shard(copy.component("text_encoder"));
   expect_weights("text_encoder", at::kFloat);
-  EXPECT_TRUE(at::equal(states(copy.path, "fp32"), states(kPipeline, "fp32")));
+  EXPECT_TRUE(at::equal(states(copy.path, "fp32"), states(kShardedPipeline, "fp32")));
 }
 
 TEST_F(WanShards, EveryNetworkInOneVariant) {
@@ -53,7 +53,7 @@ TEST_F(WanShards, ShardsOfAVariant) {
     shard(copy.component(name), "bf16", at::kBFloat16);
     expect_weights(name, at::kBFloat16);
   }
-  EXPECT_EQ(states(copy.path, "fp32").sizes(), states(kPipeline, "fp32").sizes());
+  EXPECT_EQ(states(copy.path, "fp32").sizes(), states(kShardedPipeline, "fp32").sizes());
 }
 
 TEST_F(WanShards, AMissingShardIsOneLine) {
