@@ -45,7 +45,11 @@ Run wan_transformer(const Request& request) {
   const auto network = std::make_shared<WanNetwork>(expert, std::vector<ImageCondition>(1), nullptr, nullptr);
   const at::Tensor latents = request.input("latents", at::kFloat), context = request.input("context", loaded->dtype);
   const at::Tensor timesteps = request.input("timesteps", at::kFloat);
-  return [=] { return (*network)(latents, timesteps, context); };
+  const std::vector<TaskRows> rows{{.task = 0, .first = 0, .count = 1, .timestep = timesteps[0].item<double>()}};
+  return [=] {
+    network->begin(rows);
+    return (*network)(latents, timesteps, context);
+  };
 }
 
 /// inputs: latents [1, 16, t, h, w].

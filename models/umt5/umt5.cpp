@@ -8,9 +8,12 @@
 
 #include "core/size_limits.h"
 #include "kernels/packed.h"
+#include "kernels/value_type.h"
 
 namespace tessera {
 namespace {
+
+constexpr int64_t kScoresAtOnce = 1 << 21;
 
 double inverse_root(int64_t n) {
   return 1.0 / std::sqrt(static_cast<double>(n));
@@ -95,11 +98,22 @@ at::Tensor Umt5Attention::operator()(const at::Tensor& x, const at::Tensor& buck
                                      const at::Tensor& hidden_keys) const {
   const int64_t B = x.size(0), L = x.size(1);
   const auto split = [&](const at::Tensor& t) { return t.view({B, L, heads, -1}).transpose(1, 2); };  // [B, H, L, D]
-  const at::Tensor bias = gather_rows(relative_attention_bias.to(at::kFloat), buckets).permute({2, 0, 1});  // [H, L, L]
-  at::Tensor scores = split(q(x)).to(at::kFloat).matmul(split(k(x)).to(at::kFloat).mT()) + bias;  // [B, H, L, L]
-  if (hidden_keys.defined()) scores = scores.masked_fill(hidden_keys, std::numeric_limits<float>::lowest());
-  const at::Tensor seen = scores.softmax(-1).to(x.scalar_type()).matmul(split(v(x)));  // [B, H, L, D]
-  return o(seen.transpose(1, 2).reshape({B, L, -1}));
+  const at::Tensor queries = split(q(x)), keys = split(k(x)), values = split(v(x));
+  const at::Tensor table = relative_attention_bias.to(at::kFloat);
+  // On a CPU few heads at a time, unless gradients want all scores: they stay in a cache.
+  const bool whole = !x.is_cpu() || needs_gradient(x) || needs_gradient(table);
+  const int64_t most = whole ? heads : std::clamp<int64_t>(kScoresAtOnce / (B * L * L), 1, heads);
+  std::vector<at::Tensor> seen;  // [B, h, L, D] each
+  for (int64_t first = 0; first < heads; first += most) {
+    const int64_t count = std::min(most, heads - first);
+    const auto some = [&](const at::Tensor& t) { return t.narrow(1, first, count); };
+    const at::Tensor bias = whole ? gather_rows(table, buckets).permute({2, 0, 1})  // [h, L, L]
+                                  : some(table).t().contiguous().index_select(1, buckets.flatten()).view({-1, L, L});
+    at::Tensor scores = some(queries).to(at::kFloat).matmul(some(keys).to(at::kFloat).mT()) + bias;
+    if (hidden_keys.defined()) scores = scores.masked_fill(hidden_keys, std::numeric_limits<float>::lowest());
+    seen.push_back(scores.softmax(-1).to(x.scalar_type()).matmul(some(values)));
+  }
+  return o(at::cat(seen, 1).transpose(1, 2).reshape({B, L, -1}));
 }
 
 void Umt5FeedForward::params(ParamList& out, const std::string& prefix, const Umt5Config& config) {
