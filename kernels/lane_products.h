@@ -20,7 +20,7 @@ constexpr int64_t kLaneRows = 6;
 template <typename Value>
 constexpr int64_t kLaneStep = 1;
 template <>
-constexpr int64_t kLaneStep<Bfloat16Bits> = 2;
+inline constexpr int64_t kLaneStep<Bfloat16Bits> = 2;
 
 /// Steps of `inner` rows of B, the last one filled up with zeros.
 template <typename Value>

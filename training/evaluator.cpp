@@ -207,8 +207,8 @@ std::string Score::text_by_kind() const {
                   }) +
            "\n";
   };
-  std::string text = line("shapes: ", shapes, [](int64_t shape) { return shape_names()[shape]; });
-  if (!motions.empty()) text += line("motions: ", motions, [](Motion motion) { return motion_phrase(motion); });
+  std::string text = line("shapes: ", shapes, [](int64_t kind) { return shape_names()[kind]; });
+  if (!motions.empty()) text += line("motions: ", motions, [](Motion kind) { return motion_phrase(kind); });
   return text;
 }
 

@@ -54,9 +54,9 @@ class ZipWriter {
                 ExitCode::kFailed);
   }
   void put(std::string_view bytes) {
-    constexpr size_t kMostStep = 1u << 30;  // minizip counts in 32 bits
-    for (size_t at = 0; at < bytes.size(); at += kMostStep) {
-      const std::string_view step = bytes.substr(at, kMostStep);
+    constexpr size_t kMostWritten = 1u << 30;  // minizip counts in 32 bits
+    for (size_t at = 0; at < bytes.size(); at += kMostWritten) {
+      const std::string_view step = bytes.substr(at, kMostWritten);
       check(zipWriteInFileInZip(zip_, step.data(), static_cast<unsigned>(step.size())));
     }
   }

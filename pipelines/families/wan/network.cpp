@@ -44,7 +44,7 @@ at::Tensor WanNetwork::operator()(const at::Tensor& x, const at::Tensor& timeste
   const auto& [which, transformer] = experts_(rows_.at(0).timestep);
   if (std::exchange(kept_by_, which) != which) kept_ = {};
   kept_.unchanged = same_tasks(rows_, std::exchange(known_rows_, rows_));
-  const auto seen_as = [&](const at::Tensor& t) { return t.defined() ? t.to(transformer.dtype) : t; };
+  const auto seen_as = [dtype = transformer.dtype](const at::Tensor& t) { return t.defined() ? t.to(dtype) : t; };
   at::Tensor seen = x, times = timesteps;
   if (const at::Tensor channels = of_rows(&ImageCondition::channels); channels.defined())
     seen = at::cat({x, channels.to(x.options())}, 1);
