@@ -22,6 +22,11 @@ at::Tensor Optimizer::Group::view(const at::Tensor& flat, const Item& item) cons
   return flat.narrow(0, item.offset, item.count).view(item.shape);
 }
 
+/// ATen's fused step does not tell the version counters, by which packed filters know that they are out of date.
+void Optimizer::Group::mark_changed() const {
+  for (const at::Tensor& leaf : leaves) leaf.unsafeGetTensorImpl()->bump_version();
+}
+
 Optimizer::Group Optimizer::make_group(const std::vector<Param>& params, bool with_second) const {
   Group group;
   int64_t total = 0;
@@ -42,6 +47,7 @@ Optimizer::Group Optimizer::make_group(const std::vector<Param>& params, bool wi
     leaf = leaf.detach().requires_grad_(true);
     leaf.mutable_grad() = group.view(group.gradients, group.items[i]);
     *params[i].slot = leaf;
+    group.leaves.push_back(leaf);
   }
   if (config_.ema_decay > 0) group.ema = group.values.clone();
   return group;
@@ -79,6 +85,7 @@ double Optimizer::step(double rate, double muon_rate) {
   ++steps_;
   if (adam_.values.numel() > 0) adam_step(rate);
   if (muon_.values.numel() > 0) muon_step(muon_rate);
+  for (const Group* group : {&adam_, &muon_}) group->mark_changed();
   if (config_.ema_decay > 0) update_ema();
   return norm;
 }
@@ -120,6 +127,7 @@ void Optimizer::swap_ema() {
     const at::Tensor live = group->values.clone();
     group->values.copy_(group->ema);
     group->ema.copy_(live);
+    group->mark_changed();
   }
 }
 

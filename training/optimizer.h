@@ -58,7 +58,9 @@ class Optimizer {
   struct Group {
     std::vector<Item> items;
     at::Tensor values, gradients, first, second, ema;  // [n] float32; no second moment for Muon
+    std::vector<at::Tensor> leaves;                    // what the slots hold
     at::Tensor view(const at::Tensor& flat, const Item& item) const;
+    void mark_changed() const;
   };
 
   Group make_group(const std::vector<Param>& params, bool with_second) const;

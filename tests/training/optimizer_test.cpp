@@ -48,6 +48,20 @@ TEST(AdamW, WeightDecayIsDecoupled) {
   EXPECT_NEAR(weight.slot.item<double>(), 2 * (1 - 0.01 * 0.1) - 0.01, 1e-6);
 }
 
+TEST(Optimizer, AStepIsSeenByWhatWasMadeOfAWeight) {
+  // Packed filters and resampled mixing matrices are kept until the version of their weight changes.
+  OneWeight adam(at::tensor({1.0f}));
+  const auto before = adam.slot._version();
+  adam.step(at::tensor({0.5f}), 0.1);
+  EXPECT_NE(adam.slot._version(), before);
+  OptimizerConfig config;
+  config.muon = {"w"};
+  OneWeight muon(at::eye(2), config);
+  const auto muon_before = muon.slot._version();
+  muon.step(at::eye(2), 0.1);
+  EXPECT_NE(muon.slot._version(), muon_before);
+}
+
 TEST(Optimizer, ClipsByTheGlobalNorm) {
   OneWeight weight(at::tensor({1.0f, 1.0f}));
   EXPECT_NEAR(weight.step(at::tensor({3.0f, 4.0f}), 0.1), 5.0, 1e-5);
