@@ -162,8 +162,7 @@ static_assert(static_cast<int>(PackedType::kFloat) == static_cast<int>(cuda::Pac
 /// on.
 void unpack_on_device(const cuda::Kernels& kernels, const PackedWeight& weight, int64_t first, int64_t count,
                       const at::Tensor& out) {
-  TORCH_CHECK(weight.type != PackedType::kInt8Panels && weight.rotation == 0,
-              "unpack_rows: rotated weights and panels ", "are unpacked on a CPU only");
+  TORCH_CHECK(can_unpack_to(weight, out), "unpack_rows: rotated weights and panels are unpacked on a CPU only");
   TORCH_CHECK(
       weight.bytes.device() == out.device() && (!weight.scales.defined() || weight.scales.device() == out.device()),
       "unpack_rows: the weight lies on ", weight.bytes.device(), ", the output on ", out.device());
@@ -328,6 +327,11 @@ void unpack_rows(const PackedWeight& weight, int64_t first, int64_t count, const
   unpack_stored(weight, first, count, sum);
   for (const LowRank& more : weight.added) sum.addmm_(more.up.narrow(0, first, count), more.down);
   out.view({count, columns}).copy_(sum);
+}
+
+bool can_unpack_to(const PackedWeight& weight, const at::Tensor& out) {
+  if (device_kernels(out)) return weight.type != PackedType::kInt8Panels && weight.rotation == 0;
+  return out.is_cpu();
 }
 
 at::Tensor unpacked(const at::Tensor& tensor, at::ScalarType dtype) {

@@ -87,6 +87,9 @@ at::Tensor packed_rows(const at::Tensor& packed, int64_t first, int64_t count);
 /// that takes neither rotated weights nor panels. Numbers are computed in float32 and rounded once.
 void unpack_rows(const PackedWeight& weight, int64_t first, int64_t count, const at::Tensor& out);
 
+/// Whether unpack_rows takes an `out` on this tensor's device and of its dtype, once bytes and scales lie there too.
+bool can_unpack_to(const PackedWeight& weight, const at::Tensor& out);
+
 /// All numbers, in the weight's shape; tensors that are not packed are converted.
 at::Tensor unpacked(const at::Tensor& tensor, at::ScalarType dtype);
 

@@ -178,7 +178,7 @@ class Binding {
 
   at::Tensor on_gpu(const Param& param, const at::Tensor& source, at::ScalarType wanted) {
     const bool packed = packed_weight(source) != nullptr;
-    const at::Tensor value = uploads_.upload(packed ? unpacked(source, wanted) : source, wanted);
+    const at::Tensor value = packed ? uploads_.upload_packed(source, wanted) : uploads_.upload(source, wanted);
     if (check_finite_ && !packed) {
       uploads_.check(value);
       uploaded_.push_back(&param);

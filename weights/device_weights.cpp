@@ -4,6 +4,8 @@
 
 #include <algorithm>
 
+#include "kernels/packed.h"
+
 namespace tessera {
 
 at::Tensor DeviceWeights::upload(const at::Tensor& source, at::ScalarType dtype) {
@@ -26,6 +28,18 @@ at::Tensor DeviceWeights::upload(const at::Tensor& source, at::ScalarType dtype)
     buffer.copied->record(stream);
   }
   return target.to(dtype);
+}
+
+at::Tensor DeviceWeights::upload_packed(const at::Tensor& source, at::ScalarType dtype) {
+  const PackedWeight& stored = *packed_weight(source);
+  const at::Tensor value = at::empty(stored.shape, at::TensorOptions().dtype(dtype).device(device_));
+  if (!can_unpack_to(stored, value)) return upload(unpacked(source, dtype), dtype);
+  PackedWeight there = stored;
+  there.bytes = upload(stored.bytes, at::kByte);
+  if (stored.scales.defined()) there.scales = upload(stored.scales, at::kFloat);
+  for (LowRank& more : there.added) more = {upload(more.up, at::kFloat), upload(more.down, at::kFloat)};
+  unpack_rows(there, 0, there.rows(), value.view({there.rows(), there.columns()}));
+  return value;
 }
 
 void DeviceWeights::check(const at::Tensor& value) {

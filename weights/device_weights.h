@@ -17,6 +17,9 @@ class DeviceWeights {
 
   /// `source`, a plain tensor on the CPU, as a contiguous tensor of `dtype` on the device.
   at::Tensor upload(const at::Tensor& source, at::ScalarType dtype);
+  /// The numbers of a packed tensor, contiguous: unpacked by the device where it has the kernel, else before they
+  /// travel.
+  at::Tensor upload_packed(const at::Tensor& source, at::ScalarType dtype);
   /// Looks at a tensor on the device; the answer is the next of all_finite().
   void check(const at::Tensor& value);
   /// For each checked tensor whether all its numbers are finite. Waits for the device once.

@@ -41,7 +41,7 @@ at::Tensor normalized(const GroupNorm& norm, const at::Tensor& x, bool silu) {
         .view(pixels.sizes())
         .permute({0, 3, 1, 2});
   const at::Tensor y = at::group_norm(x, norm.groups, norm.weight.to(dtype), norm.bias.to(dtype), norm.eps);
-  return silu ? at::silu(y) : y;
+  return (silu ? at::silu(y) : y).contiguous(x.suggest_memory_format());  // CUDA's group norm lays out planes
 }
 
 /// `silu` after it.

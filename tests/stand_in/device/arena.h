@@ -24,8 +24,8 @@ void* allocate(size_t bytes, int device);
 void release(void* pointer);
 
 /// Where kernels find a pointer's bytes: device memory at its second address, host memory where it is.
-void* kernel_view(void* pointer);
-bool is_device_memory(const void* pointer);
+[[gnu::visibility("default")]] void* kernel_view(void* pointer);
+[[gnu::visibility("default")]] bool is_device_memory(const void* pointer);
 
 struct Usage {
   size_t live = 0, peak = 0, limit = 0;  ///< bytes; limit as STAND_IN_MEMORY has it

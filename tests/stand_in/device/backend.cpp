@@ -80,6 +80,7 @@ class Guard final : public c10::impl::DeviceGuardImplInterface {
   c10::Stream getStreamFromGlobalPool(c10::Device device, bool) const override { return stream_of(device); }
   c10::Stream getNewStream(c10::Device device, int) const override { return stream_of(device); }
   c10::Stream exchangeStream(c10::Stream stream) const override { return stream_of(stream.device()); }
+  void* getStreamNativeHandle(const c10::Stream) const override { return nullptr; }  // CUDA's default stream
   c10::DeviceIndex deviceCount() const noexcept override { return static_cast<c10::DeviceIndex>(device_count()); }
 
   void record(void** event, const c10::Stream&, c10::DeviceIndex, c10::EventFlag) const override {

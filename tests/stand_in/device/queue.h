@@ -44,6 +44,6 @@ enum class Count {
   kLast
 };
 void count(Count what, uint64_t by = 1);
-void count_kernel(const std::string& name);
+[[gnu::visibility("default")]] void count_kernel(const std::string& name);
 
 }  // namespace stand_in
