@@ -36,7 +36,7 @@ bench: setup $(BUILD)/build.ninja
 	cmake --build $(BUILD) -j $(JOBS) --target tessera benchmarks
 	bench/peers
 
-# Every folder under AddressSanitizer and UBSan.
+# Every folder under AddressSanitizer and UBSan, but for the three tests that count or limit memory: the sanitizer takes its own.
 asan: setup
 	cmake --preset asan
 	cmake --build --preset asan -j $(JOBS)

@@ -37,11 +37,11 @@ TESSERA_INLINE int32_t largest_of(Ints value) {
   return largest;
 }
 
-TESSERA_INLINE int32_t sum_of(Ints value) {
-  int32_t lanes[kLanes], total = 0;
+TESSERA_INLINE int32_t sum_of(Words value) {
+  uint32_t lanes[kLanes], total = 0;
   std::memcpy(lanes, &value, sizeof(lanes));
-  for (const int32_t lane : lanes) total += lane;
-  return total;
+  for (const uint32_t lane : lanes) total += lane;
+  return static_cast<int32_t>(total);
 }
 
 /// The largest magnitude of a row; NaN where it has one, whose bits as a whole number exceed infinity's.
@@ -74,11 +74,11 @@ template <typename Value, typename Scale>
 TESSERA_INLINE int32_t quantize_row(const Value* x, int64_t inputs, int32_t offset, const Scale& scaled, uint8_t* codes,
                                     int64_t stride) {
   constexpr int64_t kGroups = kLanes / kInt8Group;
-  Ints total{};
+  Words total{};  // wraps in a row of infinities and NaNs, whose codes are rubbish and whose scale says so
   for (int64_t i = 0; i < inputs; i += kLanes, codes += kGroups * stride) {
     const Floats rounded = scaled(load(x + i, inputs - i)) + kRound;
     const Ints whole = reinterpret_cast<Ints>(rounded) - kRoundBits;
-    total += whole;
+    total += reinterpret_cast<Words>(whole);
     const auto groups = reinterpret_cast<Groups>(__builtin_convertvector(whole + offset, Bytes));
     if (inputs - i >= kLanes) {
       TESSERA_UNROLL

@@ -135,7 +135,7 @@ void RankGroup::sum(const std::vector<at::Tensor>& values) {
   for (const at::Tensor& value : values) {
     TORCH_CHECK(value.is_contiguous() && value.scalar_type() == at::kFloat && value.is_cpu(),
                 "RankGroup: want contiguous float32 tensors on the CPU");
-    own.append(static_cast<const char*>(value.const_data_ptr()), value.nbytes());
+    if (value.numel() > 0) own.append(static_cast<const char*>(value.const_data_ptr()), value.nbytes());
   }
   ++round_;
   try {
@@ -143,11 +143,12 @@ void RankGroup::sum(const std::vector<at::Tensor>& values) {
     std::vector<float> total(own.size() / sizeof(float), 0.0f), part(total.size());
     for (int rank = 0; rank < size_; ++rank) {
       const std::string bytes = rank == rank_ ? own : receive(rank, own.size());
-      std::memcpy(part.data(), bytes.data(), bytes.size());
+      if (!part.empty()) std::memcpy(part.data(), bytes.data(), bytes.size());
       std::transform(total.begin(), total.end(), part.begin(), total.begin(), std::plus<>());
     }
     const float* next = total.data();
     for (const at::Tensor& value : values) {
+      if (value.numel() == 0) continue;
       std::memcpy(value.mutable_data_ptr(), next, value.nbytes());
       next += value.numel();
     }

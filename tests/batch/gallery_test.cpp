@@ -158,7 +158,8 @@ TEST_F(Gallery, ARecordThatPointsOutsideIsNotFollowed) {
     record({{"id", output}, {"status", "done"}, {"output", output}, {"sha256", ""}});
   }
   EXPECT_EQ(write_gallery(folder.path()).failed, 5);
-  for (const json& job : data()["jobs"]) EXPECT_FALSE(job.contains("file")) << job;
+  const json jobs = data()["jobs"];
+  for (const json& job : jobs) EXPECT_FALSE(job.contains("file")) << job;
   // Values of the wrong type are ignored, not trusted.
   record({{"id", "t"}, {"status", "done"}, {"output", 5}});
   record({{"id", "t"},
