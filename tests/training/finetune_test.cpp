@@ -10,6 +10,7 @@
 #include "media/image_io.h"
 #include "tests/media/folder_test.h"
 #include "tests/support/fixture.h"
+#include "tests/support/wan_images.h"
 #include "training/linearize.h"
 #include "training/prepare.h"
 #include "training/scene_files.h"
@@ -267,6 +268,24 @@ TEST_F(Finetune, ACacheOfAnotherModelIsRefused) {
   write_bytes(folder / "cache/index.json", index.dump());
   EXPECT_TRUE(contains(error_of([&] { FinetuneTrainer(read(config("run", "x.safetensors"), TuneMethod::kLora)); }),
                        "was encoded by another vae"));
+}
+
+TEST_F(Finetune, ModelsOfPicturesAndOfTwoTransformersAreRefused) {
+  prepare_data(request());
+  for (const auto& [name, words] :
+       {std::pair("i2v", "makes videos of pictures; only models of text can be trained"),
+        std::pair("flf2v", "makes videos of pictures"), std::pair("a14b_i2v", "makes videos of pictures"),
+        std::pair("a14b_t2v", "has a transformer for each half of the noise levels")}) {
+    SCOPED_TRACE(name);
+    test::write_image_model(folder / name, name);
+    PrepareRequest data = request();
+    data.model = folder / name;
+    EXPECT_TRUE(contains(error_of([&] { prepare_data(data); }), words));
+    nlohmann::json training = config("run", "out.safetensors");
+    training["model"] = (folder / name).string();
+    const std::string told = error_of([&] { FinetuneTrainer(read(training, TuneMethod::kLora)); });
+    EXPECT_TRUE(contains(told, words)) << told;
+  }
 }
 
 TEST_F(Finetune, ConfigErrorsNameTheKey) {
