@@ -74,7 +74,7 @@ template <typename Value, typename Scale>
 TESSERA_INLINE int32_t quantize_row(const Value* x, int64_t inputs, int32_t offset, const Scale& scaled, uint8_t* codes,
                                     int64_t stride) {
   constexpr int64_t kGroups = kLanes / kInt8Group;
-  Words total{};  // wraps in a row of infinities and NaNs, whose codes are rubbish and whose scale says so
+  Words total{};  // wraps where the row is not finite
   for (int64_t i = 0; i < inputs; i += kLanes, codes += kGroups * stride) {
     const Floats rounded = scaled(load(x + i, inputs - i)) + kRound;
     const Ints whole = reinterpret_cast<Ints>(rounded) - kRoundBits;
@@ -99,8 +99,9 @@ TESSERA_INLINE void quantize(const Value* x, int64_t inputs, int64_t begin, int6
     const bool tiny = largest < std::numeric_limits<float>::min() * kLargestCode;  // its inverse would overflow
     const float turn = tiny ? 0.0f : kLargestCode / largest;
     to.scales[row] = tiny ? 0.0f : largest / kLargestCode;
-    to.sums[row] =
+    const int32_t sum =
         quantize_row(from, inputs, 0, Times{turn}, reinterpret_cast<uint8_t*>(codes), kInt8Tile * kInt8Group);
+    to.sums[row] = largest <= std::numeric_limits<float>::max() ? sum : 0;  // else codes are rubbish, as the scale says
   }
 }
 
