@@ -111,12 +111,18 @@ void refuse_single_dashes(const std::vector<SingleDash>& words, const std::strin
       throw Error("unknown option " + word.word + " (did you mean " + word.option + "?)");
 }
 
+/// "tessera train prepare".
+std::string path_of(const CLI::App& command) {
+  const CLI::App* parent = command.get_parent();
+  return (parent ? path_of(*parent) + " " : "") + command.get_name();
+}
+
 [[noreturn]] void refuse_extra(const CLI::App& root) {
   const CLI::App& command = chosen_command(root);
   const std::vector<std::string> extras = root.remaining(true);
   const auto flag = std::find_if(extras.begin(), extras.end(),
                                  [](const std::string& text) { return text.size() > 1 && text[0] == '-'; });
-  const std::string help = "; see " + root.get_name() + (&command == &root ? "" : " " + command.get_name()) + " --help";
+  const std::string help = "; see " + path_of(command) + " --help";
   if (flag != extras.end()) {
     std::string name = flag->substr(0, flag->find('='));
     std::replace(name.begin(), name.end(), '_', '-');
