@@ -89,7 +89,8 @@ TEST(WrongUse, OneLineWithTheNearestNameAndExitCode2) {
   expect_refusal({"generate", "x", "--stepz", "5"}, "unknown option --stepz (did you mean --steps?)");
   expect_refusal({"generate", "x", "--cfg_scal=5"}, "unknown option --cfg_scal (did you mean --cfg-scale?)");
   expect_refusal({"generate", "x", "--banana"}, "unknown option --banana; see tessera generate --help");
-  expect_refusal({"train", "prepare", "--banana"}, "unknown option --banana; see tessera train prepare --help");
+  expect_refusal({"train", "prepare", "x", "--cache", "y", "--banana"},
+                 "unknown option --banana; see tessera train prepare --help");
   expect_refusal({"generate", "a", "red", "star"}, "unexpected argument \"red\"; put text of several words in quotes");
   expect_refusal({"generate", "x", "--steps"}, "--steps needs a value");
   expect_refusal({"generate", "x", "--steps", "0"}, "--steps wants a whole number from 1 to 1000, got \"0\"");
