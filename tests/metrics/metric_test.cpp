@@ -79,7 +79,8 @@ TEST(Metrics, EveryRowRefusesStatisticsWhereItNeedsSinglePictures) {
       if (!refused)
         EXPECT_NO_THROW(check_sets(chosen, first, second)) << metric.name;
       else
-        EXPECT_EQ(refusal_of([&] { check_sets(chosen, first, second); }).find(metric.name), 0u) << metric.name;
+        EXPECT_EQ(refusal_of([&, a = first, b = second] { check_sets(chosen, a, b); }).find(metric.name), 0u)
+            << metric.name;
     }
   }
 }
