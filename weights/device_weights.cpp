@@ -32,12 +32,14 @@ at::Tensor DeviceWeights::upload(const at::Tensor& source, at::ScalarType dtype)
 
 at::Tensor DeviceWeights::upload_packed(const at::Tensor& source, at::ScalarType dtype) {
   const PackedWeight& stored = *packed_weight(source);
-  const at::Tensor value = at::empty(stored.shape, at::TensorOptions().dtype(dtype).device(device_));
-  if (!can_unpack_to(stored, value)) return upload(unpacked(source, dtype), dtype);
+  const auto options = at::TensorOptions().dtype(dtype).device(device_);
+  const bool there_is_a_kernel = stored.numbers() > 0 && can_unpack_to(stored, at::empty({1}, options));
+  if (!there_is_a_kernel) return upload(unpacked(source, dtype), dtype);
   PackedWeight there = stored;
   there.bytes = upload(stored.bytes, at::kByte);
   if (stored.scales.defined()) there.scales = upload(stored.scales, at::kFloat);
   for (LowRank& more : there.added) more = {upload(more.up, at::kFloat), upload(more.down, at::kFloat)};
+  const at::Tensor value = at::empty(stored.shape, options);
   unpack_rows(there, 0, there.rows(), value.view({there.rows(), there.columns()}));
   return value;
 }
