@@ -9,6 +9,7 @@
 #include "checkpoints/hub_cache.h"
 #include "core/cancel.h"
 #include "core/dtype.h"
+#include "core/memory_cache.h"
 #include "core/ranks.h"
 #include "core/text.h"
 #include "training/export.h"

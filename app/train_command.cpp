@@ -7,6 +7,7 @@
 
 #include "core/device.h"
 #include "core/job.h"
+#include "core/memory_cache.h"
 #include "core/transfer.h"
 #include "training/captions.h"
 #include "training/classifier_trainer.h"

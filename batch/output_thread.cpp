@@ -1,7 +1,8 @@
 #include "batch/output_thread.h"
 
 #include <c10/core/InferenceMode.h>
-#include <omp.h>
+
+#include "core/threads.h"
 
 namespace tessera {
 
@@ -33,7 +34,7 @@ void OutputThread::finish() {
 
 void OutputThread::run() {
   const c10::InferenceMode inference;
-  omp_set_num_threads(1);  // of this thread
+  use_threads_here(1);
   std::unique_lock lock(mutex_);
   while (true) {
     changed_.wait(lock, [&] { return closed_ || !pieces_.empty(); });

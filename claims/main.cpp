@@ -5,6 +5,7 @@
 #include "core/atomic_file.h"
 #include "core/cancel.h"
 #include "core/error.h"
+#include "core/memory_cache.h"
 #include "core/paths.h"
 #include "training/export.h"
 #include "training/run.h"

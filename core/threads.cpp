@@ -1,5 +1,8 @@
 #include "core/threads.h"
 
+#include <ATen/Parallel.h>
+#include <omp.h>
+
 #include <exception>
 #include <mutex>
 #include <system_error>
@@ -28,6 +31,11 @@ void run_on_threads(int64_t count, const std::function<void()>& work) {
     guarded();
   }
   if (failure) std::rethrow_exception(failure);
+}
+
+void use_threads_here(int count) {
+  at::get_num_threads();  // LibTorch sets a thread's number at its first question: after this one, no more
+  omp_set_num_threads(count);
 }
 
 }  // namespace tessera

@@ -10,4 +10,8 @@ namespace tessera {
 /// Throws what a call of work() has thrown, after all have ended.
 void run_on_threads(int64_t count, const std::function<void()>& work);
 
+/// Operations that this thread calls use `count` threads from here on, itself included; other threads are left as they
+/// are. (at::set_num_threads changes the number of those that have not begun yet, too.)
+void use_threads_here(int count);
+
 }  // namespace tessera

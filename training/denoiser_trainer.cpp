@@ -203,12 +203,12 @@ double DenoiserTrainer::step() {
   const uint64_t noise_seed = config_.run.seed * 1000003 + static_cast<uint64_t>(run_.step());
   const at::Tensor noise = uploaded(seeded_noise(batch.latents.sizes(), noise_seed), device);
   const at::Tensor t = times.view({-1, 1, 1, 1, 1});
-  const at::Tensor noisy = batch.latents + t * (noise - batch.latents);
+  const at::Tensor target = noise - batch.latents, noisy = batch.latents + t * target;
 
   optimizer_->zero_gradients();
   const at::Tensor context = model_->context(batch.captions);
   const at::Tensor velocity = model_->transformer(noisy.to(config_.run.dtype), times * 1000, context);
-  const at::Tensor loss = (velocity.to(at::kFloat) - (noise - batch.latents)).square().mean();
+  const at::Tensor loss = (velocity.to(at::kFloat) - target).square().mean();
   loss.backward();
   const double value = loss.item<double>(), factor = run_.rate_factor();
   const double norm = optimizer_->step(config_.run.learning_rate * factor, config_.muon_rate * factor);

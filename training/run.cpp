@@ -1,10 +1,8 @@
 #include "training/run.h"
 
 #include <ATen/ATen.h>
-#include <malloc.h>
 
 #include <algorithm>
-#include <climits>
 #include <cmath>
 #include <cstdio>
 #include <fstream>
@@ -137,11 +135,6 @@ void TrainingRun::log_line() {
   logged_step_ = step_;
   means_.clear();
   samples_ = 0;
-}
-
-void keep_freed_memory() {
-  mallopt(M_MMAP_THRESHOLD, 1 << 30);
-  mallopt(M_TRIM_THRESHOLD, INT_MAX);
 }
 
 }  // namespace tessera

@@ -91,8 +91,4 @@ class TrainingRun {
   bool silent_ = false;
 };
 
-/// Makes malloc keep freed blocks instead of returning them to the kernel: page faults cost a sixth of a training step.
-/// Call once, before the first tensor.
-void keep_freed_memory();
-
 }  // namespace tessera

@@ -1,8 +1,11 @@
 #include "core/threads.h"
 
+#include <ATen/ATen.h>
+#include <ATen/Parallel.h>
 #include <gtest/gtest.h>
 
 #include <stdexcept>
+#include <thread>
 
 #include "tests/support/refuse_threads.h"
 
@@ -47,6 +50,16 @@ TEST(RunOnThreads, ThrowsWhatACallThrewAfterAllHaveEnded) {
                               }),
                std::runtime_error);
   EXPECT_EQ(calls, 4);
+}
+
+TEST(UseThreadsHere, ConcernsThisThreadAlone) {
+  const int before = at::get_num_threads();
+  std::thread([&] {
+    use_threads_here(before + 1);
+    at::ones({100000}).add_(1);  // an operation that asks for the number
+    EXPECT_EQ(at::get_num_threads(), before + 1);
+  }).join();
+  EXPECT_EQ(at::get_num_threads(), before);
 }
 
 }  // namespace
