@@ -116,7 +116,8 @@ DenoiserTrainConfig DenoiserTrainConfig::read(const std::filesystem::path& path)
        {"vae",         "output",       "text_encoder",    "transformer",  "generation_defaults", "text_length",
         "side",        "frames",       "stills",          "clips",        "image_batch",         "video_batch",
         "videos_from", "video_part",   "image_shift",     "video_shift",  "caption_dropout",     "muon_rate",
-        "ema_decay",   "sample_shift", "sample_guidance", "sample_steps", "scene_sizes",         "latents"})
+        "ema_decay",   "sample_shift", "sample_guidance", "sample_steps", "scene_sizes",         "latents",
+        "noise_part"})
     known.emplace_back(key);
   json.reject_unknown(known);
   DenoiserTrainConfig config;
@@ -135,6 +136,7 @@ DenoiserTrainConfig DenoiserTrainConfig::read(const std::filesystem::path& path)
   config.sizes = read_sizes_of(json, config);
   config.latents = json.text("latents", config.run.folder.string());
   config.video_part = fraction(json, "video_part", config.video_part);
+  config.noise_part = fraction(json, "noise_part", config.noise_part);
   config.caption_dropout = fraction(json, "caption_dropout", config.caption_dropout);
   config.ema_decay = fraction(json, "ema_decay", config.ema_decay);
   config.image_shift = positive_number(json, "image_shift", config.image_shift);
@@ -189,7 +191,8 @@ DenoiserTrainer::Batch DenoiserTrainer::draw_batch(const LatentCache& cache, int
 at::Tensor DenoiserTrainer::draw_times(int64_t count, double shift) const {
   CounterRng rng(config_.run.seed * 31 + 8, static_cast<uint64_t>(run_.step()));
   const double offset = rng.uniform();
-  return logit_normal_times(count, offset, shift);
+  const auto high = static_cast<int64_t>(config_.noise_part * static_cast<double>(count) + rng.uniform());
+  return at::cat({logit_normal_times(count - high, offset, shift), noisy_times(high, offset)});
 }
 
 double DenoiserTrainer::step() {

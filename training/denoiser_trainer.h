@@ -25,6 +25,7 @@ struct DenoiserTrainConfig {
   double videos_from = 0.3;                     ///< fraction of the run after which clips are trained too; 1: never
   double video_part = 0.6;                      ///< fraction of the steps from then on that take clips
   double image_shift = 1.5, video_shift = 2.5;  ///< shift of the training times
+  double noise_part = 0;  ///< fraction of the samples whose time is uniform in [0.9, 1), where captions alone tell
   double caption_dropout = 0.1;
   double muon_rate = 0.01;  ///< learning rate of the blocks' matrices
   double ema_decay = 0.998;

@@ -46,6 +46,10 @@ at::Tensor logit_normal_times(int64_t count, double offset, double shift) {
   return at::tensor(drawn, at::kDouble).to(at::kFloat);
 }
 
+at::Tensor noisy_times(int64_t count, double offset) {
+  return (at::arange(count, at::kFloat) + offset) / std::max<int64_t>(count, 1) * 0.1 + 0.9;
+}
+
 double validation_flow_loss(const SceneModel& model, const SceneRenderer& renderer, const SceneSize& size,
                             int64_t count, double shift) {
   const c10::NoGradGuard no_gradients;

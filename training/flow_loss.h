@@ -36,6 +36,10 @@ at::Tensor flow_loss(const WanTransformer& model, const FlowBatch& batch, at::Sc
 /// all moved by `offset` in [0, 1) of a spacing).
 at::Tensor logit_normal_times(int64_t count, double offset, double shift);
 
+/// `count` times in [0.9, 1), float32 [count]: evenly spaced, all moved by `offset` in [0, 1) of a spacing. The latents
+/// of flat scenes show their colors at any lower time, and logit_normal_times hardly ever goes beyond 0.99.
+at::Tensor noisy_times(int64_t count, double offset);
+
 /// The flow loss over `count` scenes that no training drew, each with its own noise and time: the same for every model
 /// of the same autoencoder.
 double validation_flow_loss(const SceneModel& model, const SceneRenderer& renderer, const SceneSize& size,

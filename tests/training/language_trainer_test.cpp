@@ -28,6 +28,9 @@ TEST(BitsPerByte, ByHand) {
 TEST(LogitNormalTimes, ByHand) {
   EXPECT_NEAR(logit_normal_times(1, 0.5, 1.0)[0].item<double>(), 0.5, 1e-6);
   EXPECT_NEAR(logit_normal_times(1, 0.5, 2.5)[0].item<double>(), 1.25 / 1.75, 1e-6);
+  EXPECT_TRUE(noisy_times(2, 0.5).allclose(at::tensor({0.925F, 0.975F})));
+  EXPECT_EQ(noisy_times(0, 0.5).numel(), 0);
+  EXPECT_EQ(logit_normal_times(0, 0.5, 2.5).numel(), 0);
   const at::Tensor two = logit_normal_times(2, 0.5, 1.0);  // quartiles: normal -+0.67449
   EXPECT_NEAR(two[0].item<double>(), 0.337490, 1e-5);
   EXPECT_NEAR(two[1].item<double>(), 0.662510, 1e-5);
