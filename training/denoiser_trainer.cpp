@@ -117,7 +117,7 @@ DenoiserTrainConfig DenoiserTrainConfig::read(const std::filesystem::path& path)
         "side",        "frames",       "stills",          "clips",        "image_batch",         "video_batch",
         "videos_from", "video_part",   "image_shift",     "video_shift",  "caption_dropout",     "muon_rate",
         "ema_decay",   "sample_shift", "sample_guidance", "sample_steps", "scene_sizes",         "latents",
-        "noise_part"})
+        "noise_part",  "spin_part"})
     known.emplace_back(key);
   json.reject_unknown(known);
   DenoiserTrainConfig config;
@@ -137,6 +137,7 @@ DenoiserTrainConfig DenoiserTrainConfig::read(const std::filesystem::path& path)
   config.latents = json.text("latents", config.run.folder.string());
   config.video_part = fraction(json, "video_part", config.video_part);
   config.noise_part = fraction(json, "noise_part", config.noise_part);
+  config.spin_part = fraction(json, "spin_part", config.spin_part);
   config.caption_dropout = fraction(json, "caption_dropout", config.caption_dropout);
   config.ema_decay = fraction(json, "ema_decay", config.ema_decay);
   config.image_shift = positive_number(json, "image_shift", config.image_shift);
@@ -170,15 +171,17 @@ void DenoiserTrainer::load_scenes() {
     scenes_.push_back(load_latents(
         *model_, renderer_,
         {config_.latents / size.file(), seed, size.video(), size.count, size.frames, size.height, size.width}));
+    spinning_.push_back(scenes_.back().rows_of(Motion::kSpin));
   }
 }
 
-DenoiserTrainer::Batch DenoiserTrainer::draw_batch(const LatentCache& cache, int64_t count) const {
+DenoiserTrainer::Batch DenoiserTrainer::draw_batch(size_t size) const {
+  const LatentCache& cache = scenes_[size];
   CounterRng rng(config_.run.seed * 31 + 7, static_cast<uint64_t>(run_.step()));
   Batch batch;
   std::vector<int64_t> rows;
-  for (int64_t i = 0; i < count; ++i) {
-    rows.push_back(rng.below(cache.size()));
+  for (int64_t i = 0; i < config_.sizes[size].batch; ++i) {
+    rows.push_back(draw_row(cache, spinning_[size], config_.spin_part, rng));
     const int64_t wording = rng.below(caption_wordings());
     const bool dropped = rng.uniform() < config_.caption_dropout;
     batch.captions.push_back(dropped ? "" : caption(cache.scene(rows.back()), wording));
@@ -199,7 +202,7 @@ double DenoiserTrainer::step() {
   CounterRng rng(config_.run.seed * 31 + 9, static_cast<uint64_t>(run_.step()));
   const bool video = run_.progress() >= config_.videos_from && rng.uniform() < config_.video_part;
   const size_t size = choose_scene_size(config_.sizes, video, rng.uniform());
-  const Batch batch = draw_batch(scenes_[size], config_.sizes[size].batch);
+  const Batch batch = draw_batch(size);
   const at::Device device = config_.run.device;
   const at::Tensor times =
       uploaded(draw_times(batch.latents.size(0), video ? config_.video_shift : config_.image_shift), device);

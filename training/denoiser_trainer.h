@@ -26,6 +26,7 @@ struct DenoiserTrainConfig {
   double video_part = 0.6;                      ///< fraction of the steps from then on that take clips
   double image_shift = 1.5, video_shift = 2.5;  ///< shift of the training times
   double noise_part = 0;  ///< fraction of the samples whose time is uniform in [0.9, 1), where captions alone tell
+  double spin_part = 0;   ///< fraction of the clips drawn among the spinning ones alone, which change most
   double caption_dropout = 0.1;
   double muon_rate = 0.01;  ///< learning rate of the blocks' matrices
   double ema_decay = 0.998;
@@ -48,7 +49,7 @@ class DenoiserTrainer : public Trainer {
     at::Tensor latents;                 // [B, z, t, h, w] float32
     std::vector<std::string> captions;  // "" where dropped
   };
-  Batch draw_batch(const LatentCache& cache, int64_t count) const;
+  Batch draw_batch(size_t size) const;
   at::Tensor draw_times(int64_t count, double shift) const;  // [B] in (0, 1)
   void load_scenes();
   void draw_sheet() override;
@@ -59,7 +60,8 @@ class DenoiserTrainer : public Trainer {
   std::string tokenizer_model_;
   std::unique_ptr<SceneModel> model_;
   ParamList params_;
-  std::vector<LatentCache> scenes_;  // of each of config_.sizes
+  std::vector<LatentCache> scenes_;             // of each of config_.sizes
+  std::vector<std::vector<int64_t>> spinning_;  // the rows of each of scenes_ that spin
 };
 
 }  // namespace tessera

@@ -41,6 +41,19 @@ at::Tensor encode_all(const SceneModel& model, const SceneRenderer& renderer, co
 
 }  // namespace
 
+std::vector<int64_t> LatentCache::rows_of(Motion motion) const {
+  std::vector<int64_t> rows;
+  for (int64_t i = 0; i < size(); ++i)
+    if (scene(i).motion == motion) rows.push_back(i);
+  return rows;
+}
+
+int64_t draw_row(const LatentCache& cache, const std::vector<int64_t>& spinning, double spin_part, CounterRng& rng) {
+  if (spin_part > 0 && !spinning.empty() && rng.uniform() < spin_part)
+    return spinning[static_cast<size_t>(rng.below(static_cast<int64_t>(spinning.size())))];
+  return rng.below(cache.size());
+}
+
 LatentCache load_latents(const SceneModel& model, const SceneRenderer& renderer, const LatentCachePlan& plan) {
   const c10::NoGradGuard no_gradients;
   LatentCache cache{plan.seed, plan.video, {}};

@@ -3,7 +3,9 @@
 #include <ATen/core/Tensor.h>
 
 #include <filesystem>
+#include <vector>
 
+#include "training/counter_rng.h"
 #include "training/scene_model.h"
 #include "training/scenes.h"
 
@@ -17,7 +19,12 @@ struct LatentCache {
 
   int64_t size() const { return latents.size(0); }
   Scene scene(int64_t i) const { return sample_scene(seed, static_cast<uint64_t>(i), video); }
+  /// The rows whose scene moves that way, ascending.
+  std::vector<int64_t> rows_of(Motion motion) const;
 };
+
+/// A row of the cache. With probability `spin_part` it is one of `spinning`, unless that is empty, else any.
+int64_t draw_row(const LatentCache& cache, const std::vector<int64_t>& spinning, double spin_part, CounterRng& rng);
 
 /// What a LatentCache holds, and where it is kept between runs.
 struct LatentCachePlan {

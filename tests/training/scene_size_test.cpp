@@ -1,12 +1,16 @@
 #include "training/scene_size.h"
 
+#include <ATen/ATen.h>
 #include <gtest/gtest.h>
+
+#include <set>
 
 #include "core/error.h"
 #include "models/attention/blocks.h"
 #include "tests/support/errors.h"
 #include "tests/support/files.h"
 #include "training/denoiser_trainer.h"
+#include "training/latent_cache.h"
 #include "training/vae_trainer.h"
 
 namespace tessera {
@@ -47,6 +51,20 @@ TEST(SceneSize, ErrorsNameTheEntry) {
   EXPECT_TRUE(contains(error_with("batch", nullptr), "\"batch\" is required"));
   EXPECT_TRUE(contains(error_with("count", 2), "listed twice, 32x32"));
   EXPECT_TRUE(contains(error_of([] { sizes_of(nlohmann::json::array()); }), "must be a list of sizes"));
+}
+
+TEST(LatentCache, DrawsSpinningClipsAsOftenAsAsked) {
+  LatentCache cache{11, true, at::zeros({400, 1})};
+  const std::vector<int64_t> spinning = cache.rows_of(Motion::kSpin);
+  EXPECT_NEAR(static_cast<double>(spinning.size()), 400 / 8.0, 20);
+  std::set<int64_t> drawn;
+  CounterRng rng(1, 2);
+  for (int i = 0; i < 2000; ++i) drawn.insert(draw_row(cache, spinning, 1.0, rng));
+  EXPECT_EQ(std::vector<int64_t>(drawn.begin(), drawn.end()), spinning);
+  int found = 0;
+  for (int i = 0; i < 2000; ++i) found += cache.scene(draw_row(cache, spinning, 0.5, rng)).motion == Motion::kSpin;
+  EXPECT_NEAR(found / 2000.0, 0.5 + 0.5 * static_cast<double>(spinning.size()) / 400, 0.04);
+  EXPECT_LT(draw_row(cache, {}, 1.0, rng), 400);
 }
 
 TEST(SceneSize, IsDrawnAsOftenAsItsShareSays) {
