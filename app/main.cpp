@@ -7,6 +7,7 @@
 #include "app/help.h"
 #include "app/train_command.h"
 #include "core/error.h"
+#include "core/memory_cache.h"
 #include "core/out_of_memory.h"
 #include "core/version.h"
 
@@ -70,6 +71,7 @@ int run(int argc, char** argv) {
 int main(int argc, char** argv) {
   // MKL's results then have the same bits for any number of threads, at no measurable cost.
   setenv("MKL_CBWR", "AUTO,STRICT", 0);
+  tessera::install_memory_cache();
   try {
     return run(argc, argv);
   } catch (const tessera::Error& error) {

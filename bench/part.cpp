@@ -14,6 +14,7 @@
 #include "checkpoints/dit/model.h"
 #include "checkpoints/wan/model.h"
 #include "core/error.h"
+#include "core/memory_cache.h"
 #include "pipelines/families/wan/network.h"
 #include "weights/safetensors.h"
 
@@ -46,7 +47,9 @@ Run wan_transformer(const Request& request) {
   const at::Tensor latents = request.input("latents", at::kFloat), context = request.input("context", loaded->dtype);
   const at::Tensor timesteps = request.input("timesteps", at::kFloat);
   const std::vector<TaskRows> rows{{.task = 0, .first = 0, .count = 1, .timestep = timesteps[0].item<double>()}};
+  const auto kept = std::make_shared<KeptMemory>();
   return [=] {
+    (void)kept;  // from step to step
     network->begin(rows);
     return (*network)(latents, timesteps, context);
   };
@@ -74,7 +77,10 @@ Run wan_encode(const Request& request) {
 Run text_encoder(const Request& request) {
   const auto encoder = shared(load_text_encoder(open_wan_model(request.model), request.dtype, at::kCPU));
   const at::Tensor ids = request.inputs.at("ids");
-  return [=] { return encoder->part.forward(ids, {}); };
+  return [=] {
+    const KeptMemory kept;
+    return encoder->part.forward(ids, {});
+  };
 }
 
 /// inputs: latents [B, 4, h, w], timesteps [B], classes [B] int64.
@@ -82,7 +88,11 @@ Run dit(const Request& request) {
   const auto network = shared(load_transformer(open_dit_model(request.model, {}), request.dtype, at::kCPU));
   const at::Tensor latents = request.input("latents", network->dtype);
   const at::Tensor timesteps = request.input("timesteps", at::kFloat), classes = request.inputs.at("classes");
-  return [=] { return network->part(latents, timesteps, classes); };
+  const auto kept = std::make_shared<KeptMemory>();
+  return [=] {
+    (void)kept;  // from step to step
+    return network->part(latents, timesteps, classes);
+  };
 }
 
 /// inputs: latents [1, 4, h, w].
@@ -108,7 +118,8 @@ Run make_run(const std::string& part, const Request& request) {
 }  // namespace tessera
 
 int main(int argc, char** argv) {
-  setenv("MKL_CBWR", "AUTO,STRICT", 0);  // as the program does
+  setenv("MKL_CBWR", "AUTO,STRICT", 0);  // as the program does, like the next
+  tessera::install_memory_cache();
   if (argc != 6) {
     std::fprintf(stderr, "usage: bench_part PART MODEL INPUTS.safetensors DTYPE THREADS\n");
     return 2;

@@ -9,6 +9,7 @@
 
 #include "core/cancel.h"
 #include "core/error.h"
+#include "core/memory_cache.h"
 #include "core/out_of_memory.h"
 #include "core/profile.h"
 #include "core/transfer.h"
@@ -186,6 +187,7 @@ std::vector<SampleResult> sample_batch(std::vector<SampleTask>& tasks, const Con
                                        BatchLimit& limit, const SampleCallbacks& callbacks) {
   TORCH_CHECK(limit.tasks >= 1, "sample_batch: a call needs at least one task");
   const c10::NoGradGuard no_gradients;
+  const KeptMemory kept;  // every call has the sizes of the one before
   std::vector<Trajectory> trajectories;
   trajectories.reserve(tasks.size());
   for (size_t i = 0; i < tasks.size(); ++i) trajectories.emplace_back(tasks[i], i, callbacks);

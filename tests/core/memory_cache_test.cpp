@@ -15,11 +15,12 @@ at::Tensor bytes(int64_t count) {
   return at::empty({count}, at::kByte);
 }
 
-/// Runs `check` in a process of its own, because the cache stays for the rest of a process; it returns what failed.
-void expect_with_cache(const char* (*check)()) {
+/// Runs `check` after `begin` in a process of its own, because the cache stays for the rest of a process; it returns
+/// what failed.
+void expect_with_cache(const char* (*check)(), void (*begin)() = keep_freed_memory) {
   EXPECT_EXIT(
       {
-        keep_freed_memory();
+        begin();
         const char* failed = check();
         std::fprintf(stderr, "%s", failed == nullptr ? "all held" : failed);
         std::_Exit(0);
@@ -38,6 +39,36 @@ TEST(MemoryCache, FreedMemoryServesTheNextTensorOfItsSize) {
     const at::Tensor next_class = bytes(106497);
     return next_class.data_ptr() == first ? "memory that is too small" : nullptr;
   });
+}
+
+/// Megabytes that the process has in memory.
+int64_t resident() {
+  std::FILE* statm = std::fopen("/proc/self/statm", "r");
+  int64_t all = 0, pages = 0;
+  if (statm == nullptr || std::fscanf(statm, "%ld %ld", &all, &pages) != 2) return -1;
+  std::fclose(statm);
+  return pages * 4096 >> 20;
+}
+
+TEST(MemoryCache, KeepsMemoryOnlyWhileAskedTo) {
+  expect_with_cache(
+      []() -> const char* {
+        const int64_t before = resident(), size = int64_t{64} << 20;
+        at::Tensor older = bytes(size).fill_(1);
+        {
+          const KeptMemory outer;
+          const KeptMemory inner;
+          const void* first = bytes(size).fill_(1).data_ptr();
+          if (resident() < before + 120) return "freed memory was not kept";
+          if (bytes(size).data_ptr() != first) return "not the kept memory";
+          older.reset();  // made before, so it goes back at once
+          if (resident() > before + 80) return "memory of another stage was kept";
+        }
+        if (resident() > before + 10) return "kept memory was not let go at the end";
+        bytes(size).fill_(1);
+        return resident() > before + 10 ? "memory was kept without being asked" : nullptr;
+      },
+      install_memory_cache);
 }
 
 TEST(MemoryCache, EverySizeIsAlignedAndItsOwn) {

@@ -1,6 +1,7 @@
 #include "pipelines/families/wan/text_to_video.h"
 
 #include "core/cancel.h"
+#include "core/memory_cache.h"
 #include "models/umt5/prompt_clean.h"
 
 namespace tessera {
@@ -16,6 +17,7 @@ at::Tensor encode_prompt(const Umt5Encoder& encoder, const std::vector<int64_t>&
   const auto tokens = static_cast<int64_t>(ids.size());
   TORCH_CHECK(tokens <= length, "encode_prompt: ", tokens, " tokens exceed the length ", length);
   const at::Tensor row = at::tensor(ids, at::kLong).unsqueeze(0).to(device);
+  const KeptMemory kept;  // a layer has the sizes of the one before
   // The encoder gives a prompt's own rows whatever the padding, so none is computed.
   return at::constant_pad_nd(encoder.forward(row, {}), {0, 0, 0, length - tokens});  // [1, length, d_model]
 }
