@@ -131,8 +131,8 @@ std::string trained_text(const TrainedOn& trained) {
   const auto line = [](const std::string& label, const std::string& text) {
     return text.empty() ? "" : "  " + label + wrap_text(text, kWidth - kIndent, kIndent) + "\n";
   };
-  const std::string frames = joined(trained.frames, " or ");
-  return line("trained on ", joined(trained.sizes) + (frames.empty() ? "" : "; " + frames + " frames")) +
+  const std::string frames = trained.frames_text();
+  return line("trained on ", joined(trained.sizes) + (frames.empty() ? "" : "; " + frames)) +
          line("words      ", joined(trained.words));
 }
 

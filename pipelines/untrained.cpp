@@ -62,8 +62,8 @@ std::vector<std::string> Untrained::notes() const {
     notes.push_back("this model was trained at " + joined(known_->sizes) + " only; at " + listed(sizes_) +
                     " shapes may be wrong");
   if (!frames_.empty())
-    notes.push_back("this model was trained with " + joined(known_->frames, " or ") + " frames only; with " +
-                    joined(frames_) + " shapes and motion may be wrong");
+    notes.push_back("this model was trained with " + known_->frames_text() + " only; with " + joined(frames_) +
+                    " shapes and motion may be wrong");
   return notes;
 }
 

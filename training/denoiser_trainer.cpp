@@ -10,6 +10,7 @@
 #include <sstream>
 
 #include "core/atomic_file.h"
+#include "core/natural_order.h"
 #include "core/printable.h"
 #include "core/rng.h"
 #include "core/transfer.h"
@@ -49,7 +50,7 @@ nlohmann::json text_encoder_config(nlohmann::json config, const Tokenizer& token
 }
 
 TrainedOn trained_on(const std::vector<SceneSize>& scenes) {
-  std::set<std::string> sizes;
+  std::set<std::string, decltype(&natural_less)> sizes(&natural_less);
   std::set<int64_t> frames;
   for (const SceneSize& size : scenes) {
     sizes.insert(std::to_string(size.width) + "x" + std::to_string(size.height));

@@ -1,5 +1,6 @@
 #include "weights/trained_on.h"
 
+#include "core/text.h"
 #include "core/utf8.h"
 
 namespace tessera {
@@ -39,6 +40,12 @@ std::optional<TrainedOn> TrainedOn::read(const JsonConfig& index) {
 
 nlohmann::json TrainedOn::to_json() const {
   return {{"sizes", sizes}, {"frames", frames}, {"words", words}};
+}
+
+std::string TrainedOn::frames_text() const {
+  if (frames.empty()) return "";
+  const std::vector<int64_t> first(frames.begin(), frames.end() - 1);
+  return joined(first) + (first.empty() ? "" : " or ") + counted(frames.back(), "frame");
 }
 
 std::vector<std::string> words_of(const std::string& text) {

@@ -19,6 +19,8 @@ struct TrainedOn {
 
   /// nullopt when `index` has no such object. Throws Error naming the file and key when it is malformed.
   static std::optional<TrainedOn> read(const JsonConfig& index);
+  /// "1, 9 or 17 frames"; empty without frames.
+  std::string frames_text() const;
   /// The object's value.
   nlohmann::json to_json() const;
 };

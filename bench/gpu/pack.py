@@ -11,7 +11,7 @@ from harness import ROOT, Failed, say
 
 DEFAULT = ROOT / "build/gpu-pack"
 LARGEST = 64 * 2**20  # bytes, of an upload: pack and tracked files
-NOT_NEEDED = ["weights/bundled", "weights/second_edition"]
+NOT_NEEDED = ["weights/bundled"]
 
 
 def commit(folder):

@@ -70,8 +70,11 @@ TEST(Library, TellsProgressAndNotes) {
                     },
                 .note = [&](const std::string& line) { notes.push_back(line); }});
   EXPECT_EQ(calls, (std::vector<std::string>{"denoising 1/3", "denoising 2/3", "denoising 3/3", "decoding 1/1"}));
-  EXPECT_EQ(notes, (std::vector<std::string>{"this model was trained at 128x128 only; at 64x64 shapes may be wrong",
-                                             "seed 7"}));
+  EXPECT_EQ(notes,
+            (std::vector<std::string>{
+                "this model was trained at 96x96, 96x160, 112x112, 112x176, 128x128, "
+                "128x192, 144x144, 160x96, 160x160, 176x112, 192x128, 192x192 only; at 64x64 shapes may be wrong",
+                "seed 7"}));
 }
 
 TEST(Library, CancelsOneRenderAndKeepsNothing) {

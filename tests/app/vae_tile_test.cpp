@@ -51,7 +51,7 @@ TEST_F(VaeTile, GenerateAndBatch) {
 TEST_F(VaeTile, Decode) {
   const std::string recipe = R"({"job": {"prompt": "a red star", "width": 320, "height": 256, "frames": 5}})";
   write_safetensors(folder / "z.safetensors",
-                    {{"latents", at::linspace(-2, 2, 16 * 2 * 32 * 40).view({1, 16, 2, 32, 40})}},
+                    {{"latents", at::linspace(-2, 2, 16 * 3 * 32 * 40).view({1, 16, 3, 32, 40})}},
                     {{"tessera", recipe}});
   for (const std::string tile : {"0", "192"}) {
     const ProcessResult result = test::tessera(

@@ -113,7 +113,23 @@ TEST_F(FidCommand, BadInputIsOneLineAndExitCode2) {
   for (const auto& [arguments, words] : cases) refused(command(arguments), words);
   const std::string absent = (bad / "absent.pt").string();
   refused({"fid", b, b, "--quiet", "--extractor", absent}, "no file " + absent);
-  refused({"fid", b, b, "--quiet", "--extractor", "bundled"}, "no bundled feature network");
+}
+
+TEST_F(FidCommand, TheBundledNetworkGivesADistanceThatIsNotCalledFid) {
+  const auto distance = [](const std::string& a, const std::string& b) {
+    const auto result = tessera({"fid", a, b, "--quiet", "--extractor", "bundled"});
+    EXPECT_EQ(result.exit_code, 0) << result.err;
+    EXPECT_EQ(result.out.rfind("Frechet distance (not FID", 0), 0u) << result.out;
+    return std::stod(result.out.substr(result.out.find(") ") + 2));
+  };
+  EXPECT_GT(distance(set("set_a"), set("set_b")), 1e-3);
+  EXPECT_NEAR(distance(set("set_a"), set("set_a")), 0, 1e-4);
+  const auto result = tessera({"fid", set("set_a"), set("set_b"), "--quiet", "--extractor", "bundled"},
+                              {"TESSERA_MODEL=" + (*folder / "other").string()});
+  EXPECT_EQ(result.exit_code, 2);
+  EXPECT_NE(result.err.find("no bundled feature network: there is no folder " + (*folder / "other").string()),
+            std::string::npos)
+      << result.err;
 }
 
 TEST_F(FidCommand, AbsentWeightsAreNamedWithTheirHashAndPlace) {

@@ -41,8 +41,9 @@ TEST(Captions, TheBundledModelNamesTheirWords) {
   const TrainedOn known = TrainedOn::read(index).value();
   EXPECT_EQ(known.words, caption_words());
   EXPECT_EQ(known.words.count("lightning") + known.words.count("shrinking") + known.words.count("front"), 3u);
-  EXPECT_EQ(known.sizes, std::vector<std::string>{"128x128"});
-  EXPECT_EQ(known.frames, (std::vector<int64_t>{1, 17}));
+  EXPECT_EQ(known.sizes, (std::vector<std::string>{"96x96", "96x160", "112x112", "112x176", "128x128", "128x192",
+                                                   "144x144", "160x96", "160x160", "176x112", "192x128", "192x192"}));
+  EXPECT_EQ(known.frames, (std::vector<int64_t>{1, 5, 9, 17, 33}));
 }
 
 TEST(Captions, ArticleFollowsTheSound) {

@@ -89,18 +89,18 @@ TEST(SceneSize, MustFitTheAutoencoder) {
   EXPECT_TRUE(contains(error_of([&] { check_scene_sizes(sizes, 16, 5, "vae"); }), "1 + a multiple of 5 frames"));
 }
 
-/// The second edition trains the mixing weights of every grid that it is trained on, instead of interpolating them:
+/// The bundled model trains the mixing weights of every grid that it is trained on, instead of interpolating them:
 /// no size has more blocks than the matrix, and the largest has as many.
-TEST(SecondEdition, ItsMixingMatrixCoversEveryGrid) {
+TEST(BundledConfigs, TheMixingMatrixCoversEveryGrid) {
   const std::filesystem::path configs = std::filesystem::path(TESSERA_SOURCE_DIR) / "training/configs";
-  const VaeTrainConfig vae = VaeTrainConfig::read(configs / "vae_second.json");
+  const VaeTrainConfig vae = VaeTrainConfig::read(configs / "vae.json");
   const WanVaeConfig vae_model = WanVaeConfig::from_json(JsonConfig(vae.model, "model"));
   EXPECT_EQ(vae_model.temporal_stride(), 2);
-  const DenoiserTrainConfig config = DenoiserTrainConfig::read(configs / "denoiser_second.json");
-  const Component kept = open_component(std::filesystem::path(TESSERA_SOURCE_DIR) / config.vae);
+  const DenoiserTrainConfig config = DenoiserTrainConfig::read(configs / "denoiser.json");
+  const Component kept = open_component(TESSERA_SOURCE_DIR "/weights/bundled/vae");
   for (const auto& [key, value] : vae.model.items()) EXPECT_EQ(kept.config().json().at(key), value) << key;
   const auto network = WanTransformerConfig::from_json(JsonConfig(config.transformer, "transformer"));
-  check_scene_sizes(config.sizes, vae_model.spatial_stride() * network.patch_size[1], 2, "denoiser_second.json");
+  check_scene_sizes(config.sizes, vae_model.spatial_stride() * network.patch_size[1], 2, "denoiser.json");
   const Extent3 layout = network.attention.block_layout;
   Extent3 most{0, 0, 0};
   for (const SceneSize& size : config.sizes) {

@@ -35,6 +35,16 @@ TEST(TrainedOn, MistakesAreNamedWithTheirKey) {
   EXPECT_ERROR(TrainedOn::read(index({{"word", {"a"}}})), "word", "words");
 }
 
+TEST(TrainedOn, ListsLengthsInWords) {
+  const auto text = [](std::vector<int64_t> frames) {
+    return TrainedOn{.sizes = {}, .frames = frames, .words = {}}.frames_text();
+  };
+  EXPECT_EQ(text({}), "");
+  EXPECT_EQ(text({1}), "1 frame");
+  EXPECT_EQ(text({1, 17}), "1 or 17 frames");
+  EXPECT_EQ(text({1, 5, 17}), "1, 5 or 17 frames");
+}
+
 TEST(WordsOf, LettersInLowerCaseWithoutPunctuation) {
   EXPECT_EQ(words_of("A red-hot Star, 3 o'clock!"), (Words{"a", "red", "hot", "star", "3", "o'clock"}));
   EXPECT_EQ(words_of(""), Words{});

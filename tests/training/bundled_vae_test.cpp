@@ -1,4 +1,4 @@
-// The autoencoder of the bundled model's second edition: what it loses of clips that it was not trained on.
+// The bundled model's autoencoder: what it loses of clips that it was not trained on.
 #include <ATen/ATen.h>
 #include <c10/core/GradMode.h>
 #include <gtest/gtest.h>
@@ -17,9 +17,9 @@ double decibel(const at::Tensor& error) {
   return 10 * std::log10(4 / error.square().mean().item<double>());
 }
 
-TEST(SecondEdition, WholeClipsKeep32Decibels) {
+TEST(BundledVae, WholeClipsKeep32Decibels) {
   const c10::NoGradGuard no_gradients;
-  const Component part = open_component(TESSERA_SOURCE_DIR "/weights/second_edition/vae");
+  const Component part = open_component(TESSERA_SOURCE_DIR "/weights/bundled/vae");
   WanVae vae(WanVaeConfig::from_json(part.config()));
   ParamList params;
   vae.params(params);
@@ -31,7 +31,7 @@ TEST(SecondEdition, WholeClipsKeep32Decibels) {
     const at::Tensor clip = renderer.clip(sample_scene(991, i, true), 17, 128, 128).unsqueeze(0);
     const at::Tensor error = vae.decode(vae.encode(clip.to(at::kBFloat16)).mean).to(at::kFloat) - clip;
     sum += decibel(error);
-    // What the first edition lost was moving detail, after the first frame.
+    // One that halves time twice loses moving detail after the first frame.
     EXPECT_NEAR(decibel(error.select(2, 16)), decibel(error.select(2, 0)), 3);
   }
   EXPECT_GT(sum / kClips, 32);
