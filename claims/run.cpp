@@ -10,6 +10,7 @@
 #include "core/error.h"
 #include "core/paths.h"
 #include "core/sha256.h"
+#include "metrics/classifier_extractor.h"
 #include "training/classifier_trainer.h"
 #include "training/denoiser_trainer.h"
 #include "training/export.h"
@@ -26,7 +27,7 @@ nlohmann::json identity(const ClaimSettings& settings, const ClaimTask& task, co
       {"trainer", task.trainer}, {"config", task.config}, {"attention", row.attention}, {"seed", seed}};
   if (task.denoises()) {
     const DenoiserChecks& checks = task.checks;
-    out["features"] = settings.features;
+    out["features"] = ClassifierExtractor(settings.features, at::kCPU).info().sha256;
     out["checks"] = {checks.prompts, checks.loss_scenes, checks.steps};
     out["sampling"] = {checks.guidance, checks.shift};
   }
@@ -78,20 +79,6 @@ double median_step_ms(const std::filesystem::path& log) {
   return *middle;
 }
 
-/// The network that pictures are compared by, trained once for all runs.
-std::filesystem::path feature_network(const ClaimSettings& settings) {
-  const std::filesystem::path folder = settings.work / ("features-" + sha256(settings.features.dump()).substr(0, 8));
-  if (is_file(folder / "model" / "scores.json")) return folder / "model";
-  nlohmann::json config = settings.features;
-  config["run"] = (folder / "training").string();
-  config["output"] = (folder / "model").string();
-  config["sheet_minutes"] = 0;
-  make_folder(folder);
-  write_json(folder / "config.json", config);
-  ClassifierTrainer(ClassifierTrainConfig::read(folder / "config.json")).train();
-  return folder / "model";
-}
-
 void add_sizes(ClaimRun& run, const ClaimTask& task, const std::filesystem::path& folder) {
   const JsonConfig config = JsonConfig::read(folder / "config.json");
   if (task.trainer == "language") {
@@ -113,7 +100,7 @@ void add_sizes(ClaimRun& run, const ClaimTask& task, const std::filesystem::path
 std::map<std::string, double> measures_of(const ClaimSettings& settings, const ClaimTask& task,
                                           const std::filesystem::path& folder) {
   if (task.denoises())
-    return measure_denoiser(DenoiserTrainConfig::read(folder / "config.json"), task.checks, feature_network(settings));
+    return measure_denoiser(DenoiserTrainConfig::read(folder / "config.json"), task.checks, settings.features);
   const nlohmann::json scores = read_json_object(folder / "model" / "scores.json");
   if (task.trainer == "language") return {{"bits_per_byte", number_of(scores.at("bits_per_byte"))}};
   return {{"accuracy", number_of(scores.at("accuracy"))}, {"loss", number_of(scores.at("loss"))}};

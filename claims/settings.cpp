@@ -123,13 +123,13 @@ ClaimSettings ClaimSettings::read(const std::filesystem::path& path) {
   settings.seeds = json.integers("seeds");
   if (settings.seeds.empty() || *std::min_element(settings.seeds.begin(), settings.seeds.end()) < 0)
     json.fail("seeds", "must be a list of numbers from 0");
-  if (json.has("features")) settings.features = json.object("features").json();
+  if (json.has("features")) settings.features = json.text("features");
   std::set<std::string> names;
   for (size_t i = 0; i < length_of(json, "tasks"); ++i) {
     const JsonConfig entry = entry_of(json, "tasks", i);
     settings.tasks.push_back(read_task(entry));
     if (!names.insert(path_name(settings.tasks.back().name)).second) entry.fail("name", "is not unique");
-    if (settings.tasks.back().denoises() && settings.features.is_null())
+    if (settings.tasks.back().denoises() && settings.features.empty())
       json.fail("features", "is required for the task " + settings.tasks.back().name);
   }
   return settings;

@@ -56,14 +56,14 @@ struct ClaimTask {
   bool denoises() const { return trainer == "denoiser"; }
 };
 
-/// bench/claims.json: {"work": FOLDER, "seeds": [1, 2, 3], "features": CONFIG, "tasks": [{"name": ..., "trainer": ...,
+/// bench/claims.json: {"work": FOLDER, "seeds": [1, 2, 3], "features": FOLDER, "tasks": [{"name": ..., "trainer": ...,
 /// "config": {...}, "checks": {...}, "rows": [{"name": ..., "attention": {...}}],
-/// "comparisons": [{"better": ROW, "than": ROW, "measure": ..., "source": ...}]}]}. `features` is a classifier's
-/// training config, of the network by which pictures are compared.
+/// "comparisons": [{"better": ROW, "than": ROW, "measure": ..., "source": ...}]}]}. `features` is the folder
+/// of a classifier (tessera train classifier) in whose features pictures are compared.
 struct ClaimSettings {
   std::filesystem::path work;  ///< holds all runs and their records
   std::vector<int64_t> seeds;
-  nlohmann::json features;  ///< null without a denoiser among the tasks
+  std::filesystem::path features;  ///< empty without a denoiser among the tasks
   std::vector<ClaimTask> tasks;
   std::map<std::string, nlohmann::json> recorded;  ///< finished runs of earlier results, by their id; see ClaimRun
 

@@ -166,6 +166,7 @@ std::string mhla_training_yaml(const JsonConfig& transformer) {
   refuse(attention.kind != AttentionKind::kMhla, std::string("its attention is ") + name_of(attention.kind));
   refuse(attention.normalizer == Normalizer::kSums, "its normalizer is of sums");
   refuse(attention.block_tokens.has_value(), "its blocks have a fixed number of tokens");
+  refuse(attention.clamp_mixing, "its mixing weights are clamped");
   refuse(attention.transform != MixingTransform::kLinear || transformer.has("position_embedding"),
          "it has a transform of its mixing matrix or learned positions");
   const auto flag = [](bool value) { return value ? "true" : "false"; };

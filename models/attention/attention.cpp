@@ -30,8 +30,8 @@ Value choose(const JsonConfig& json, const std::string& key, Value fallback,
 std::vector<std::string> keys_of(AttentionKind kind) {
   switch (kind) {
     case AttentionKind::kMhla:
-      return {"kind",       "block_layout", "block_tokens", "gated",         "lepe",
-              "normalizer", "transform",    "qk_norm",      "softmax_layers"};
+      return {"kind",       "block_layout", "block_tokens", "gated",   "lepe",
+              "normalizer", "transform",    "clamp_mixing", "qk_norm", "softmax_layers"};
     case AttentionKind::kLinear:
       return {"kind", "softmax_layers"};
     case AttentionKind::kFocused:
@@ -49,6 +49,7 @@ void read_mhla(const JsonConfig& json, AttentionConfig& config) {
   if (json.has("block_tokens")) config.block_tokens = read_extent(json, "block_tokens");
   config.gated = json.boolean("gated", false);
   config.lepe = json.boolean("lepe", false);
+  config.clamp_mixing = json.boolean("clamp_mixing", false);
   config.qk_norm = json.boolean("qk_norm", false);
   config.normalizer = choose(json, "normalizer", config.normalizer, kNormalizerNames);
   config.transform = choose(json, "transform", config.transform, kTransformNames);
@@ -114,6 +115,7 @@ nlohmann::ordered_json AttentionConfig::to_json() const {
     json["gated"] = gated;
     json["lepe"] = lepe;
     json["qk_norm"] = qk_norm;
+    if (clamp_mixing) json["clamp_mixing"] = true;
     json["normalizer"] = name_of(normalizer);
     json["transform"] = name_of(transform);
   }

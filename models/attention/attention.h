@@ -48,6 +48,7 @@ struct AttentionConfig {
   bool lepe = false;
   Normalizer normalizer = Normalizer::kSums;
   MixingTransform transform = MixingTransform::kLinear;
+  bool clamp_mixing = false;   ///< a mixing weight below 0 counts as 0, so that no normalizer can change its sign
   bool qk_norm = false;        ///< image form of MHLA: RMS norm of q and k over all channels
   double focusing_factor = 3;  ///< power of FLatten's map
   int64_t kernel_size = 5;     ///< of FLatten's convolution of v, odd; 0: no convolution

@@ -130,7 +130,8 @@ at::Tensor with_aligned_rows(const at::Tensor& matrix) {
 CallMixing GridMixing::operator()(const at::Tensor& trained, const AttentionConfig& config, const BlockGrid& cut,
                                   const at::Tensor& like) const {
   const auto made = [&] {
-    return mixing_for_blocks(trained.to(wide_type(like)).flatten(1), config.block_layout, cut.blocks);
+    const at::Tensor wide = trained.to(wide_type(like)).flatten(1);
+    return mixing_for_blocks(config.clamp_mixing ? wide.clamp_min(0) : wide, config.block_layout, cut.blocks);
   };
   if (!trained.is_cuda() || needs_gradient(trained)) {
     const at::Tensor mixing = made();

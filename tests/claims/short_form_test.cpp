@@ -15,6 +15,7 @@ TEST(ShortForm, EveryRowOfEveryTaskIsTrainedMeasuredAndTabulated) {
   const test::TemporaryFolder folder;
   nlohmann::json json = read_json_object(source / "bench/claims_short.json");
   json["work"] = (folder / "work").string();
+  json["features"] = (source / "weights/bundled/classifier").string();
   for (nlohmann::json& task : json["tasks"])
     if (task["config"].contains("vae")) task["config"]["vae"] = (source / "weights/bundled/vae").string();
   std::ofstream(folder / "settings.json") << json.dump();

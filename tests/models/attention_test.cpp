@@ -282,6 +282,25 @@ TEST(Mhla, NegativeNormalizersAreCounted) {
   }
 }
 
+/// With clamp_mixing those of -1 count as 0, and nothing is left of the others' change of sign.
+TEST(Mhla, ClampedMixingKeepsTheNormalizerPositive) {
+  AttentionConfig config = mhla({2, 1, 1}, Normalizer::kSums);
+  const Sample plain(config);
+  config.clamp_mixing = true;
+  const Sample clamped(config);
+  for (const auto& [name, slot] : plain.slots) slot->copy_(*clamped.slots.at(name));
+  const at::Tensor given = at::tensor({0.5f, -1.0f, -3.0f, 0.25f}).view({2, 2, 1, 1});
+  clamped.slots.at("block_attn.conv.weight")->copy_(given);
+  plain.slots.at("block_attn.conv.weight")->copy_(at::tensor({0.5f, 0.0f, 0.0f, 0.25f}).view({2, 2, 1, 1}));
+  const Extent3 grid{2, 2, 2};
+  const at::Tensor x = tokens(1, grid);
+  NormalizerStats stats;
+  EXPECT_TRUE(at::equal(clamped(x, grid, &stats), plain(x, grid)));
+  EXPECT_EQ(stats.negative.sum().item<int64_t>(), 0);
+  const auto read = AttentionConfig::from_json({nlohmann::json(config.to_json()), "config.json"});
+  EXPECT_TRUE(read.clamp_mixing);
+}
+
 /// Mixing weights that cancel the eps leave a normalizer of nearly nothing: held at 1e-6, so the output stays finite.
 TEST(Mhla, VanishingNormalizersAreHeldAwayFromZero) {
   const Sample sample(mhla({2, 1, 1}, Normalizer::kSums));
