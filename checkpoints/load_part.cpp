@@ -1,11 +1,15 @@
 #include "checkpoints/load_part.h"
 
+#include <unistd.h>
+
 #include <algorithm>
 #include <map>
 
 #include "core/error.h"
 #include "core/transfer.h"
+#include "kernels/library_linear.h"
 #include "kernels/packed.h"
+#include "weights/file_map.h"
 #include "weights/foreign_file.h"
 #include "weights/names.h"
 
@@ -35,6 +39,24 @@ std::set<std::string> matrices_of(const ParamList& params) {
 
 void move_to_gpu(const Param& param, at::ScalarType dtype, at::Device device) {
   *param.slot = uploaded(unpacked(*param.slot, param.keep_float ? at::kFloat : dtype).contiguous(), device);
+}
+
+void arrange_weights(const ParamList& params) {
+  constexpr int64_t kPart = 4;  // of the machine's memory
+  std::vector<at::Tensor*> matrices;
+  int64_t bytes = 0;
+  for (const Param& param : params) {
+    if (!param.packable || param.keep_float || !can_arrange(*param.slot)) continue;
+    matrices.push_back(param.slot);
+    bytes += static_cast<int64_t>(param.slot->nbytes());
+  }
+  const int64_t memory = sysconf(_SC_PHYS_PAGES) * sysconf(_SC_PAGESIZE);
+  if (bytes > memory / kPart) return;
+  for (at::Tensor* matrix : matrices) {
+    const at::Tensor source = *matrix;
+    *matrix = arranged(source);
+    forget_pages(source);
+  }
 }
 
 void require_streamable(bool stream, at::Device device) {

@@ -78,6 +78,24 @@ Loaded<Part> load_part(const TensorFile& file, const Config& config, const std::
   return loaded;
 }
 
+/// Puts the matrices of a network on the CPU that is used again and again into the order that multiplies fastest on
+/// this machine (kernels/library_linear.h), where it has such an order and they take at most a quarter of its memory:
+/// they are copies then, and the file's pages are let go. Adapters and inference know them; training does not.
+void arrange_weights(const ParamList& params);
+
+/// load_part for a denoiser, whose matrices are arranged unless they are streamed.
+template <class Part, class Config>
+Loaded<Part> load_denoiser(const TensorFile& file, const Config& config, const std::string& dtype, at::Device device,
+                           bool stream) {
+  Loaded<Part> loaded = load_part<Part>(file, config, dtype, device, stream);
+  if (device.is_cpu() && !stream) {
+    ParamList params;
+    loaded.part.params(params);
+    arrange_weights(params);
+  }
+  return loaded;
+}
+
 /// The names of the matrices that quantization is for: those of the blocks that may stay packed, and the token table.
 std::set<std::string> matrices_of(const ParamList& params);
 

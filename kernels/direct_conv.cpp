@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "kernels/direct_conv_tiles.h"
 #include "kernels/simd.h"
 
 #if defined(__x86_64__)
@@ -253,6 +254,8 @@ void direct_conv(DirectType type, const DirectConv& conv, const void* from, void
   TORCH_CHECK(has_direct_conv(type), "direct_conv: this machine lacks the instructions");
   if (type == DirectType::kFloat)
     conv_FloatLanes(conv, static_cast<const float*>(from), to);
+  else if (can_convolve_in_tiles(conv))
+    convolve_in_tiles(conv, static_cast<const uint16_t*>(from), static_cast<float*>(to));
   else
     conv_Bfloat16Lanes(conv, static_cast<const uint16_t*>(from), to);
 }

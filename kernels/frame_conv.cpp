@@ -77,7 +77,7 @@ struct FrameJob {
   }
 };
 
-/// Where a task's transformed frames [term][tile][slot][in] and products [term][tile][frame][block] lie. Terms are that
+/// Where a task's transformed frames [term][tile][slot][in] and products [term][frame][tile][block] lie. Terms are that
 /// many values apart that they do not fall on the same lines of a cache.
 struct FrameScratch {
   int64_t input_pitch, product_pitch, products_at, bytes;
@@ -219,7 +219,7 @@ void transform_outputs(const FrameJob& job, const FrameTask& task, const float* 
                             .row_pitch = job.width * out,
                             .pixel = out,
                             .channels = std::min(block, out - first)};
-      transform_output<kDown, kAcross>(products + (i * task.outputs + t) * block, pitch, tile, job.bias.data() + first,
+      transform_output<kDown, kAcross>(products + (t * task.tiles + i) * block, pitch, tile, job.bias.data() + first,
                                        job.residual, job.out);
     }
   }
@@ -234,8 +234,8 @@ void run_task(const FrameJob& job, const FrameTask& task, const FrameScratch& sc
   DirectConv product;
   product.store = DirectStore::kRawFloat;
   product.run = job.taps() * in;
-  for (int64_t i = 0; i < task.tiles; ++i)
-    for (int64_t t = 0; t < task.outputs; ++t)
+  for (int64_t t = 0; t < task.outputs; ++t)  // tiles of a frame follow each other at equal distances
+    for (int64_t i = 0; i < task.tiles; ++i)
       product.from.push_back(static_cast<int32_t>((i * slots + t * job.stride) * in));
   product.to.resize(product.from.size());
   const auto* weights = static_cast<const uint16_t*>(job.filters.packed.const_data_ptr());

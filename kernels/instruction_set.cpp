@@ -5,8 +5,20 @@
 #include <algorithm>
 #include <atomic>
 
+#if defined(__x86_64__)
+#include <cpuid.h>
+#endif
+
 namespace tessera {
 namespace {
+
+#if defined(__x86_64__)
+bool multiplies_tiles() {
+  constexpr unsigned kFeatures = 7, kInt8 = 1U << 25;
+  unsigned a = 0, b = 0, c = 0, d = 0;
+  return __get_cpuid_count(kFeatures, 0, &a, &b, &c, &d) && (d & kInt8) && has_tile_registers();
+}
+#endif
 
 InstructionSet detect() {
 #if defined(__x86_64__)
@@ -15,13 +27,16 @@ InstructionSet detect() {
       !__builtin_cpu_supports("avx512dq") || !__builtin_cpu_supports("avx512vl"))
     return InstructionSet::kAvx2;
   if (!__builtin_cpu_supports("avx512vnni")) return InstructionSet::kAvx512;
-  return __builtin_cpu_supports("avx512bf16") ? InstructionSet::kAvx512Bf16 : InstructionSet::kAvx512Vnni;
+  if (!__builtin_cpu_supports("avx512bf16")) return InstructionSet::kAvx512Vnni;
+  return multiplies_tiles() ? InstructionSet::kAmx : InstructionSet::kAvx512Bf16;
 #else
   return InstructionSet::kAny;
 #endif
 }
 
-std::atomic<InstructionSet> limit{InstructionSet::kAvx512Bf16};
+constexpr InstructionSet kLargest = InstructionSet::kAmx;
+
+std::atomic<InstructionSet> limit{kLargest};
 
 }  // namespace
 
@@ -40,7 +55,7 @@ LimitInstructions::LimitInstructions(InstructionSet most) {
 }
 
 LimitInstructions::~LimitInstructions() {
-  limit = InstructionSet::kAvx512Bf16;
+  limit = kLargest;
 }
 
 }  // namespace tessera

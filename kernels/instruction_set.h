@@ -10,13 +10,14 @@ enum class InstructionSet {
   kAvx512,      ///< AVX-512 F, BW, DQ, VL
   kAvx512Vnni,  ///< AVX512-VNNI
   kAvx512Bf16,  ///< AVX512-BF16
+  kAmx,         ///< AMX-TILE, AMX-INT8, and the system lets this process use the tile registers
 };
 
 /// The largest set that this machine has, or less where a LimitInstructions says so.
 InstructionSet instruction_set();
 
-/// Whether this machine multiplies bfloat16 in tile registers (AMX) and the system lets this process use them. Nothing
-/// here is compiled for them: LibTorch's own products are, and are faster then.
+/// Whether LibTorch multiplies bfloat16 in tile registers (AMX): the machine has them, and the system lets this process
+/// use them. Where a kernel of ours is not compiled for them, its products are faster then.
 bool has_tile_registers();
 
 /// While it lives, kernels use at most the set `most`, on every thread: tests run each variant with it. One at a time.

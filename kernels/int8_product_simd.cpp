@@ -17,6 +17,7 @@ namespace {
 
 using namespace simd;
 
+constexpr int64_t kInt8Tile = 12;                         // rows of a tile without tile registers
 constexpr int64_t kGroupBytes = kInt8Panel * kInt8Group;  // of a panel
 constexpr float kLargestCode = 127.0f;
 constexpr int32_t kOffset = 128;            // of a weight's code
@@ -68,23 +69,39 @@ struct Over {
   TESSERA_INLINE Floats operator()(Floats v) const { return v / scale; }
 };
 
-/// Codes of a row, plus `offset`, in groups that are `stride` bytes apart; returns their sum without the offset.
-/// `scaled` makes 16 codes of 16 numbers.
-template <typename Value, typename Scale>
-TESSERA_INLINE int32_t quantize_row(const Value* x, int64_t inputs, int32_t offset, const Scale& scaled, uint8_t* codes,
-                                    int64_t stride) {
+/// Where the codes of a row go: groups `stride` bytes apart.
+struct Strided {
+  uint8_t* codes;
+  int64_t stride;
+  TESSERA_INLINE uint8_t* group(int64_t input) const { return codes + input / kInt8Group * stride; }
+};
+
+/// The same in a square of kernels/tile_products.h.
+struct InSteps {
+  uint8_t* codes;
+  static constexpr int64_t stride = kInt8Group;
+  TESSERA_INLINE uint8_t* group(int64_t input) const {
+    return codes + input / kStepRow * kStepBytes + input % kStepRow;
+  }
+};
+
+/// Codes of a row, plus `offset`; returns their sum without the offset. `scaled` makes 16 codes of 16 numbers.
+template <typename Value, typename Scale, typename Place>
+TESSERA_INLINE int32_t quantize_row(const Value* x, int64_t inputs, int32_t offset, const Scale& scaled,
+                                    const Place& place) {
   constexpr int64_t kGroups = kLanes / kInt8Group;
   Words total{};  // wraps where the row is not finite
-  for (int64_t i = 0; i < inputs; i += kLanes, codes += kGroups * stride) {
+  for (int64_t i = 0; i < inputs; i += kLanes) {
     const Floats rounded = scaled(load(x + i, inputs - i)) + kRound;
     const Ints whole = reinterpret_cast<Ints>(rounded) - kRoundBits;
     total += reinterpret_cast<Words>(whole);
     const auto groups = reinterpret_cast<Groups>(__builtin_convertvector(whole + offset, Bytes));
+    uint8_t* codes = place.group(i);
     if (inputs - i >= kLanes) {
       TESSERA_UNROLL
-      for (int64_t g = 0; g < kGroups; ++g) put_group(groups[g], codes + g * stride);
+      for (int64_t g = 0; g < kGroups; ++g) put_group(groups[g], codes + g * place.stride);
     } else {
-      for (int64_t g = 0; g < int8_groups(inputs - i); ++g) put_group(groups[g], codes + g * stride);
+      for (int64_t g = 0; g < int8_groups(inputs - i); ++g) put_group(groups[g], codes + g * place.stride);
     }
   }
   return sum_of(total);
@@ -92,15 +109,23 @@ TESSERA_INLINE int32_t quantize_row(const Value* x, int64_t inputs, int32_t offs
 
 template <typename Value>
 TESSERA_INLINE void quantize(const Value* x, int64_t inputs, int64_t begin, int64_t end, const Int8Rows& to) {
+  const Int8Layout layout = to.layout;
   for (int64_t row = begin; row < end; ++row) {
     const Value* from = x + row * inputs;
-    int8_t* codes = to.codes + row / kInt8Tile * Int8Rows::tile_bytes(inputs) + row % kInt8Tile * kInt8Group;
     const float largest = largest_magnitude(from, inputs);
     const bool tiny = largest < std::numeric_limits<float>::min() * kLargestCode;  // its inverse would overflow
-    const float turn = tiny ? 0.0f : kLargestCode / largest;
+    const Times scaled{tiny ? 0.0f : kLargestCode / largest};
     to.scales[row] = tiny ? 0.0f : largest / kLargestCode;
-    const int32_t sum =
-        quantize_row(from, inputs, 0, Times{turn}, reinterpret_cast<uint8_t*>(codes), kInt8Tile * kInt8Group);
+    auto* tile = reinterpret_cast<uint8_t*>(to.codes + row / layout.rows() * layout.tile_bytes(inputs));
+    int32_t sum;
+    if (layout.squares) {
+      const InSteps place{tile + row % kSquare * kStepRow};
+      sum = quantize_row(from, inputs, 0, scaled, place);
+      for (int64_t i = int8_groups(inputs) * kInt8Group; i % kStepRow != 0; i += kInt8Group)
+        put_group(0, place.group(i));
+    } else {
+      sum = quantize_row(from, inputs, 0, scaled, Strided{tile + row % kInt8Tile * kInt8Group, kInt8Tile * kInt8Group});
+    }
     to.sums[row] = largest <= std::numeric_limits<float>::max() ? sum : 0;  // else codes are rubbish, as the scale says
   }
 }
@@ -110,7 +135,7 @@ TESSERA_INLINE void quantize_weight(const Value* w, int64_t inputs, int64_t coun
   for (int64_t c = 0; c < count; ++c) {
     const float largest = largest_magnitude(w + c * inputs, inputs), scale = largest / kLargestCode;
     scales[c] = scale == 0 ? 1.0f : scale;
-    quantize_row(w + c * inputs, inputs, kOffset, Over{scales[c]}, panel + c * kInt8Group, kGroupBytes);
+    quantize_row(w + c * inputs, inputs, kOffset, Over{scales[c]}, Strided{panel + c * kInt8Group, kGroupBytes});
   }
 }
 
@@ -227,11 +252,31 @@ struct ProductEnd {
     for (int64_t panel = first_panel; panel < end_panel; ++panel)                                                  \
       for (int64_t row = first_row; row < end_row; row += kInt8Tile) {                                             \
         const int64_t rows = std::min(kInt8Tile, end_row - row);                                                   \
-        const int8_t* tile = end.x.codes + row / kInt8Tile * Int8Rows::tile_bytes(w.inputs);                       \
+        const int8_t* tile = end.x.codes + row / kInt8Tile * end.x.layout.tile_bytes(w.inputs);                    \
         sums_##name(rows, tile, w.codes + panel * w.panel_bytes(), groups, sums);                                  \
         end.put(sums, row, rows, panel* kInt8Panel, y);                                                            \
       }                                                                                                            \
   }
+
+#if defined(__x86_64__)
+/// What multiply_in_tiles calls with the sums of a square.
+template <typename Value>
+struct SquareEnd {
+  const ProductEnd& end;
+  Value* y;
+
+  TESSERA_AVX512_VNNI_CODE void operator()(const int32_t* sums, int64_t row, int64_t rows, int64_t panel) const {
+    end.put(sums, row, rows, panel * kInt8Panel, y);
+  }
+};
+
+template <typename Value>
+void product_tiles(const ProductEnd& end, int64_t first_row, int64_t end_row, int64_t first_panel, int64_t end_panel,
+                   Value* y) {
+  const TileOperands operands{tile_steps(end.weight.inputs), end.x.codes, end.weight.codes};
+  multiply_in_tiles(operands, first_row, end_row, first_panel, end_panel, SquareEnd<Value>{end, y});
+}
+#endif
 
 TESSERA_PRODUCT(any, )
 #if defined(__x86_64__)
@@ -282,6 +327,7 @@ void int8_product(const Int8Rows& x, const Int8Weight& weight, const float* bias
   const ProductEnd end{x, weight, bias, activation};
 #if defined(__x86_64__)
   const InstructionSet set = instruction_set();
+  if (x.layout.squares) return product_tiles(end, first_row, end_row, first_panel, end_panel, y);
   if (set >= InstructionSet::kAvx512Vnni) return product_vnni(end, first_row, end_row, first_panel, end_panel, y);
   if (set >= InstructionSet::kAvx2) return product_avx2(end, first_row, end_row, first_panel, end_panel, y);
 #endif

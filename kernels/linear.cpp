@@ -79,11 +79,41 @@ bool is_int8_by_row(const PackedWeight* weight) {
          weight->scales.defined() && weight->scale_rows == 1 && weight->scale_columns >= weight->columns();
 }
 
-/// Rows of one range of tasks: about half a megabyte of codes, which stays in a cache while panels pass by.
-int64_t rows_of_block(int64_t inputs) {
-  constexpr int64_t kCodes = 512 * 1024, kMostTiles = 20;
-  return kInt8Tile * std::clamp<int64_t>(kCodes / inputs / kInt8Tile, 1, kMostTiles);
-}
+/// Rows in blocks of whole tiles, as equal as can be, so that threads finish together. What is needed of a block at a
+/// time stays in a cache while panels pass by: whole rows in tiles of 12, a few steps of them in squares.
+struct RowBlocks {
+  int64_t rows, tile, count;
+
+  RowBlocks(int64_t all, int64_t rows_of_tile, int64_t inputs) : rows(all), tile(rows_of_tile) {
+    constexpr int64_t kBytes = 512 * 1024, kMostTiles = 20, kMostSquares = 15;
+    const int64_t most = tile == kSquare ? kMostSquares : std::clamp<int64_t>(kBytes / inputs / tile, 1, kMostTiles);
+    count = ceil_div(tiles(), most);
+  }
+
+  int64_t tiles() const { return ceil_div(rows, tile); }
+  int64_t first_row(int64_t block) const { return std::min(rows, tiles() * block / count * tile); }
+
+  /// Calls work(begin, end) for ranges of rows on all threads.
+  template <class Work>
+  void each_row_of(int64_t inputs, const Work& work) const {
+    const int64_t grain = std::max<int64_t>(1, kValuesPerTask / (tile * inputs));
+    parallel_for(0, tiles(), grain,
+                 [&](int64_t begin, int64_t end) { work(begin * tile, std::min(rows, end * tile)); });
+  }
+
+  /// Calls work(first row, end row, first panel, end panel) for a block and a few panels at a time, on all threads.
+  template <class Work>
+  void each_part_of(int64_t panels, const Work& work) const {
+    constexpr int64_t kPanelsOfTask = 8;
+    const int64_t parts = ceil_div(panels, kPanelsOfTask);
+    parallel_for(0, count * parts, 1, [&](int64_t begin, int64_t end) {
+      for (int64_t task = begin; task < end; ++task) {
+        const int64_t block = task / parts, panel = task % parts * kPanelsOfTask;
+        work(first_row(block), first_row(block + 1), panel, std::min(panels, panel + kPanelsOfTask));
+      }
+    });
+  }
+};
 
 }  // namespace
 
@@ -154,26 +184,21 @@ at::Tensor int8_linear(const at::Tensor& x, const PackedWeight& weight, const at
       weight.type == PackedType::kInt8Panels && can_vectorize(x) && x.is_contiguous() && x.size(-1) == weight.columns(),
       "int8_linear: bad x ", x.scalar_type(), " ", x.sizes(), " for a weight ", at::IntArrayRef(weight.shape));
   const Int8Weight w = int8_weight(weight);
-  const int64_t rows = x.numel() / w.inputs, tiles = ceil_div(rows, kInt8Tile);
+  const Int8Layout layout;
+  const RowBlocks blocks(x.numel() / w.inputs, layout.rows(), w.inputs);
   const at::Tensor out = output_like(x, w.outputs), offset = wide_bias(bias);
-  const at::Tensor codes = at::empty({tiles * Int8Rows::tile_bytes(w.inputs)}, at::kChar);
-  const at::Tensor scales = at::empty({rows}, at::kFloat), sums = at::empty({rows}, at::kInt);
-  const Int8Rows quantized{mutable_values_of<int8_t>(codes), mutable_values_of<float>(scales),
+  const at::Tensor codes = at::empty({blocks.tiles() * layout.tile_bytes(w.inputs)}, at::kChar);
+  const at::Tensor scales = at::empty({blocks.rows}, at::kFloat), sums = at::empty({blocks.rows}, at::kInt);
+  const Int8Rows quantized{layout, mutable_values_of<int8_t>(codes), mutable_values_of<float>(scales),
                            mutable_values_of<int32_t>(sums)};
-  constexpr int64_t kPanelsOfTask = 8;
-  const int64_t block = rows_of_block(w.inputs), parts = ceil_div(w.panels(), kPanelsOfTask);
   with_value_type(x.scalar_type(), [&](auto tag) {
     using Value = decltype(tag);
-    const int64_t grain = std::max<int64_t>(1, kValuesPerTask / (kInt8Tile * w.inputs));
-    parallel_for(0, tiles, grain, [&](int64_t begin, int64_t end) {
-      quantize_rows(values_of<Value>(x), w.inputs, begin * kInt8Tile, std::min(rows, end * kInt8Tile), quantized);
+    blocks.each_row_of(w.inputs, [&](int64_t begin, int64_t end) {
+      quantize_rows(values_of<Value>(x), w.inputs, begin, end, quantized);
     });
-    parallel_for(0, ceil_div(rows, block) * parts, 1, [&](int64_t begin, int64_t end) {
-      for (int64_t task = begin; task < end; ++task) {
-        const int64_t row = task / parts * block, panel = task % parts * kPanelsOfTask;
-        int8_product(quantized, w, values_of<float>(offset), activation, row, std::min(rows, row + block), panel,
-                     std::min(w.panels(), panel + kPanelsOfTask), mutable_values_of<Value>(out));
-      }
+    blocks.each_part_of(w.panels(), [&](int64_t first_row, int64_t end_row, int64_t first_panel, int64_t end_panel) {
+      int8_product(quantized, w, values_of<float>(offset), activation, first_row, end_row, first_panel, end_panel,
+                   mutable_values_of<Value>(out));
     });
   });
   return out;

@@ -7,6 +7,7 @@
 #include <cmath>
 
 #include "kernels/activation.h"
+#include "kernels/library_linear.h"
 #include "kernels/linear.h"
 #include "kernels/norm.h"
 #include "kernels/packed.h"
@@ -44,16 +45,28 @@ bool takes_wide_linear(const at::Tensor& x, const at::Tensor& weight, const at::
   return fits && !needs_gradient(x) && !needs_gradient(weight) && !(bias.defined() && needs_gradient(bias));
 }
 
+/// Sample by sample: the order of a row's sums may depend on how many rows there are.
+at::Tensor arranged_linear(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias) {
+  if (x.dim() < 3 || x.size(0) == 1) return library_linear(x, weight, bias);
+  std::vector<at::Tensor> samples;
+  for (const at::Tensor& sample : x.split(1)) samples.push_back(library_linear(sample, weight, bias));
+  return at::cat(samples);
+}
+
+at::Tensor library_product(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias) {
+  if (is_arranged(weight)) return arranged_linear(x, weight, bias);
+  return at::linear(x, weight, bias.defined() ? c10::optional<at::Tensor>(bias) : c10::nullopt);
+}
+
 at::Tensor plain_linear(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias) {
   constexpr int64_t kLeastRowsOfThread = 8;
-  const auto offset = bias.defined() ? c10::optional<at::Tensor>(bias) : c10::nullopt;
   const int64_t least = kLeastRowsOfThread * at::get_num_threads(), rows = x.numel() / x.size(-1);
   // Of numbers with gaps the library rounds the product before it adds the bias.
-  if (!x.is_cpu() || rows >= least) return at::linear(x.contiguous(), weight, offset);
+  if (!x.is_cpu() || rows >= least) return library_product(x.contiguous(), weight, bias);
   std::vector<int64_t> shape = x.sizes().vec();
   shape.back() = weight.size(0);
   const at::Tensor padded = at::constant_pad_nd(x.reshape({rows, x.size(-1)}), {0, 0, 0, least - rows});
-  return at::linear(padded, weight, offset).narrow(0, 0, rows).reshape(shape);
+  return library_product(padded, weight, bias).narrow(0, 0, rows).reshape(shape);
 }
 
 }  // namespace
@@ -101,6 +114,15 @@ void Linear::float_params(ParamList& out, const std::string& prefix, int64_t in,
   out.add_float(prefix + "weight", weight, {out_features, in}, std::move(weight_init));
   out.last_is_packable();
   out.add_float(prefix + "bias", bias, {out_features}, Init::zeros());
+}
+
+at::Tensor Linear::each_row(const at::Tensor& x) const {
+  const bool plain = x.is_cpu() && !packed_weight(weight) && x.scalar_type() == weight.scalar_type() && bias.defined();
+  if (!plain || needs_gradient(x) || needs_gradient(weight)) return (*this)(x);
+  std::vector<at::Tensor> rows;
+  for (int64_t i = 0; i < x.size(0); ++i)
+    rows.push_back(i > 0 && at::equal(x[i], x[i - 1]) ? rows.back() : at::addmv(bias, weight, x[i]));
+  return at::stack(rows);
 }
 
 at::Tensor Linear::apply(const at::Tensor& x, Activation activation) const {

@@ -35,6 +35,9 @@ struct Linear {
   /// The same for weights that stay float32 whatever the compute dtype; zero bias.
   void float_params(ParamList& out, const std::string& prefix, int64_t in, int64_t out_features, Init weight_init);
   at::Tensor operator()(const at::Tensor& x) const { return apply(x, Activation::kNone); }
+  /// The same for a few rows x [R, in], one by one, and equal neighbors once: for an embedding of timesteps that every
+  /// block has. Of few rows at once the library copies the whole matrix first, which takes three times as long.
+  at::Tensor each_row(const at::Tensor& x) const;
   at::Tensor gelu(const at::Tensor& x) const { return apply(x, Activation::kGelu); }  ///< gelu_tanh of the product
 
  private:

@@ -6,6 +6,7 @@
 
 #include "core/error.h"
 #include "core/text.h"
+#include "kernels/library_linear.h"
 #include "kernels/linear.h"
 #include "kernels/packed.h"
 #include "weights/shown.h"
@@ -98,7 +99,7 @@ at::Tensor with_pairs(const Param& param, const at::Tensor& bound, std::span<con
 void set_with_loras(const Param& param, const at::Tensor& base, std::span<const LoraTerm> terms, at::ScalarType dtype,
                     at::Device device) {
   const PackedWeight* bound = packed_weight(*param.slot);
-  const bool int8 = bound && bound->type == PackedType::kInt8Panels;
+  const bool int8 = bound && bound->type == PackedType::kInt8Panels, in_order = is_arranged(*param.slot);
   if (bound && !int8) {
     *param.slot = with_pairs(param, *param.slot, terms);
     return;
@@ -111,7 +112,7 @@ void set_with_loras(const Param& param, const at::Tensor& base, std::span<const 
   }
   if (!int8) value = unpacked(value, wanted).contiguous();
   if (!terms.empty() && !value.isfinite().all().item<bool>()) refuse_infinite(param, terms, wanted);
-  *param.slot = int8 ? int8_tensor(value, wanted) : value.to(device);
+  *param.slot = int8 ? int8_tensor(value, wanted) : in_order ? arranged(value) : value.to(device);
 }
 
 }  // namespace tessera

@@ -88,8 +88,8 @@ void check_weights(const DitModel& model) {
 }
 
 Loaded<Dit> load_transformer(const DitModel& model, const std::string& dtype, at::Device device, bool stream) {
-  return load_part<Dit>(read_dit_transformer(model.folder.component("transformer")), model.transformer, dtype, device,
-                        stream);
+  return load_denoiser<Dit>(read_dit_transformer(model.folder.component("transformer")), model.transformer, dtype,
+                            device, stream);
 }
 
 Loaded<AutoencoderKl> load_vae(const DitModel& model, const std::string& dtype, at::Device device) {

@@ -169,8 +169,8 @@ Loaded<Umt5Encoder> load_text_encoder(const WanModel& model, const std::string& 
 Loaded<WanTransformer> load_transformer(const WanModel& model, const std::string& dtype, at::Device device, bool stream,
                                         WanExpert expert) {
   const WanTransformerConfig& config = expert == WanExpert::kLowNoise ? *model.transformer_2 : model.transformer;
-  return load_part<WanTransformer>(read_component(model.folder.component(part_name(expert))), config, dtype, device,
-                                   stream);
+  return load_denoiser<WanTransformer>(read_component(model.folder.component(part_name(expert))), config, dtype, device,
+                                       stream);
 }
 
 Loaded<ClipVision> load_image_encoder(const WanModel& model, const std::string& dtype, at::Device device) {

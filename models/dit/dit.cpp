@@ -111,7 +111,7 @@ void DitBlock::params(ParamList& out, const std::string& prefix, const DitConfig
 }
 
 at::Tensor DitBlock::condition(const at::Tensor& sinusoid, const at::Tensor& classes) const {
-  return time_out(at::silu(time_in(sinusoid))) + labels.index({classes});
+  return time_out.each_row(at::silu(time_in.each_row(sinusoid))) + labels.index({classes});
 }
 
 at::Tensor DitBlock::operator()(const at::Tensor& x, const at::Tensor& condition, const AttentionInput& input) const {

@@ -61,6 +61,45 @@ TEST(DirectConv, EqualsConvolutionAtEveryWidthOfItsTiles) {
       expect_direct_equals_convolution(type, c);
 }
 
+/// Sums of pixels that begin at multiples of 8 values and are stored backwards, from two rows of taps each.
+at::Tensor raw_sums(const at::Tensor& from, const at::Tensor& weight, const std::vector<int32_t>& places) {
+  const int64_t out = weight.size(0), run = weight.size(2), count = static_cast<int64_t>(places.size());
+  const at::Tensor to = at::full({count, out}, -1.0f);
+  at::Tensor packed = at::empty({packed_weight_count(2, run, out)}, at::kBFloat16);
+  pack_direct_weights(DirectType::kBfloat16, weight.const_data_ptr<float>(), 2, run, out, packed.data_ptr());
+  DirectConv conv;
+  conv.from = places;
+  for (int64_t i = 0; i < count; ++i) conv.to.push_back(static_cast<int32_t>((count - 1 - i) * out));
+  conv.rows = 2;
+  conv.row_pitch = 2000;
+  conv.run = run;
+  conv.channels = out;
+  conv.weights = packed.const_data_ptr();
+  conv.store = DirectStore::kRawFloat;
+  direct_conv(DirectType::kBfloat16, conv, from.const_data_ptr(), to.data_ptr());
+  return to.flip(0);
+}
+
+/// Tile registers take sixteen pixels at equal distances; what is left over, and what lies apart, is their business.
+TEST(DirectConv, RawSumsOfAnyNumberOfPixelsAtAnyDistance) {
+  if (!has_direct_conv(DirectType::kBfloat16)) GTEST_SKIP() << "needs AVX512-BF16";
+  const at::Tensor from = at::randn({5000}).to(at::kBFloat16);
+  for (const int64_t run : {int64_t{64}, int64_t{48}})  // whole steps of a tile, and not
+    for (const int64_t out : {32, 48, 80, 160})
+      for (const size_t count : {1, 15, 16, 17, 31, 32, 33, 50}) {
+        const at::Tensor weight = at::randn({out, 2, run}).to(at::kBFloat16).to(at::kFloat);
+        std::vector<int32_t> places;
+        for (size_t i = 0; i < count; ++i) places.push_back(static_cast<int32_t>(i < 20 ? 24 * i : 800 + 16 * i));
+        const at::Tensor sums = raw_sums(from, weight, places);
+        for (size_t i = 0; i < count; ++i) {
+          const at::Tensor taps = at::stack({from.narrow(0, places[i], run), from.narrow(0, places[i] + 2000, run)});
+          const at::Tensor want = weight.to(at::kDouble).flatten(1).mv(taps.to(at::kDouble).flatten());
+          ASSERT_LT((sums[static_cast<int64_t>(i)] - want).abs().max().item<double>(), 1e-4)
+              << run << " " << out << " " << count << " " << i;
+        }
+      }
+}
+
 TEST(DirectConv, IsRefusedWithoutItsInstructions) {
   const LimitInstructions limit(InstructionSet::kAvx2);
   for (const DirectType type : {DirectType::kFloat, DirectType::kBfloat16}) {

@@ -4,6 +4,8 @@
 
 #include <limits>
 
+#include "kernels/instruction_set.h"
+#include "kernels/library_linear.h"
 #include "kernels/linear.h"
 #include "kernels/pack.h"
 #include "kernels/packed.h"
@@ -95,6 +97,21 @@ TEST_F(Lora, ASumIsRoundedOnce) {
   const Param norm{"norm", &slot, {1, 1}, {}, true};
   set_with_loras(norm, base, terms, at::kBFloat16, at::kCPU);
   EXPECT_EQ(slot.item<float>(), 1 + 3.0f / 512);
+}
+
+TEST_F(Lora, AnArrangedWeightIsArrangedAgain) {
+  if (!has_tile_registers()) GTEST_SKIP() << "this machine has no AMX, and weights stay as they are";
+  const LoraFile file = read({{"a.diff", at::ones({2, 32})}});
+  const std::vector<LoraTerm> terms = {term(file)};
+  const at::Tensor base = at::ones({2, 32}, at::kBFloat16);
+  at::Tensor slot = arranged(base);
+  const Param param{"w", &slot, {2, 32}, {}};
+  set_with_loras(param, base, terms, at::kBFloat16, at::kCPU);
+  ASSERT_TRUE(is_arranged(slot));
+  const at::Tensor x = at::ones({1, 32}, at::kBFloat16);
+  EXPECT_EQ(numbers(library_linear(x, slot, {})), (Numbers{64, 64}));
+  set_with_loras(param, base, {}, at::kBFloat16, at::kCPU);
+  EXPECT_EQ(numbers(library_linear(x, slot, {})), (Numbers{32, 32}));
 }
 
 TEST_F(Lora, OverflowAndWholeDifferencesOfPackedWeightsAreRefused) {
