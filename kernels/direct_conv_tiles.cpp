@@ -66,6 +66,7 @@ struct Filters {
 /// pixels first), 4 and 5 the pixels, 6 and 7 the filters.
 template <bool kTwoRows, bool kTwoColumns>
 TESSERA_AMX_CODE void multiply(const DirectConv& conv, const Pixels& pixels, const Filters& filters, int64_t column) {
+  settle_memory();
   const int64_t from_bytes = pixels.from_pitch * 2, to_bytes = pixels.to_pitch * 4, filter_bytes = filters.width * 4;
   const uint16_t* b = filters.values + column * 2;
   _tile_zero(0);

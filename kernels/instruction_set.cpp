@@ -14,9 +14,9 @@ namespace {
 
 #if defined(__x86_64__)
 bool multiplies_tiles() {
-  constexpr unsigned kFeatures = 7, kInt8 = 1U << 25;
+  constexpr unsigned kFeatures = 7, kBfloat16 = 1U << 22, kInt8 = 1U << 25;
   unsigned a = 0, b = 0, c = 0, d = 0;
-  return __get_cpuid_count(kFeatures, 0, &a, &b, &c, &d) && (d & kInt8) && has_tile_registers();
+  return __get_cpuid_count(kFeatures, 0, &a, &b, &c, &d) && (d & kBfloat16) && (d & kInt8) && has_tile_registers();
 }
 #endif
 

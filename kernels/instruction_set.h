@@ -10,7 +10,7 @@ enum class InstructionSet {
   kAvx512,      ///< AVX-512 F, BW, DQ, VL
   kAvx512Vnni,  ///< AVX512-VNNI
   kAvx512Bf16,  ///< AVX512-BF16
-  kAmx,         ///< AMX-TILE, AMX-INT8, and the system lets this process use the tile registers
+  kAmx,         ///< AMX-TILE, AMX-INT8, AMX-BF16, and the system lets this process use the tile registers
 };
 
 /// The largest set that this machine has, or less where a LimitInstructions says so.

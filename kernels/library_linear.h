@@ -4,7 +4,7 @@
 
 // Products by LibTorch's oneDNN with weights in the order that its tile registers (AMX) take, put so once. From plain
 // weights it copies them into that order in every product: on a Xeon with AMX 1.5 to 2.2 million million operations a
-// second on two cores, against 2.3 to 2.8 of arranged ones. Without AMX the two are within 7%, and equal bit for bit.
+// second on two cores, against 2.1 to 3.1 of arranged ones. Without AMX the two are within 7%, and equal bit for bit.
 namespace tessera {
 
 /// Whether this machine multiplies arranged weights faster, and this weight can be arranged: a bfloat16 matrix in

@@ -92,27 +92,6 @@ struct RowBlocks {
 
   int64_t tiles() const { return ceil_div(rows, tile); }
   int64_t first_row(int64_t block) const { return std::min(rows, tiles() * block / count * tile); }
-
-  /// Calls work(begin, end) for ranges of rows on all threads.
-  template <class Work>
-  void each_row_of(int64_t inputs, const Work& work) const {
-    const int64_t grain = std::max<int64_t>(1, kValuesPerTask / (tile * inputs));
-    parallel_for(0, tiles(), grain,
-                 [&](int64_t begin, int64_t end) { work(begin * tile, std::min(rows, end * tile)); });
-  }
-
-  /// Calls work(first row, end row, first panel, end panel) for a block and a few panels at a time, on all threads.
-  template <class Work>
-  void each_part_of(int64_t panels, const Work& work) const {
-    constexpr int64_t kPanelsOfTask = 8;
-    const int64_t parts = ceil_div(panels, kPanelsOfTask);
-    parallel_for(0, count * parts, 1, [&](int64_t begin, int64_t end) {
-      for (int64_t task = begin; task < end; ++task) {
-        const int64_t block = task / parts, panel = task % parts * kPanelsOfTask;
-        work(first_row(block), first_row(block + 1), panel, std::min(panels, panel + kPanelsOfTask));
-      }
-    });
-  }
 };
 
 }  // namespace
@@ -191,14 +170,21 @@ at::Tensor int8_linear(const at::Tensor& x, const PackedWeight& weight, const at
   const at::Tensor scales = at::empty({blocks.rows}, at::kFloat), sums = at::empty({blocks.rows}, at::kInt);
   const Int8Rows quantized{layout, mutable_values_of<int8_t>(codes), mutable_values_of<float>(scales),
                            mutable_values_of<int32_t>(sums)};
+  constexpr int64_t kPanelsOfTask = 8;
+  const int64_t parts = ceil_div(w.panels(), kPanelsOfTask);
   with_value_type(x.scalar_type(), [&](auto tag) {
     using Value = decltype(tag);
-    blocks.each_row_of(w.inputs, [&](int64_t begin, int64_t end) {
-      quantize_rows(values_of<Value>(x), w.inputs, begin, end, quantized);
+    const int64_t tile = blocks.tile, grain = std::max<int64_t>(1, kValuesPerTask / (tile * w.inputs));
+    parallel_for(0, blocks.tiles(), grain, [&](int64_t begin, int64_t end) {
+      quantize_rows(values_of<Value>(x), w.inputs, begin * tile, std::min(blocks.rows, end * tile), quantized);
     });
-    blocks.each_part_of(w.panels(), [&](int64_t first_row, int64_t end_row, int64_t first_panel, int64_t end_panel) {
-      int8_product(quantized, w, values_of<float>(offset), activation, first_row, end_row, first_panel, end_panel,
-                   mutable_values_of<Value>(out));
+    parallel_for(0, blocks.count * parts, 1, [&](int64_t begin, int64_t end) {
+      for (int64_t task = begin; task < end; ++task) {
+        const int64_t block = task / parts, panel = task % parts * kPanelsOfTask;
+        int8_product(quantized, w, values_of<float>(offset), activation, blocks.first_row(block),
+                     blocks.first_row(block + 1), panel, std::min(w.panels(), panel + kPanelsOfTask),
+                     mutable_values_of<Value>(out));
+      }
     });
   });
   return out;

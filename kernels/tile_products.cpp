@@ -36,6 +36,7 @@ TESSERA_AMX_CODE void release() {
 /// The upper half of a square's sums, or all of them.
 template <bool kWhole>
 TESSERA_AMX_CODE void multiply(const int8_t* rows, const uint8_t* panel, int64_t steps, bool add, int32_t* sums) {
+  settle_memory();
   int32_t *right = sums + kTile, *lower = sums + kTile * kSquare, *last = lower + kTile;
   if (add) {
     _tile_loadd(0, sums, kSumsRow);

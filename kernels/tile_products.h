@@ -35,6 +35,12 @@ class TileRegisters {
   TileRegisters& operator=(const TileRegisters&) = delete;
 };
 
+/// Before registers are loaded: what was written is in memory. GCC 12's loads of them do not tell the compiler that
+/// they read it.
+inline void settle_memory() {
+  asm volatile("" ::: "memory");
+}
+
 /// Some steps of the sums [32, 32] of a square's first `rows` rows (or a few more) and a panel; `add`: to what is
 /// there. Needs a TileRegisters.
 void multiply_square(const TileOperands& operands, int64_t square, int64_t panel, int64_t first_step, int64_t steps,
