@@ -86,10 +86,10 @@ TEST(DirectConv, RawSumsOfAnyNumberOfPixelsAtAnyDistance) {
   const at::Tensor from = at::randn({5000}).to(at::kBFloat16);
   for (const int64_t run : {int64_t{64}, int64_t{48}})  // whole steps of a tile, and not
     for (const int64_t out : {32, 48, 80, 160})
-      for (const size_t count : {1, 15, 16, 17, 31, 32, 33, 50}) {
+      for (const size_t count : {1, 15, 16, 17, 31, 32, 33, 60}) {
         const at::Tensor weight = at::randn({out, 2, run}).to(at::kBFloat16).to(at::kFloat);
         std::vector<int32_t> places;
-        for (size_t i = 0; i < count; ++i) places.push_back(static_cast<int32_t>(i < 20 ? 24 * i : 800 + 16 * i));
+        for (size_t i = 0; i < count; ++i) places.push_back(static_cast<int32_t>(i < 40 ? 24 * i : 800 + 16 * i));
         const at::Tensor sums = raw_sums(from, weight, places);
         for (size_t i = 0; i < count; ++i) {
           const at::Tensor taps = at::stack({from.narrow(0, places[i], run), from.narrow(0, places[i] + 2000, run)});
