@@ -13,6 +13,11 @@ bool can_attend_blocks(const at::Tensor& q, const at::Tensor& k, const at::Tenso
   return fits_attention_kernels(q, k, v, heads, kMostHeadDim);
 }
 
+BlockProducts best_block_products() {
+  if (instruction_set() >= InstructionSet::kAmx) return BlockProducts::kTiles;
+  return prefers_bfloat16_products() ? BlockProducts::kPairs : BlockProducts::kFloat;
+}
+
 #if defined(__x86_64__)
 
 namespace {
@@ -37,8 +42,9 @@ at::Tensor floats(const at::Tensor& t) {
 
 template <typename Value>
 BlockOperator<Value>::BlockOperator(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
-                                    const BlockAttention& plan)
+                                    const BlockAttention& plan, bool in_tiles)
     : plan_(plan),
+      in_tiles_(in_tiles),
       tokens_(plan.tokens.contiguous()),
       mixing_(floats(plan.mixing)),
       q_norm_(floats(plan.q_norm)),
@@ -52,7 +58,7 @@ BlockOperator<Value>::BlockOperator(const at::Tensor& q, const at::Tensor& k, co
       D_(q.size(2) / plan.heads),
       M_(tokens_.size(0)),
       P_(tokens_.size(1)),
-      width_(up_to(D_, 16)),
+      width_(up_to(D_, in_tiles ? kSquare : kRegisterRows)),
       places_(up_to(P_, 16)),
       q_(feature_rows(q, q_norm_, q_scales_)),
       k_(feature_rows(k, k_norm_, k_scales_)),
@@ -92,6 +98,7 @@ FeatureRows BlockOperator<Value>::feature_rows(const at::Tensor& x, const at::Te
                    .tokens = N_,
                    .channels = H_ * D_,
                    .head_dim = D_,
+                   .width = width_,
                    .scales = nullptr,
                    .weight = values_of<float>(norm),
                    .rotation = values_of<float>(rotation_)};
@@ -187,6 +194,15 @@ BlockAttentionResult BlockOperator<Value>::run() {
   return result_;
 }
 
+template <>
+BlockAttentionResult BlockOperator<Bfloat16Bits>::run() {
+  if (in_tiles_)
+    run_in_tiles();
+  else
+    few_tokens() ? run_few() : run_many();
+  return result_;
+}
+
 // What the other files call.
 template void BlockOperator<float>::keep_key_sums(int64_t head, int64_t slot, int64_t block,
                                                   BlockWork<float>& work) const;
@@ -204,7 +220,7 @@ template void BlockOperator<Bfloat16Bits>::finish(int64_t head, int64_t block, i
                                                   const float* results) const;
 
 BlockAttentionResult block_attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
-                                     const BlockAttention& plan, bool pairs) {
+                                     const BlockAttention& plan, BlockProducts products) {
   TORCH_CHECK(can_attend_blocks(q, k, v, plan.heads), "block_attention: no kernel for q ", q.sizes(), " of ",
               q.scalar_type(), " in ", plan.heads, " heads on this machine");
   TORCH_CHECK(q.size(2) % plan.heads == 0 && k.sizes() == q.sizes() && v.sizes() == q.sizes(), "block_attention: q ",
@@ -215,13 +231,16 @@ BlockAttentionResult block_attention(const at::Tensor& q, const at::Tensor& k, c
               plan.mixing.sizes());
   TORCH_CHECK(!plan.rotation.defined() || plan.rotation.sizes() == at::IntArrayRef({q.size(1), D}),
               "block_attention: rotation ", plan.rotation.sizes(), " for ", q.size(1), " tokens of ", D);
-  return pairs ? BlockOperator<Bfloat16Bits>(q, k, v, plan).run() : BlockOperator<float>(q, k, v, plan).run();
+  TORCH_CHECK(products != BlockProducts::kTiles || instruction_set() >= InstructionSet::kAmx,
+              "block_attention: this machine has no tile registers");
+  if (products == BlockProducts::kFloat) return BlockOperator<float>(q, k, v, plan, false).run();
+  return BlockOperator<Bfloat16Bits>(q, k, v, plan, products == BlockProducts::kTiles).run();
 }
 
 #else
 
 BlockAttentionResult block_attention(const at::Tensor& q, const at::Tensor&, const at::Tensor&,
-                                     const BlockAttention& plan, bool) {
+                                     const BlockAttention& plan, BlockProducts) {
   TORCH_CHECK(false, "block_attention: no kernel for q ", q.sizes(), " in ", plan.heads, " heads on this machine");
 }
 

@@ -57,8 +57,8 @@ TESSERA_AVX512_BF16_CODE inline void grow(float* sums, __m512 more) {
   _mm512_storeu_ps(sums, _mm512_add_ps(_mm512_loadu_ps(sums), more));
 }
 
-TESSERA_AVX512_BF16_CODE void key_row(const HeadOfToken& at, int64_t head_dim, float* to, float* sums) {
-  for (int64_t c = 0; c < head_dim; c += 16) {
+TESSERA_AVX512_BF16_CODE void key_row(const HeadOfToken& at, int64_t head_dim, int64_t width, float* to, float* sums) {
+  for (int64_t c = 0; c < width; c += 16) {
     const __mmask16 valid = first_lanes(head_dim - c);
     const __m512 x = feature(at, c, valid);
     grow(sums + c, x);
@@ -66,9 +66,9 @@ TESSERA_AVX512_BF16_CODE void key_row(const HeadOfToken& at, int64_t head_dim, f
   }
 }
 
-TESSERA_AVX512_BF16_CODE void key_pair(const HeadOfToken& even, const HeadOfToken* odd, int64_t head_dim,
+TESSERA_AVX512_BF16_CODE void key_pair(const HeadOfToken& even, const HeadOfToken* odd, int64_t head_dim, int64_t width,
                                        Bfloat16Bits* to, float* sums) {
-  for (int64_t c = 0; c < head_dim; c += 16) {
+  for (int64_t c = 0; c < width; c += 16) {
     const __mmask16 valid = first_lanes(head_dim - c);
     const __m512 first = feature(even, c, valid);
     const __m512 second = odd ? feature(*odd, c, valid) : _mm512_setzero_ps();
@@ -80,9 +80,10 @@ TESSERA_AVX512_BF16_CODE void key_pair(const HeadOfToken& even, const HeadOfToke
 }
 
 template <typename Value>
-TESSERA_AVX512_BF16_CODE float query_row(const HeadOfToken& at, int64_t head_dim, Value* to, const float* key_sums) {
+TESSERA_AVX512_BF16_CODE float query_row(const HeadOfToken& at, int64_t head_dim, int64_t width, Value* to,
+                                         const float* key_sums) {
   __m512 dots = _mm512_setzero_ps();
-  for (int64_t c = 0; c < head_dim; c += 16) {
+  for (int64_t c = 0; c < width; c += 16) {
     const __mmask16 valid = first_lanes(head_dim - c);
     const __m512 x = feature(at, c, valid);
     if (key_sums) dots = _mm512_fmadd_ps(x, _mm512_loadu_ps(key_sums + c), dots);
@@ -131,6 +132,48 @@ void mix_columns(const float* mixing, int64_t blocks, const float* from, MixStor
   while (i < blocks) tile(std::integral_constant<int, 1>());
 }
 
+TESSERA_AVX512_BF16_CODE void transpose(const uint32_t* from, int64_t from_row, uint32_t* to) {
+  __m512i rows[16], turned[16];
+  TESSERA_UNROLL for (int i = 0; i < 16; ++i) rows[i] = _mm512_loadu_si512(from + i * from_row);
+  TESSERA_UNROLL for (int i = 0; i < 16; i += 2) {
+    turned[i] = _mm512_unpacklo_epi32(rows[i], rows[i + 1]);
+    turned[i + 1] = _mm512_unpackhi_epi32(rows[i], rows[i + 1]);
+  }
+  TESSERA_UNROLL for (int i = 0; i < 16; i += 4) TESSERA_UNROLL for (int j = 0; j < 2; ++j) {
+    rows[i + 2 * j] = _mm512_unpacklo_epi64(turned[i + j], turned[i + j + 2]);
+    rows[i + 2 * j + 1] = _mm512_unpackhi_epi64(turned[i + j], turned[i + j + 2]);
+  }
+  // rows[i + j]: of four rows from i on, columns j, j + 4, j + 8 and j + 12.
+  TESSERA_UNROLL for (int j = 0; j < 4; ++j) {
+    const __m512i low = _mm512_shuffle_i32x4(rows[j], rows[j + 4], 0x88);
+    const __m512i high = _mm512_shuffle_i32x4(rows[j], rows[j + 4], 0xDD);
+    const __m512i next_low = _mm512_shuffle_i32x4(rows[j + 8], rows[j + 12], 0x88);
+    const __m512i next_high = _mm512_shuffle_i32x4(rows[j + 8], rows[j + 12], 0xDD);
+    _mm512_storeu_si512(to + j * 16, _mm512_shuffle_i32x4(low, next_low, 0x88));
+    _mm512_storeu_si512(to + (j + 4) * 16, _mm512_shuffle_i32x4(high, next_high, 0x88));
+    _mm512_storeu_si512(to + (j + 8) * 16, _mm512_shuffle_i32x4(low, next_low, 0xDD));
+    _mm512_storeu_si512(to + (j + 12) * 16, _mm512_shuffle_i32x4(high, next_high, 0xDD));
+  }
+}
+
+TESSERA_AVX512_BF16_CODE void pair_rows(const float* first, const float* second, int64_t width, Bfloat16Bits* to) {
+  const __m512i low = _mm512_setr_epi32(0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
+  const __m512i high = _mm512_add_epi32(low, _mm512_set1_epi32(8));
+  for (int64_t c = 0; c < width; c += 16, to += 64) {
+    const __m512 a = _mm512_loadu_ps(first + c), below_a = _mm512_loadu_ps(first + width + c);
+    const __m512 b = _mm512_loadu_ps(second + c), below_b = _mm512_loadu_ps(second + width + c);
+    _mm512_storeu_si512(to, avx512::interleave(avx512::narrow(_mm512_permutex2var_ps(a, low, below_a)),
+                                               avx512::narrow(_mm512_permutex2var_ps(b, low, below_b))));
+    _mm512_storeu_si512(to + 32, avx512::interleave(avx512::narrow(_mm512_permutex2var_ps(a, high, below_a)),
+                                                    avx512::narrow(_mm512_permutex2var_ps(b, high, below_b))));
+  }
+}
+
+TESSERA_AVX512_BF16_CODE void narrow_32(const float* from, Bfloat16Bits* to) {
+  _mm512_storeu_si512(
+      to, reinterpret_cast<__m512i>(_mm512_cvtne2ps_pbh(_mm512_loadu_ps(from + 16), _mm512_loadu_ps(from))));
+}
+
 TESSERA_AVX512_BF16_CODE void finish(const float* x, float divisor, const float* weight, float eps,
                                      const uint16_t* gate, int64_t head_dim, uint16_t* to) {
   float scale = 1.0f / divisor;
@@ -174,24 +217,23 @@ void scale_rows(const FeatureRows& rows, double eps, int64_t begin, int64_t end)
 
 template <>
 void key_step(const FeatureRows& rows, int64_t sample, int64_t head, int64_t first, int64_t, float* to, float* sums) {
-  key_row({rows, sample, head, first}, rows.head_dim, to, sums);
+  key_row({rows, sample, head, first}, rows.head_dim, rows.width, to, sums);
 }
 
 template <>
 void key_step(const FeatureRows& rows, int64_t sample, int64_t head, int64_t first, int64_t second, Bfloat16Bits* to,
               float* sums) {
   const HeadOfToken odd(rows, sample, head, std::max<int64_t>(second, 0));
-  key_pair({rows, sample, head, first}, second < 0 ? nullptr : &odd, rows.head_dim, to, sums);
+  key_pair({rows, sample, head, first}, second < 0 ? nullptr : &odd, rows.head_dim, rows.width, to, sums);
 }
 
 template <typename Value>
 void query_features(const FeatureRows& rows, int64_t sample, int64_t head, const int32_t* tokens, int64_t count,
                     Value* to, const float* key_sums, float* products) {
-  const int64_t width = (rows.head_dim + 15) / 16 * 16;
   for (int64_t i = 0; i < count; ++i) {
     if (i + kPrefetched < count) prefetch_row(rows, sample, head, tokens[i + kPrefetched]);
-    const float product =
-        query_row({rows, sample, head, tokens[i]}, rows.head_dim, to ? to + i * width : nullptr, key_sums);
+    const float product = query_row({rows, sample, head, tokens[i]}, rows.head_dim, rows.width,
+                                    to ? to + i * rows.width : nullptr, key_sums);
     if (key_sums) products[i] = product;
   }
 }
@@ -213,6 +255,19 @@ void mix_rows(const float* mixing, int64_t blocks, const float* from, int64_t co
     default:
       return mix_columns<1>(mixing, blocks, from, store, words, to_block);
   }
+}
+
+void transpose_pairs(const Bfloat16Bits* from, int64_t from_row, Bfloat16Bits* to) {
+  transpose(reinterpret_cast<const uint32_t*>(from), from_row / 2, reinterpret_cast<uint32_t*>(to));
+}
+
+void pair_summaries(const float* first, const float* second, int64_t width, Bfloat16Bits* to, int64_t to_rows) {
+  for (int64_t row = 0; row < width; row += 2, to += to_rows)
+    pair_rows(first + row * width, second + row * width, width, to);
+}
+
+void narrow_rows(const float* from, int64_t rows, Bfloat16Bits* to, int64_t to_row) {
+  for (int64_t row = 0; row < rows; ++row) narrow_32(from + row * 32, to + row * to_row);
 }
 
 void finish_row(const float* x, float divisor, const float* weight, float eps, const uint16_t* gate, int64_t head_dim,

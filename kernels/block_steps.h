@@ -5,8 +5,8 @@
 #include "kernels/bfloat16_bits.h"
 
 // The steps of kernels/block_attention.h, each on one thread; all need InstructionSet::kAvx512Bf16. Values are float or
-// Bfloat16Bits, the operands of kernels/lane_products.h. `width` is head_dim rounded up to a multiple of 16; columns
-// beyond head_dim are zero.
+// Bfloat16Bits, the operands of kernels/lane_products.h and kernels/tile_products.h. `width` is head_dim rounded up to
+// a multiple of 16 or 32; columns beyond head_dim are zero.
 namespace tessera {
 
 /// The rows of q or k and what makes features of them: max(x * scale * weight, 0) + 1e-6, then a rotation of the pairs
@@ -14,7 +14,7 @@ namespace tessera {
 struct FeatureRows {
   const uint16_t* data;   ///< bfloat16 [B, N, H * D]
   int64_t sample, token;  ///< strides, in values
-  int64_t tokens, channels, head_dim;
+  int64_t tokens, channels, head_dim, width;
   float* scales;          ///< [B, N]: 1 / the root mean square of a row; null: 1
   const float* weight;    ///< [H * D]; null: 1
   const float* rotation;  ///< [N, D]: cosine and sine of each pair; null: no rotation
@@ -50,6 +50,15 @@ enum class MixStore {
 /// from [blocks, columns]; the result of block i begins at i * to_block (values of 4 bytes) of `to`.
 void mix_rows(const float* mixing, int64_t blocks, const float* from, int64_t columns, MixStore store, void* to,
               int64_t to_block);
+
+/// Rows of pairs of 16 values of 4 bytes [16, rows apart by from_row] as their transpose [16, 16].
+void transpose_pairs(const Bfloat16Bits* from, int64_t from_row, Bfloat16Bits* to);
+
+/// The sums [width, width] of two blocks, rounded: for each pair of rows [column][2 rows][2 blocks], to_rows apart.
+void pair_summaries(const float* first, const float* second, int64_t width, Bfloat16Bits* to, int64_t to_rows);
+
+/// Rounds `rows` rows of 32 values to `to`, whose rows are to_row apart.
+void narrow_rows(const float* from, int64_t rows, Bfloat16Bits* to, int64_t to_row);
 
 /// What follows the read-out of a head: x / divisor, RMS norm with `weight` [head_dim] (null: none), times SiLU(gate)
 /// (null: none), rounded to bfloat16.

@@ -8,10 +8,10 @@ namespace tessera {
 
 #if defined(__x86_64__)
 
-/// Keys and values of up to kKeyChunk tokens, as operands.
+/// Keys and values of up to kKeyChunk tokens, as operands; that of values has `steps` steps.
 template <typename Value>
 void BlockOperator<Value>::load_keys_and_values(int64_t sample, int64_t h, const int32_t* tokens, int64_t count,
-                                                BlockWork<Value>& work) const {
+                                                int64_t steps, BlockWork<Value>& work) const {
   const auto value = [&](int64_t i) { return v_.data + sample * v_.sample + tokens[i] * v_.token + h * D_; };
   for (int64_t i = 0; i < count; i += kStep) {
     // Rows of a block lie far apart, which the processor cannot foresee.
@@ -21,8 +21,7 @@ void BlockOperator<Value>::load_keys_and_values(int64_t sample, int64_t h, const
     }
     const bool two = i + 1 < count;
     key_step(k_, sample, h, tokens[i], two ? tokens[i + 1] : -1, work.keys.data + i * width_, work.key_sums.data);
-    pack_lanes(value(i), two ? value(i + 1) : nullptr, D_, width_, i / kStep, lane_steps<Value>(count),
-               work.values.data);
+    pack_lanes(value(i), two ? value(i + 1) : nullptr, D_, width_, i / kStep, steps, work.values.data);
   }
 }
 
@@ -33,7 +32,7 @@ void BlockOperator<Value>::summarize(int64_t head, int64_t slot, int64_t block, 
   std::fill_n(work.key_sums.data, width_, 0.0f);
   for (int64_t first = 0; first == 0 || first < count(block); first += kKeyChunk) {
     const int64_t chunk = std::min(kKeyChunk, count(block) - first), steps = lane_steps<Value>(chunk);
-    load_keys_and_values(head / H_, head % H_, members(block) + first, chunk, work);
+    load_keys_and_values(head / H_, head % H_, members(block) + first, chunk, steps, work);
     for (int64_t column = 0; column < width_; column += kLaneStrip) {
       const int64_t columns = strip_width(column, width_);
       multiply_lanes<Value>({.a = work.keys.data,
@@ -113,6 +112,9 @@ void BlockOperator<Value>::run_many() {
   }
 }
 
+template void BlockOperator<Bfloat16Bits>::load_keys_and_values(int64_t sample, int64_t h, const int32_t* tokens,
+                                                                int64_t count, int64_t steps,
+                                                                BlockWork<Bfloat16Bits>& work) const;
 template void BlockOperator<float>::run_many();
 template void BlockOperator<Bfloat16Bits>::run_many();
 

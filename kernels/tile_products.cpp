@@ -3,12 +3,12 @@
 #if defined(__x86_64__)
 #include <immintrin.h>
 
-#define TESSERA_AMX_CODE [[gnu::target("avx512f,amx-tile,amx-int8")]]
+#define TESSERA_AMX_CODE [[gnu::target("avx512f,amx-tile,amx-int8,amx-bf16")]]
 
 namespace tessera {
 namespace {
 
-constexpr int64_t kTile = 16;              // rows of a register
+constexpr int64_t kTile = kRegisterRows;
 constexpr int64_t kGroupBytes = 128;       // of a panel
 constexpr int64_t kSumsRow = kSquare * 4;  // bytes
 
@@ -67,6 +67,42 @@ TESSERA_AMX_CODE void multiply(const int8_t* rows, const uint8_t* panel, int64_t
   if constexpr (kWhole) _tile_stored(3, last, kSumsRow);
 }
 
+/// The upper half of a square of bfloat16 products, or all of it.
+template <bool kWhole>
+TESSERA_AMX_CODE void multiply(const TileProduct& m) {
+  settle_memory();
+  const int64_t value = sizeof(Bfloat16Bits), a_row = m.a_row * value, b_row = m.b_row * value, c_row = m.c_row * 4;
+  float *right = m.c + kTile, *lower = m.c + kTile * m.c_row, *last = lower + kTile;
+  if (m.add) {
+    _tile_loadd(0, m.c, c_row);
+    _tile_loadd(1, right, c_row);
+    if constexpr (kWhole) _tile_loadd(2, lower, c_row);
+    if constexpr (kWhole) _tile_loadd(3, last, c_row);
+  } else {
+    _tile_zero(0);
+    _tile_zero(1);
+    if constexpr (kWhole) _tile_zero(2);
+    if constexpr (kWhole) _tile_zero(3);
+  }
+  const Bfloat16Bits *a = m.a, *b = m.b;
+  for (int64_t step = 0; step < m.steps; ++step, a += m.a_step, b += m.b_step) {
+    _tile_loadd(4, a, a_row);
+    _tile_loadd(6, b, b_row);
+    _tile_dpbf16ps(0, 4, 6);
+    _tile_loadd(7, b + m.b_right, b_row);
+    _tile_dpbf16ps(1, 4, 7);
+    if constexpr (kWhole) {
+      _tile_loadd(5, a + m.a_lower, a_row);
+      _tile_dpbf16ps(2, 5, 6);
+      _tile_dpbf16ps(3, 5, 7);
+    }
+  }
+  _tile_stored(0, m.c, c_row);
+  _tile_stored(1, right, c_row);
+  if constexpr (kWhole) _tile_stored(2, lower, c_row);
+  if constexpr (kWhole) _tile_stored(3, last, c_row);
+}
+
 }  // namespace
 
 TileRegisters::TileRegisters() {
@@ -85,6 +121,10 @@ void multiply_square(const TileOperands& operands, int64_t square, int64_t panel
     multiply<true>(from, by, steps, add, sums);
   else
     multiply<false>(from, by, steps, add, sums);
+}
+
+void multiply_square(const TileProduct& product) {
+  product.lower ? multiply<true>(product) : multiply<false>(product);
 }
 
 }  // namespace tessera

@@ -4,8 +4,10 @@
 #include <cstdint>
 #include <vector>
 
-// Products of signed and unsigned bytes in tile registers (AMX), a square of 32 rows and 32 outputs at a time; need
-// InstructionSet::kAmx.
+#include "kernels/bfloat16_bits.h"
+
+// Products in tile registers (AMX), of signed and unsigned bytes and of bfloat16, a square of 32 rows and 32 outputs at
+// a time; need InstructionSet::kAmx.
 namespace tessera {
 
 constexpr int64_t kSquare = 32;                     ///< rows, and outputs, of a square
@@ -45,6 +47,26 @@ inline void settle_memory() {
 /// there. Needs a TileRegisters.
 void multiply_square(const TileOperands& operands, int64_t square, int64_t panel, int64_t first_step, int64_t steps,
                      int64_t rows, bool add, int32_t* sums);
+
+constexpr int64_t kRegisterRows = 16;   ///< of a register
+constexpr int64_t kRegisterPairs = 16;  ///< pairs of bfloat16 in a row of a register: what one step multiplies
+
+/// A square C = A B of bfloat16 products, their sums float32. A register of A holds 16 rows of 16 pairs; one of B 16
+/// rows, one for each pair, of 16 columns of 2 values. Offsets are in values.
+struct TileProduct {
+  const Bfloat16Bits* a;
+  int64_t a_row, a_step, a_lower;  ///< between rows, between steps, to the lower 16 rows
+  const Bfloat16Bits* b;
+  int64_t b_row, b_step, b_right;  ///< between rows of pairs, between steps, to the right 16 columns
+  int64_t steps;
+  float* c;
+  int64_t c_row;
+  bool lower = true;  ///< whether the lower 16 rows are wanted
+  bool add = false;   ///< to what C holds
+};
+
+/// Needs a TileRegisters.
+void multiply_square(const TileProduct& product);
 
 /// Calls end(sums [32, 32], first row, rows, panel) for every square of the rows first_row (begins a square) to end_row
 /// and panel. Steps are taken a few at a time, so that the rows and outputs of a square fit a first-level cache; every
