@@ -50,11 +50,11 @@ BlockProducts best_block_products();
 /// most 256, contiguous last axes, nothing empty, and no gradient wanted.
 bool can_attend_blocks(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, int64_t heads);
 
-/// The operator. Sums, normalizers and norms are float32 always; summaries and mixing too, except for kTiles. Neither
-/// features nor grouped tokens are written to memory: blocks, ragged ones too, are read from raster order 128 tokens at
-/// a time. With Normalizer kProducts a place that a ragged block lacks counts with the mean of the block's own
-/// products. A sample's result depends on no other sample and not on the number of threads. Throws c10::Error unless
-/// can_attend_blocks, and for shapes that do not fit. Source: MHLA, arXiv:2601.07832.
+/// The operator. Sums, normalizers and norms are float32 always; summaries and mixing too, except for kTiles. Blocks,
+/// ragged ones too, are read from raster order, grouped tokens are not written to memory. With Normalizer kProducts a
+/// place that a ragged block lacks counts with the mean of the block's own products. A sample's result depends on no
+/// other sample and not on the number of threads. Throws c10::Error unless can_attend_blocks, and for shapes that do
+/// not fit. Source: MHLA, arXiv:2601.07832.
 BlockAttentionResult block_attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
                                      const BlockAttention& plan, BlockProducts products = best_block_products());
 

@@ -57,12 +57,13 @@ TESSERA_AVX512_BF16_CODE inline void grow(float* sums, __m512 more) {
   _mm512_storeu_ps(sums, _mm512_add_ps(_mm512_loadu_ps(sums), more));
 }
 
-TESSERA_AVX512_BF16_CODE void key_row(const HeadOfToken& at, int64_t head_dim, int64_t width, float* to, float* sums) {
+template <typename Value>
+TESSERA_AVX512_BF16_CODE void key_row(const HeadOfToken& at, int64_t head_dim, int64_t width, Value* to, float* sums) {
   for (int64_t c = 0; c < width; c += 16) {
     const __mmask16 valid = first_lanes(head_dim - c);
     const __m512 x = feature(at, c, valid);
     grow(sums + c, x);
-    _mm512_storeu_ps(to + c, rotated(at, c, valid, x));
+    avx512::store(rotated(at, c, valid, x), to + c);
   }
 }
 
@@ -174,6 +175,12 @@ TESSERA_AVX512_BF16_CODE void narrow_32(const float* from, Bfloat16Bits* to) {
       to, reinterpret_cast<__m512i>(_mm512_cvtne2ps_pbh(_mm512_loadu_ps(from + 16), _mm512_loadu_ps(from))));
 }
 
+TESSERA_AVX512_BF16_CODE void scale_32(const float* from, const float* weights, Bfloat16Bits* to) {
+  const __m512 low = _mm512_mul_ps(_mm512_loadu_ps(from), _mm512_loadu_ps(weights));
+  const __m512 high = _mm512_mul_ps(_mm512_loadu_ps(from + 16), _mm512_loadu_ps(weights + 16));
+  _mm512_storeu_si512(to, reinterpret_cast<__m512i>(_mm512_cvtne2ps_pbh(high, low)));
+}
+
 TESSERA_AVX512_BF16_CODE void finish(const float* x, float divisor, const float* weight, float eps,
                                      const uint16_t* gate, int64_t head_dim, uint16_t* to) {
   float scale = 1.0f / divisor;
@@ -227,6 +234,14 @@ void key_step(const FeatureRows& rows, int64_t sample, int64_t head, int64_t fir
   key_pair({rows, sample, head, first}, second < 0 ? nullptr : &odd, rows.head_dim, rows.width, to, sums);
 }
 
+void key_features(const FeatureRows& rows, int64_t sample, int64_t head, const int32_t* tokens, int64_t count,
+                  Bfloat16Bits* to, float* sums) {
+  for (int64_t i = 0; i < count; ++i) {
+    if (i + kPrefetched < count) prefetch_row(rows, sample, head, tokens[i + kPrefetched]);
+    key_row({rows, sample, head, tokens[i]}, rows.head_dim, rows.width, to + i * rows.width, sums);
+  }
+}
+
 template <typename Value>
 void query_features(const FeatureRows& rows, int64_t sample, int64_t head, const int32_t* tokens, int64_t count,
                     Value* to, const float* key_sums, float* products) {
@@ -268,6 +283,10 @@ void pair_summaries(const float* first, const float* second, int64_t width, Bflo
 
 void narrow_rows(const float* from, int64_t rows, Bfloat16Bits* to, int64_t to_row) {
   for (int64_t row = 0; row < rows; ++row) narrow_32(from + row * 32, to + row * to_row);
+}
+
+void scale_and_narrow(const float* from, const float* weights, Bfloat16Bits* to) {
+  scale_32(from, weights, to);
 }
 
 void finish_row(const float* x, float divisor, const float* weight, float eps, const uint16_t* gate, int64_t head_dim,

@@ -33,6 +33,11 @@ template <typename Value>
 void key_step(const FeatureRows& rows, int64_t sample, int64_t head, int64_t first, int64_t second, Value* to,
               float* sums);
 
+/// Rotated features of the keys of `count` tokens of a head as [token][width]. Adds the features before rotation to
+/// sums [width].
+void key_features(const FeatureRows& rows, int64_t sample, int64_t head, const int32_t* tokens, int64_t count,
+                  Bfloat16Bits* to, float* sums);
+
 /// Rotated features of `count` tokens of a head: [token][width] (null: not wanted). Where `key_sums` [width] is given,
 /// products [count] receive the features before rotation times it.
 template <typename Value>
@@ -59,6 +64,9 @@ void pair_summaries(const float* first, const float* second, int64_t width, Bflo
 
 /// Rounds `rows` rows of 32 values to `to`, whose rows are to_row apart.
 void narrow_rows(const float* from, int64_t rows, Bfloat16Bits* to, int64_t to_row);
+
+/// 32 values times weights, rounded.
+void scale_and_narrow(const float* from, const float* weights, Bfloat16Bits* to);
 
 /// What follows the read-out of a head: x / divisor, RMS norm with `weight` [head_dim] (null: none), times SiLU(gate)
 /// (null: none), rounded to bfloat16.

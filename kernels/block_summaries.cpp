@@ -2,121 +2,146 @@
 #include <algorithm>
 
 #include "core/parallel_for.h"
-#include "kernels/block_operator.h"
+#include "kernels/block_call.h"
 
 namespace tessera {
 
 #if defined(__x86_64__)
 
-/// Keys and values of up to kKeyChunk tokens, as operands; that of values has `steps` steps.
+namespace {
+
 template <typename Value>
-void BlockOperator<Value>::load_keys_and_values(int64_t sample, int64_t h, const int32_t* tokens, int64_t count,
-                                                int64_t steps, BlockWork<Value>& work) const {
-  const auto value = [&](int64_t i) { return v_.data + sample * v_.sample + tokens[i] * v_.token + h * D_; };
-  for (int64_t i = 0; i < count; i += kStep) {
-    // Rows of a block lie far apart, which the processor cannot foresee.
-    for (int64_t ahead = i + kPrefetched; ahead < std::min(i + kPrefetched + kStep, count); ++ahead) {
-      prefetch_row(k_, sample, h, tokens[ahead]);
-      prefetch(value(ahead), D_ * 2);
-    }
-    const bool two = i + 1 < count;
-    key_step(k_, sample, h, tokens[i], two ? tokens[i + 1] : -1, work.keys.data + i * width_, work.key_sums.data);
-    pack_lanes(value(i), two ? value(i + 1) : nullptr, D_, width_, i / kStep, steps, work.values.data);
+class BlockSummaries {
+ public:
+  explicit BlockSummaries(BlockCall<Value>& call)
+      : call_(call),
+        slots_(slots_of(call.heads(), summary_bytes() + mixed_bytes())),
+        scratch_(slots_ * (summary_bytes() + mixed_bytes())) {
+    call_.keep_normalizers(slots_);
   }
-}
+  void run() const;
+
+ private:
+  static constexpr int64_t kStep = kLaneStep<Value>;
+  void summarize(int64_t head, int64_t slot, int64_t block, BlockWork<Value>& work) const;
+  void mix_step(int64_t slot, int64_t step) const;
+  void read_out(int64_t head, int64_t slot, int64_t block, BlockWork<Value>& work) const;
+
+  int64_t summary_bytes() const { return call_.M * call_.D * call_.width * static_cast<int64_t>(sizeof(float)); }
+  // Beyond a power of two, so that the same place of many blocks does not fall into one set of a cache.
+  int64_t mixed_block() const { return call_.D * call_.width + 2 * kLaneStrip; }
+  int64_t mixed_bytes() const { return call_.M * mixed_block() * static_cast<int64_t>(sizeof(Value)); }
+  float* summaries(int64_t slot) const { return reinterpret_cast<float*>(scratch_.data + slot * summary_bytes()); }
+  Value* mixed(int64_t slot, int64_t block) const {
+    return reinterpret_cast<Value*>(scratch_.data + slots_ * summary_bytes() + slot * mixed_bytes()) +
+           block * mixed_block();
+  }
+
+  BlockCall<Value>& call_;
+  int64_t slots_;
+  // [slot][strip][D][M][column], then, mixed, [slot][M][strip][step of D][column][kLaneStep]. One piece of memory:
+  // glibc keeps at most 64 MB for the next call, and new pages cost as much as a third of the products.
+  Buffer<uint8_t> scratch_;
+};
 
 /// S = sum k^T v and z = sum k of one block of a head.
 template <typename Value>
-void BlockOperator<Value>::summarize(int64_t head, int64_t slot, int64_t block, BlockWork<Value>& work) const {
+void BlockSummaries<Value>::summarize(int64_t head, int64_t slot, int64_t block, BlockWork<Value>& work) const {
   static const std::vector<float> ones(kMostHeadDim, 1.0f);
-  std::fill_n(work.key_sums.data, width_, 0.0f);
-  for (int64_t first = 0; first == 0 || first < count(block); first += kKeyChunk) {
-    const int64_t chunk = std::min(kKeyChunk, count(block) - first), steps = lane_steps<Value>(chunk);
-    load_keys_and_values(head / H_, head % H_, members(block) + first, chunk, steps, work);
-    for (int64_t column = 0; column < width_; column += kLaneStrip) {
-      const int64_t columns = strip_width(column, width_);
+  const int64_t count = call_.count(block), width = call_.width;
+  std::fill_n(work.key_sums.data, width, 0.0f);
+  for (int64_t first = 0; first == 0 || first < count; first += kKeyChunk) {
+    const int64_t chunk = std::min(kKeyChunk, count - first), steps = lane_steps<Value>(chunk);
+    call_.load_keys_and_values(head, call_.members(block) + first, chunk, steps, work);
+    for (int64_t column = 0; column < width; column += kLaneStrip) {
+      const int64_t columns = strip_width(column, width);
       multiply_lanes<Value>({.a = work.keys.data,
                              .a_row = kStep,
-                             .a_step = kStep * width_,
+                             .a_step = kStep * width,
                              .b = work.values.data + strip_offset<Value>(column, steps),
                              .b_step = kStep * columns,
                              .steps = steps,
-                             .c = summaries(slot) + strip_place(column, width_, D_ * M_, block),
-                             .c_row = M_ * columns,
+                             .c = summaries(slot) + strip_place(column, width, call_.D * call_.M, block),
+                             .c_row = call_.M * columns,
                              .kept = first == 0 ? nullptr : ones.data()},
-                            D_, columns);
+                            call_.D, columns);
     }
   }
-  keep_key_sums(head, slot, block, work);
+  call_.keep_key_sums(head, slot, block, work);
 }
 
 /// The rows of all mixed summaries of a head that make one step of the read-out.
 template <typename Value>
-void BlockOperator<Value>::mix_step(int64_t slot, int64_t step) const {
+void BlockSummaries<Value>::mix_step(int64_t slot, int64_t step) const {
   constexpr MixStore kStores[2] = {kStep == 1 ? MixStore::kFloat : MixStore::kFirst, MixStore::kSecond};
-  for (int64_t column = 0; column < width_; column += kLaneStrip) {
-    const int64_t columns = strip_width(column, width_);
-    Value* to = mixed(slot, 0) + strip_offset<Value>(column, D_ / kStep) + step * columns * kStep;
+  const int64_t D = call_.D, M = call_.M, width = call_.width;
+  for (int64_t column = 0; column < width; column += kLaneStrip) {
+    const int64_t columns = strip_width(column, width);
+    Value* to = mixed(slot, 0) + strip_offset<Value>(column, D / kStep) + step * columns * kStep;
     for (int64_t row = 0; row < kStep; ++row)
-      mix_rows(values_of<float>(mixing_), M_,
-               summaries(slot) + strip_place(column, width_, D_ * M_, (step * kStep + row) * M_), columns, kStores[row],
-               to, mixed_block() * static_cast<int64_t>(sizeof(Value)) / 4);
+      mix_rows(values_of<float>(call_.mixing), M,
+               summaries(slot) + strip_place(column, width, D * M, (step * kStep + row) * M), columns, kStores[row], to,
+               mixed_block() * static_cast<int64_t>(sizeof(Value)) / 4);
   }
 }
 
 /// The results of one block of a head.
 template <typename Value>
-void BlockOperator<Value>::read_out(int64_t head, int64_t slot, int64_t block, BlockWork<Value>& work) const {
-  for (int64_t first = 0; first < count(block); first += kQueryChunk) {
-    const int64_t chunk = std::min(kQueryChunk, count(block) - first);
-    load_queries(head, slot, block, first, chunk, work.queries.data);
-    for (int64_t column = 0; column < width_; column += kLaneStrip) {
-      const int64_t columns = strip_width(column, width_);
+void BlockSummaries<Value>::read_out(int64_t head, int64_t slot, int64_t block, BlockWork<Value>& work) const {
+  const int64_t width = call_.width, steps = call_.D / kStep;
+  for (int64_t first = 0; first < call_.count(block); first += kQueryChunk) {
+    const int64_t chunk = std::min(kQueryChunk, call_.count(block) - first);
+    call_.load_queries(head, slot, block, first, chunk, work.queries.data);
+    for (int64_t column = 0; column < width; column += kLaneStrip) {
+      const int64_t columns = strip_width(column, width);
       multiply_lanes<Value>({.a = work.queries.data,
-                             .a_row = width_,
+                             .a_row = width,
                              .a_step = kStep,
-                             .b = mixed(slot, block) + strip_offset<Value>(column, D_ / kStep),
+                             .b = mixed(slot, block) + strip_offset<Value>(column, steps),
                              .b_step = kStep * columns,
-                             .steps = D_ / kStep,
+                             .steps = steps,
                              .c = work.results.data + column,
-                             .c_row = width_},
+                             .c_row = width},
                             chunk, columns);
     }
-    finish(head, block, first, chunk, work.results.data);
+    call_.finish(head, block, first, chunk, work.results.data);
   }
 }
 
 template <typename Value>
-void BlockOperator<Value>::run_many() {
-  const int64_t mixings = D_ / kStep + (is(BlockNormalizer::kNone) ? 0 : 1);
-  for (int64_t first = 0; first < B_ * H_; first += slots_) {
-    const int64_t slots = std::min(slots_, B_ * H_ - first);
+void BlockSummaries<Value>::run() const {
+  const int64_t steps = call_.D / kStep, mixings = steps + (call_.is(BlockNormalizer::kNone) ? 0 : 1);
+  for (int64_t first = 0; first < call_.heads(); first += slots_) {
+    const int64_t slots = std::min(slots_, call_.heads() - first);
     // Slots innermost: heads of the same tokens share their rotations and what lies beside them in memory.
-    parallel_for(0, M_ * slots, 1, [&](int64_t begin, int64_t end) {
-      BlockWork<Value> work(width_);
+    parallel_for(0, call_.M * slots, 1, [&](int64_t begin, int64_t end) {
+      BlockWork<Value> work(call_.width);
       for (int64_t i = begin; i < end; ++i) summarize(first + i % slots, i % slots, i / slots, work);
     });
     parallel_for(0, slots * mixings, 1, [&](int64_t begin, int64_t end) {
       for (int64_t i = begin; i < end; ++i) {
         const int64_t slot = i / mixings, step = i % mixings;
-        if (step < D_ / kStep)
+        if (step < steps)
           mix_step(slot, step);
         else
-          mix_normalizer(first + slot, slot);
+          call_.mix_normalizer(first + slot, slot);
       }
     });
-    parallel_for(0, M_ * slots, 1, [&](int64_t begin, int64_t end) {
-      BlockWork<Value> work(width_);
+    parallel_for(0, call_.M * slots, 1, [&](int64_t begin, int64_t end) {
+      BlockWork<Value> work(call_.width);
       for (int64_t i = begin; i < end; ++i) read_out(first + i % slots, i % slots, i / slots, work);
     });
   }
 }
 
-template void BlockOperator<Bfloat16Bits>::load_keys_and_values(int64_t sample, int64_t h, const int32_t* tokens,
-                                                                int64_t count, int64_t steps,
-                                                                BlockWork<Bfloat16Bits>& work) const;
-template void BlockOperator<float>::run_many();
-template void BlockOperator<Bfloat16Bits>::run_many();
+}  // namespace
+
+template <typename Value>
+void attend_by_summaries(BlockCall<Value>& call) {
+  BlockSummaries<Value>(call).run();
+}
+template void attend_by_summaries(BlockCall<float>&);
+template void attend_by_summaries(BlockCall<Bfloat16Bits>&);
 
 #endif
 

@@ -50,6 +50,7 @@ void multiply_square(const TileOperands& operands, int64_t square, int64_t panel
 
 constexpr int64_t kRegisterRows = 16;   ///< of a register
 constexpr int64_t kRegisterPairs = 16;  ///< pairs of bfloat16 in a row of a register: what one step multiplies
+constexpr int64_t kRegisterValues = kRegisterRows * 2 * kRegisterPairs;
 
 /// A square C = A B of bfloat16 products, their sums float32. A register of A holds 16 rows of 16 pairs; one of B 16
 /// rows, one for each pair, of 16 columns of 2 values. Offsets are in values.

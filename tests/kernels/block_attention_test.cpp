@@ -34,10 +34,14 @@ const std::vector<Case>& cases() {
                                      {"7 blocks of 18, the last ones ragged", 2, 3, 64, dealt(124, 7)},
                                      {"13 blocks, heads of 72", 1, 2, 72, dealt(130, 13)},
                                      {"3 long blocks, heads of 72", 1, 2, 72, dealt(131, 3)},
-                                     {"blocks longer than a chunk", 1, 1, 128, dealt(521, 2)},
                                      {"one block of one token", 1, 1, 16, {{0}}},
-                                     {"35 blocks, more than a step of mixing", 1, 2, 32, dealt(300, 35)},
-                                     {"more places than a strip", 1, 1, 32, dealt(300, 4)}};
+                                     // In tiles the cases above are multiplied token by token, as the last one with
+                                     // more keys than are at once; the others by summaries.
+                                     {"35 blocks, more than a step of mixing", 1, 2, 32, dealt(700, 35)},
+                                     {"blocks longer than a chunk", 1, 1, 128, dealt(521, 2)},
+                                     {"3 blocks longer than a chunk, heads of 72", 1, 1, 72, dealt(700, 3)},
+                                     {"more places than a strip", 1, 1, 32, dealt(300, 4)},
+                                     {"more keys than at once", 1, 1, 128, dealt(300, 9)}};
   return all;
 }
 
