@@ -4,6 +4,7 @@
 #include <ATen/core/grad_mode.h>
 #include <benchmark/benchmark.h>
 
+#include "core/memory_cache.h"
 #include "kernels/block_attention.h"
 #include "kernels/norm.h"
 #include "models/attention/mhla.h"
@@ -137,4 +138,11 @@ TESSERA_BENCHMARK(mhla, mhla, false, [](auto* b) { b->Args({128000, 75}); });
 }  // namespace
 }  // namespace tessera
 
-BENCHMARK_MAIN();
+int main(int argc, char** argv) {
+  tessera::install_memory_cache();  // as the program does, like the next
+  const tessera::KeptMemory kept;
+  benchmark::Initialize(&argc, argv);
+  if (benchmark::ReportUnrecognizedArguments(argc, argv)) return 1;
+  benchmark::RunSpecifiedBenchmarks();
+  return 0;
+}

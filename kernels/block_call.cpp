@@ -144,8 +144,8 @@ template <typename Value>
 void BlockCall<Value>::mix_normalizer(int64_t head, int64_t slot) const {
   const int64_t all = normalizer_columns();
   for (int64_t column = 0; column < all; column += kLaneStrip)
-    mix_rows(values_of<float>(mixing), M, normalizers(slot) + strip_place(column, all, M, 0),
-             strip_width(column, all), MixStore::kFloat, mixed_normalizers(slot, 0) + column, all);
+    mix_rows(values_of<float>(mixing), M, normalizers(slot) + strip_place(column, all, M, 0), strip_width(column, all),
+             MixStore::kFloat, mixed_normalizers(slot, 0) + column, all);
   if (!is(BlockNormalizer::kProducts)) return;
   for (int64_t block = 0; block < M; ++block)
     for (int64_t p = 0; p < P; ++p)
@@ -154,7 +154,7 @@ void BlockCall<Value>::mix_normalizer(int64_t head, int64_t slot) const {
 
 template <typename Value>
 void BlockCall<Value>::load_queries(int64_t head, int64_t slot, int64_t block, int64_t first, int64_t chunk,
-                                        Value* to) const {
+                                    Value* to) const {
   float products[kQueryChunk];
   const bool sums = is(BlockNormalizer::kSums);
   query_features(q, head / H, head % H, members(block) + first, chunk, to,
@@ -165,8 +165,7 @@ void BlockCall<Value>::load_queries(int64_t head, int64_t slot, int64_t block, i
 }
 
 template <typename Value>
-void BlockCall<Value>::finish(int64_t head, int64_t block, int64_t first, int64_t chunk,
-                                  const float* results) const {
+void BlockCall<Value>::finish(int64_t head, int64_t block, int64_t first, int64_t chunk, const float* results) const {
   auto* out = static_cast<uint16_t*>(result.out.mutable_data_ptr());
   const auto* gates = values_of<uint16_t>(gate);
   const auto least = static_cast<float>(plan.least_normalizer);

@@ -61,8 +61,8 @@ class DirectBlocks {
   BlockCall<Bfloat16Bits>& call_;
   const int64_t width_, tokens_, slots_;  // tokens: rounded up
   std::vector<int64_t> block_of_;
-  // [slot][token][width], then [slot][16 tokens][step of 32 features][pair of features][token][2]; and [slot] the strips
-  // of lane_products.h, steps of two tokens.
+  // [slot][token][width], then [slot][16 tokens][step of 32 features][pair of features][token][2]; and [slot] the
+  // strips of lane_products.h, steps of two tokens.
   Buffer<Bfloat16Bits> keys_, values_;
   at::Tensor mixing_;  // float32 [M, tokens]: the weight that a block's queries give a token
 };
@@ -146,20 +146,20 @@ void DirectBlocks::attend(int64_t head, int64_t slot, int64_t square, QueryWork&
     share(slot, square, key, keys_now, work);
     for (int64_t column = 0; column < width_; column += kSquare) {
       const int64_t strip = column / kLaneStrip * kLaneStrip, row = strip_width(strip, width_) * 2;
-      multiply_square({.a = work.shares.data,
-                       .a_row = kKeysAtOnce,
-                       .a_step = 2 * kRegisterPairs,
-                       .a_lower = kRegisterRows * kKeysAtOnce,
-                       .b = values(slot) + strip_offset<Bfloat16Bits>(strip, tokens_ / 2) + key / 2 * row +
-                            (column - strip) * 2,
-                       .b_row = row,
-                       .b_step = kRegisterPairs * row,
-                       .b_right = 2 * kRegisterRows,
-                       .steps = keys_now / kSquare,
-                       .c = work.results.data + column,
-                       .c_row = width_,
-                       .lower = call_.N - square > kRegisterRows,
-                       .add = key > 0});
+      multiply_square(
+          {.a = work.shares.data,
+           .a_row = kKeysAtOnce,
+           .a_step = 2 * kRegisterPairs,
+           .a_lower = kRegisterRows * kKeysAtOnce,
+           .b = values(slot) + strip_offset<Bfloat16Bits>(strip, tokens_ / 2) + key / 2 * row + (column - strip) * 2,
+           .b_row = row,
+           .b_step = kRegisterPairs * row,
+           .b_right = 2 * kRegisterRows,
+           .steps = keys_now / kSquare,
+           .c = work.results.data + column,
+           .c_row = width_,
+           .lower = call_.N - square > kRegisterRows,
+           .add = key > 0});
     }
   }
   each_block(square, [&](int64_t block, int64_t first, int64_t count, int64_t before) {
