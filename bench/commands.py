@@ -119,8 +119,11 @@ def train_vae(_python, scratch, _options):
 
 
 def train_denoiser(_python, scratch, _options):
-    config = {"vae": str(BUNDLED_VAE), "stills": 128, "clips": 24, "videos_from": 0.5, "video_part": 1.0}
-    return train("denoiser", config, {"image": ("stills", 64), "video": ("clips", 12)}, scratch)
+    def size(frames, count, batch):
+        return {"width": 128, "height": 128, "frames": frames, "count": count, "batch": batch}
+
+    config = {"vae": str(BUNDLED_VAE), "scene_sizes": [size(1, 128, 64), size(17, 24, 8)], "videos_from": 0.5, "video_part": 1.0}
+    return train("denoiser", config, {"image": ("stills", 64), "video": ("clips", 8)}, scratch)
 
 
 PARTS = [("start-up", "Start-up", start_up), ("bundled", "generate with the bundled model, 30 steps", bundled),

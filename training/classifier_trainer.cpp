@@ -99,14 +99,16 @@ double ClassifierTrainer::step() {
   const LabeledPictures batch = data_.training.rows(batch_rows());
   CounterRng rng(config_.run.seed * 31 + 12, static_cast<uint64_t>(run_.step()));
   const at::Tensor images = augmented(batch.pixels.to(at::kFloat), config_.augmentation, rng);
-  optimizer_->zero_gradients();
-  const at::Tensor loss = at::cross_entropy_loss(logits(images), uploaded(batch.labels, config_.run.device), {},
-                                                 at::Reduction::Mean, -100, config_.label_smoothing);
-  loss.backward();
-  const double value = loss.item<double>(), rate = config_.run.learning_rate * run_.rate_factor();
+  const at::Tensor labels = uploaded(batch.labels, config_.run.device);
+  const double loss = backward(config_.batch, config_.run.device, [&](int64_t first, int64_t count) {
+                        return std::vector{at::cross_entropy_loss(logits(images.narrow(0, first, count)),
+                                                                  labels.narrow(0, first, count), {},
+                                                                  at::Reduction::Mean, -100, config_.label_smoothing)};
+                      }).front();
+  const double rate = config_.run.learning_rate * run_.rate_factor();
   const double norm = optimizer_->step(rate, rate);
-  run_.record("classifier", config_.batch, {{"loss", value}, {"norm", norm}});
-  return value;
+  run_.record("classifier", config_.batch, {{"loss", loss}, {"norm", norm}});
+  return loss;
 }
 
 ClassifierScore ClassifierTrainer::held_out_score() const {

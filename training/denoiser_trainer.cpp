@@ -209,18 +209,20 @@ double DenoiserTrainer::step() {
       uploaded(draw_times(batch.latents.size(0), video ? config_.video_shift : config_.image_shift), device);
   const uint64_t noise_seed = config_.run.seed * 1000003 + static_cast<uint64_t>(run_.step());
   const at::Tensor noise = uploaded(seeded_noise(batch.latents.sizes(), noise_seed), device);
-  const at::Tensor t = times.view({-1, 1, 1, 1, 1});
-  const at::Tensor target = noise - batch.latents, noisy = batch.latents + t * target;
-
-  optimizer_->zero_gradients();
-  const at::Tensor context = model_->context(batch.captions);
-  const at::Tensor velocity = model_->transformer(noisy.to(config_.run.dtype), times * 1000, context);
-  const at::Tensor loss = (velocity.to(at::kFloat) - target).square().mean();
-  loss.backward();
-  const double value = loss.item<double>(), factor = run_.rate_factor();
+  const auto part = [](const at::Tensor& x, int64_t first, int64_t count) { return x.narrow(0, first, count); };
+  const double loss = backward(batch.latents.size(0), device, [&](int64_t first, int64_t count) {
+                        const auto captions = batch.captions.begin() + first;
+                        return std::vector{flow_loss(model_->transformer,
+                                                     {.latents = part(batch.latents, first, count),
+                                                      .noise = part(noise, first, count),
+                                                      .times = part(times, first, count),
+                                                      .context = model_->context({captions, captions + count})},
+                                                     config_.run.dtype)};
+                      }).front();
+  const double factor = run_.rate_factor();
   const double norm = optimizer_->step(config_.run.learning_rate * factor, config_.muon_rate * factor);
-  run_.record("denoiser", batch.latents.size(0), {{video ? "video" : "image", value}, {"norm", norm}});
-  return value;
+  run_.record("denoiser", batch.latents.size(0), {{video ? "video" : "image", loss}, {"norm", norm}});
+  return loss;
 }
 
 void DenoiserTrainer::draw_sheet() {

@@ -117,14 +117,15 @@ double LanguageTrainer::step() {
   std::vector<int64_t> starts;
   for (int64_t i = 0; i < config_.batch; ++i) starts.push_back(rng.below(text_.training.size(0) - length));
   const at::Tensor rows = uploaded(sequences(text_.training, starts, length), config_.run.device);
-  optimizer_->zero_gradients();
-  const at::Tensor loss =
-      cross_entropy(model_(rows.narrow(1, 0, length), config_.run.dtype), rows.narrow(1, 1, length));
-  loss.backward();
-  const double value = loss.item<double>(), rate = config_.run.learning_rate * run_.rate_factor();
+  const double loss = backward(config_.batch, config_.run.device, [&](int64_t first, int64_t count) {
+                        const at::Tensor part = rows.narrow(0, first, count);
+                        return std::vector{cross_entropy(model_(part.narrow(1, 0, length), config_.run.dtype),
+                                                         part.narrow(1, 1, length))};
+                      }).front();
+  const double rate = config_.run.learning_rate * run_.rate_factor();
   const double norm = optimizer_->step(rate, rate);
-  run_.record("language", config_.batch, {{"bits", value / std::numbers::ln2}, {"norm", norm}});
-  return value;
+  run_.record("language", config_.batch, {{"bits", loss / std::numbers::ln2}, {"norm", norm}});
+  return loss;
 }
 
 int64_t LanguageTrainer::held_out_rows() const {

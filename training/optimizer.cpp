@@ -67,6 +67,12 @@ int64_t Optimizer::parameters() const {
   return total;
 }
 
+std::vector<at::Tensor> Optimizer::leaves() const {
+  std::vector<at::Tensor> out = adam_.leaves;
+  out.insert(out.end(), muon_.leaves.begin(), muon_.leaves.end());
+  return out;
+}
+
 void Optimizer::zero_gradients() {
   adam_.gradients.zero_();
   muon_.gradients.zero_();

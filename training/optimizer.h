@@ -36,6 +36,8 @@ class Optimizer {
   double step(double rate, double muon_rate);
   int64_t steps() const { return steps_; }
   int64_t parameters() const;  ///< numbers that are trained
+  /// What the slots hold; their gradients are views of gradients().
+  std::vector<at::Tensor> leaves() const;
   /// All gradients, as the flat buffers that step() reads.
   std::vector<at::Tensor> gradients() const { return {adam_.gradients, muon_.gradients}; }
 

@@ -10,6 +10,11 @@ void Trainer::start(const ParamList& params, const OptimizerConfig& config) {
   run_.resume(*optimizer_);
 }
 
+std::vector<double> Trainer::backward(int64_t samples, at::Device device, const MeansOfSamples& means) {
+  optimizer_->zero_gradients();
+  return backward_in_parts(*optimizer_, samples, parts_of_batch(samples, device), means);
+}
+
 void Trainer::train() {
   install_signal_handlers();
   while (!run_.done()) {

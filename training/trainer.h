@@ -2,6 +2,7 @@
 
 #include <memory>
 
+#include "training/batch_parts.h"
 #include "training/optimizer.h"
 #include "training/run.h"
 
@@ -29,6 +30,9 @@ class Trainer {
   explicit Trainer(const RunConfig& config) : run_(config) {}
   /// Optimizes `params` from here on, from the run's checkpoint when there is one.
   void start(const ParamList& params, const OptimizerConfig& config);
+
+  /// Gradients of the mean loss of a batch, and the means, see backward_in_parts().
+  std::vector<double> backward(int64_t samples, at::Device device, const MeansOfSamples& means);
 
   /// A stop that is requested meanwhile may be thrown as throw_if_canceled does.
   virtual void draw_sheet() = 0;

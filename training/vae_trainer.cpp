@@ -99,11 +99,10 @@ void VaeTrainer::load_start() {
     if (found.contains(key)) config_.model[key] = found[key];
 }
 
-at::Tensor VaeTrainer::batch(bool clips) const {
-  const int64_t count = clips ? config_.clip_batch : config_.still_batch;
+at::Tensor VaeTrainer::samples(bool clips, int64_t first, int64_t count) const {
   std::vector<at::Tensor> items;
-  for (int64_t i = 0; i < count; ++i) {
-    const auto index = static_cast<uint64_t>(run_.step() * count + i);
+  for (int64_t i = first; i < first + count; ++i) {
+    const auto index = static_cast<uint64_t>(run_.step() * batch_size(clips) + i);
     CounterRng rng(config_.run.seed + 1, index);
     // Stills are frames of moving scenes too: every pose that a clip shows.
     Scene scene = sample_scene(config_.run.seed, index, clips || rng.below(2) == 0);
@@ -115,33 +114,38 @@ at::Tensor VaeTrainer::batch(bool clips) const {
     const Window window = draw_crop(rng, scene, config_.side, config_.crop);
     items.push_back(renderer_.clip(scene, clips ? config_.frames : 1, config_.side, config_.side, window));
   }
-  return at::stack(items);
+  return uploaded(at::stack(items), config_.run.device);
+}
+
+std::vector<at::Tensor> VaeTrainer::losses(const at::Tensor& frames, const at::Tensor& noise) const {
+  const WanMoments moments = [&] {
+    const c10::AutoGradMode gradients(config_.train_encoder);
+    return vae_.encode(frames.to(config_.run.dtype));
+  }();
+  const at::Tensor mean = moments.mean.to(at::kFloat), logvar = moments.logvar.to(at::kFloat).clamp(-30, 20);
+  const at::Tensor latents = mean + at::exp(0.5 * logvar) * noise;
+  const at::Tensor error = vae_.decode_unclamped(latents.to(config_.run.dtype)).to(at::kFloat) - frames;
+  const at::Tensor square = error.square().mean();
+  const at::Tensor kl = 0.5 * (mean.square() + logvar.exp() - 1 - logvar).mean();
+  return {error.abs().mean() + square + config_.kl_weight * kl, square, kl};
 }
 
 double VaeTrainer::step() {
   const bool clips = run_.progress() >= config_.stills_part;
   const double rate = config_.run.learning_rate * run_.rate_factor() * (clips ? config_.clip_rate : 1.0);
   const at::Device device = config_.run.device;
-  const at::Tensor frames = uploaded(batch(clips), device);
-  optimizer_->zero_gradients();
-  const WanMoments moments = [&] {
-    const c10::AutoGradMode gradients(config_.train_encoder);
-    return vae_.encode(frames.to(config_.run.dtype));
-  }();
-  const at::Tensor mean = moments.mean.to(at::kFloat), logvar = moments.logvar.to(at::kFloat).clamp(-30, 20);
   const uint64_t noise_seed = config_.run.seed * 1000003 + static_cast<uint64_t>(run_.step());
-  const at::Tensor noise = uploaded(seeded_noise(mean.sizes(), noise_seed), device);
-  const at::Tensor latents = mean + at::exp(0.5 * logvar) * noise;
-  const at::Tensor error = vae_.decode_unclamped(latents.to(config_.run.dtype)).to(at::kFloat) - frames;
-  const at::Tensor square = error.square().mean();
-  const at::Tensor kl = 0.5 * (mean.square() + logvar.exp() - 1 - logvar).mean();
-  const at::Tensor loss = error.abs().mean() + square + config_.kl_weight * kl;
-  loss.backward();
-  const double value = loss.item<double>();
+  const WanVaeConfig& model = vae_.config();
+  const int64_t B = batch_size(clips), side = config_.crop / model.spatial_stride();
+  const int64_t length = clips ? (config_.frames - 1) / model.temporal_stride() + 1 : 1;
+  const at::Tensor noise = uploaded(seeded_noise({B, model.z_dim, length, side, side}, noise_seed), device);
+  const std::vector<double> means = backward(B, device, [&](int64_t first, int64_t count) {
+    return losses(samples(clips, first, count), noise.narrow(0, first, count));
+  });
   const double norm = optimizer_->step(rate, rate);
-  run_.record(clips ? "clips" : "stills", frames.size(0),
-              {{"loss", value}, {"psnr", decibel(square.item<double>())}, {"kl", kl.item<double>()}, {"norm", norm}});
-  return value;
+  run_.record(clips ? "clips" : "stills", B,
+              {{"loss", means[0]}, {"psnr", decibel(means[1])}, {"kl", means[2]}, {"norm", norm}});
+  return means[0];
 }
 
 void VaeTrainer::draw_sheet() {

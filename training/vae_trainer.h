@@ -32,7 +32,10 @@ class VaeTrainer : public Trainer {
 
  private:
   void load_start();
-  at::Tensor batch(bool clips) const;  // [B, 3, T, crop, crop]
+  int64_t batch_size(bool clips) const { return clips ? config_.clip_batch : config_.still_batch; }
+  at::Tensor samples(bool clips, int64_t first, int64_t count) const;  // of a batch: [count, 3, T, crop, crop]
+  /// The loss, the mean squared error and the KL of samples, whose latents get `noise` times their deviation.
+  std::vector<at::Tensor> losses(const at::Tensor& frames, const at::Tensor& noise) const;
   void draw_sheet() override;
   void write_output() override;
 
