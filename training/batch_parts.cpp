@@ -28,7 +28,8 @@ struct Part {
        int64_t samples) {
     const double share = static_cast<double>(count) / static_cast<double>(samples);
     const std::vector<at::Tensor> scalars = means_of(first, count);
-    gradients = torch::autograd::grad({scalars.front() * share}, leaves, {}, c10::nullopt, false, /*allow_unused=*/true);
+    gradients =
+        torch::autograd::grad({scalars.front() * share}, leaves, {}, c10::nullopt, false, /*allow_unused=*/true);
     means = numbers(scalars);
     for (double& mean : means) mean *= share;
   }
