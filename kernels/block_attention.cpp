@@ -10,19 +10,16 @@ bool can_attend_blocks(const at::Tensor& q, const at::Tensor& k, const at::Tenso
   return fits_attention_kernels(q, k, v, heads, kMostHeadDim);
 }
 
-BlockProducts best_block_products() {
-  if (instruction_set() >= InstructionSet::kAmx) return BlockProducts::kTiles;
-  return prefers_bfloat16_products() ? BlockProducts::kPairs : BlockProducts::kFloat;
-}
-
 #if defined(__x86_64__)
 
 namespace {
 
+constexpr int64_t kVectorLanes = 16;
+
 template <typename Value>
 BlockAttentionResult attend_in_lanes(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
                                      const BlockAttention& plan) {
-  BlockCall<Value> call(q, k, v, plan, kRegisterRows);
+  BlockCall<Value> call(q, k, v, plan, kVectorLanes);
   const bool few = call.N * call.width <= kFewValues && call.M * call.D >= 2 * call.N;
   few ? attend_in_panels(call) : attend_by_summaries(call);
   return call.result;
@@ -38,7 +35,7 @@ BlockAttentionResult attend_in_registers(const at::Tensor& q, const at::Tensor& 
 }  // namespace
 
 BlockAttentionResult block_attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
-                                     const BlockAttention& plan, BlockProducts products) {
+                                     const BlockAttention& plan, AttentionProducts products) {
   TORCH_CHECK(can_attend_blocks(q, k, v, plan.heads), "block_attention: no kernel for q ", q.sizes(), " of ",
               q.scalar_type(), " in ", plan.heads, " heads on this machine");
   TORCH_CHECK(q.size(2) % plan.heads == 0 && k.sizes() == q.sizes() && v.sizes() == q.sizes(), "block_attention: q ",
@@ -49,12 +46,12 @@ BlockAttentionResult block_attention(const at::Tensor& q, const at::Tensor& k, c
               plan.mixing.sizes());
   TORCH_CHECK(!plan.rotation.defined() || plan.rotation.sizes() == at::IntArrayRef({q.size(1), D}),
               "block_attention: rotation ", plan.rotation.sizes(), " for ", q.size(1), " tokens of ", D);
-  TORCH_CHECK(products != BlockProducts::kTiles || instruction_set() >= InstructionSet::kAmx,
+  TORCH_CHECK(products != AttentionProducts::kTiles || instruction_set() >= InstructionSet::kAmx,
               "block_attention: this machine has no tile registers");
   switch (products) {
-    case BlockProducts::kFloat:
+    case AttentionProducts::kFloat:
       return attend_in_lanes<float>(q, k, v, plan);
-    case BlockProducts::kPairs:
+    case AttentionProducts::kPairs:
       return attend_in_lanes<Bfloat16Bits>(q, k, v, plan);
     default:
       return attend_in_registers(q, k, v, plan);
@@ -64,7 +61,7 @@ BlockAttentionResult block_attention(const at::Tensor& q, const at::Tensor& k, c
 #else
 
 BlockAttentionResult block_attention(const at::Tensor& q, const at::Tensor&, const at::Tensor&,
-                                     const BlockAttention& plan, BlockProducts) {
+                                     const BlockAttention& plan, AttentionProducts) {
   TORCH_CHECK(false, "block_attention: no kernel for q ", q.sizes(), " in ", plan.heads, " heads on this machine");
 }
 

@@ -2,6 +2,8 @@
 
 #include <ATen/core/Tensor.h>
 
+#include "kernels/attention_products.h"
+
 namespace tessera {
 
 /// The denominator of block attention: see docs/architecture.md, "MHLA".
@@ -36,26 +38,18 @@ struct BlockAttentionResult {
                           ///< undefined for kNone
 };
 
-/// How block_attention multiplies.
-enum class BlockProducts {
-  kFloat,  ///< float32
-  kPairs,  ///< pairs of bfloat16; features and mixed summaries are rounded to it
-  kTiles   ///< bfloat16 in tile registers, needs InstructionSet::kAmx; summaries and mixing weights are rounded too
-};
-
-/// The fastest on this machine.
-BlockProducts best_block_products();
-
 /// Whether block_attention takes q, k and v on this machine: bfloat16 on a CPU with AVX512-BF16, an even head_dim of at
 /// most 256, contiguous last axes, nothing empty, and no gradient wanted.
 bool can_attend_blocks(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, int64_t heads);
 
-/// The operator. Sums, normalizers and norms are float32 always; summaries and mixing too, except for kTiles. Blocks,
+/// The operator. Unless kFloat, features and mixed summaries are rounded to bfloat16; with kTiles summaries and mixing
+/// weights too. Sums, normalizers and norms are float32 always. Blocks,
 /// ragged ones too, are read from raster order, grouped tokens are not written to memory. With Normalizer kProducts a
 /// place that a ragged block lacks counts with the mean of the block's own products. A sample's result depends on no
 /// other sample and not on the number of threads. Throws c10::Error unless can_attend_blocks, and for shapes that do
 /// not fit. Source: MHLA, arXiv:2601.07832.
 BlockAttentionResult block_attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
-                                     const BlockAttention& plan, BlockProducts products = best_block_products());
+                                     const BlockAttention& plan,
+                                     AttentionProducts products = best_attention_products());
 
 }  // namespace tessera

@@ -9,6 +9,9 @@
 #include "core/parallel_for.h"
 #include "kernels/attention_inputs.h"
 #include "kernels/avx512_bf16.h"
+#include "kernels/block_steps.h"
+#include "kernels/lane_products.h"
+#include "kernels/tile_products.h"
 #include "kernels/value_type.h"
 
 namespace tessera {
@@ -27,6 +30,7 @@ bool can_tile_attention(const at::Tensor& q, const at::Tensor& k, const at::Tens
 namespace {
 
 constexpr int64_t kQueryBlock = 96;          // queries that share keys and values in the second cache
+constexpr int64_t kTileQueryBlock = 256;     // the same in tile registers
 constexpr int64_t kKeyBlock = 256;           // keys whose scores are kept at a time
 constexpr int64_t kValueChunk = 128;         // keys whose values stay in the first cache, 64 channels of them
 constexpr int64_t kPackedBytes = 24L << 20;  // of the keys and values of heads that are worked on together
@@ -98,23 +102,32 @@ TESSERA_AVX512_BF16_CODE void store_row(const float* sums, float total, int64_t 
                              avx512::narrow(_mm512_mul_ps(_mm512_loadu_ps(sums + c), share)));
 }
 
+TESSERA_AVX512_BF16_CODE void scale_row(float* row, int64_t count, float factor) {
+  for (int64_t c = 0; c < count; c += 16)
+    _mm512_storeu_ps(row + c, _mm512_mul_ps(_mm512_loadu_ps(row + c), _mm512_set1_ps(factor)));
+}
+
 /// What a thread keeps of the queries that it works on. at::empty begins cache lines, as vectors of 64 bytes want.
 struct Block {
   at::Tensor buffer;
-  float *queries, *sums, *scores;    // [query block, width] twice, [query block, key block]
-  float *most, *total, *kept, *all;  // [query block]: largest score, sum of exponentials, factor of earlier sums, 1
+  float *queries, *sums, *scores;    // [count, width] twice, [count, key block]
+  float *most, *total, *kept, *all;  // [count]: largest score, sum of exponentials, factor of earlier sums, 1
 
-  explicit Block(int64_t width) : buffer(at::empty({kQueryBlock * (2 * width + kKeyBlock + 4)}, at::kFloat)) {
+  Block(int64_t count, int64_t width) : buffer(at::empty({count * (2 * width + kKeyBlock + 4)}, at::kFloat)) {
     queries = buffer.mutable_data_ptr<float>();
-    sums = queries + kQueryBlock * width;
-    scores = sums + kQueryBlock * width;
-    most = scores + kQueryBlock * kKeyBlock;
-    total = most + kQueryBlock;
-    kept = total + kQueryBlock;
-    all = kept + kQueryBlock;
-    std::fill_n(all, kQueryBlock, 1.0f);
+    sums = queries + count * width;
+    scores = sums + count * width;
+    most = scores + count * kKeyBlock;
+    total = most + count;
+    kept = total + count;
+    all = kept + count;
+    std::fill_n(all, count, 1.0f);
   }
 };
+
+float scale_of(int64_t head_dim) {
+  return std::numbers::log2e_v<float> / std::sqrt(static_cast<float>(head_dim));
+}
 
 template <typename Value>
 struct Attention {
@@ -126,15 +139,17 @@ struct Attention {
   at::Tensor packed =
       {};  // [head][strip][step of channels][key], then [head][strip of channels][step of keys][channel]
 
+  static constexpr int64_t kQueries = kQueryBlock;
   static constexpr int64_t kRow = kKeyBlock * static_cast<int64_t>(sizeof(float) / sizeof(Value));
   int64_t head_values() const { return strips * kLaneStrip * (head_dim + width); }
   Value* keys_of(int64_t slot) const { return mutable_values_of<Value>(packed) + slot * head_values(); }
   Value* values_of_slot(int64_t slot) const { return keys_of(slot) + strips * kLaneStrip * head_dim; }
 
+  int64_t head_bytes() const { return head_values() * static_cast<int64_t>(sizeof(Value)); }
+  int64_t packs() const { return strips; }
   void pack(int64_t head, int64_t slot, int64_t strip) const;
   void attend(int64_t head, int64_t slot, int64_t first_query, Block& block, uint16_t* out) const;
   void meet(int64_t slot, int64_t first, int64_t rows, Block& block) const;
-  void run(uint16_t* out);
 };
 
 /// A strip of keys and the values of the same tokens.
@@ -164,7 +179,7 @@ void Attention<Value>::meet(int64_t slot, int64_t first, int64_t rows, Block& bl
                            .c = block.scores + key,
                            .c_row = kKeyBlock},
                           rows, std::min(kLaneStrip, padded - key));
-  const float scale = std::numbers::log2e_v<float> / std::sqrt(static_cast<float>(head_dim));
+  const float scale = scale_of(head_dim);
   for (int64_t r = 0; r < rows; ++r) {
     float* scores = block.scores + r * kKeyBlock;
     std::fill(scores + count, scores + padded, -std::numeric_limits<float>::infinity());
@@ -202,45 +217,158 @@ void Attention<Value>::attend(int64_t head, int64_t slot, int64_t first_query, B
               out + ((b * queries + first_query + r) * heads + h) * head_dim);
 }
 
-template <typename Value>
-void Attention<Value>::run(uint16_t* out) {
-  const int64_t all = samples * heads, blocks = (queries + kQueryBlock - 1) / kQueryBlock;
-  const int64_t bytes = head_values() * static_cast<int64_t>(sizeof(Value));
-  const int64_t together = std::clamp<int64_t>(kPackedBytes / bytes, 1, all);
-  packed = at::empty({together * bytes}, at::kByte);
+/// The same in tile registers, 32 queries at a time.
+struct TileAttention {
+  Rows q, k, v;
+  int64_t heads, samples, queries, keys, head_dim;
+  int64_t width = (head_dim + kSquare - 1) / kSquare * kSquare;
+  int64_t tokens = (keys + kSquare - 1) / kSquare * kSquare;  // zeros beyond the keys
+  at::Tensor packed = {};  // [head][16 keys][step of 32 channels][pair of channels][key][2], then the values in the
+                           // strips of lane_products.h
+
+  static constexpr int64_t kQueries = kTileQueryBlock;
+  static constexpr int64_t kRow = kKeyBlock * 2;  // of weights, which take their scores' place
+  int64_t head_bytes() const { return 2 * tokens * width * static_cast<int64_t>(sizeof(Bfloat16Bits)); }
+  int64_t packs() const { return tokens / kSquare; }
+  Bfloat16Bits* keys_of(int64_t slot) const {
+    return mutable_values_of<Bfloat16Bits>(packed) + slot * 2 * tokens * width;
+  }
+  Bfloat16Bits* values_of_slot(int64_t slot) const { return keys_of(slot) + tokens * width; }
+
+  void pack(int64_t head, int64_t slot, int64_t square) const;
+  void attend(int64_t head, int64_t slot, int64_t first_query, Block& block, uint16_t* out) const;
+  void meet(int64_t slot, int64_t first, int64_t first_row, int64_t rows, Block& block) const;
+};
+
+/// The keys and values of 32 tokens.
+void TileAttention::pack(int64_t head, int64_t slot, int64_t square) const {
+  static constexpr uint16_t kZeros[kMostHeadDim] = {};
+  const int64_t b = head / heads, h = head % heads, first = square * kSquare;
+  const auto row = [&](const Rows& rows, int64_t n) { return n < keys ? rows.row(b, h, n) : kZeros; };
+  Bfloat16Bits staged[kRegisterRows * kMostHeadDim];
+  for (int64_t n = first; n < first + kSquare; n += kRegisterRows) {
+    for (int64_t i = 0; i < kRegisterRows; ++i) {
+      copy_row(row(k, n + i), head_dim, staged + i * width);
+      std::fill(staged + i * width + head_dim, staged + (i + 1) * width, Bfloat16Bits{0});
+    }
+    for (int64_t c = 0; c < width; c += 2 * kRegisterPairs)
+      transpose_pairs(staged + c, width, keys_of(slot) + n * width + c * kRegisterRows);
+  }
+  for (int64_t n = first; n < first + kSquare; n += 2)
+    pack_lanes(row(v, n), row(v, n + 1), head_dim, width, n / 2, tokens / 2, values_of_slot(slot));
+}
+
+/// `rows` queries, at most 32, meet the block of keys from `first` on.
+void TileAttention::meet(int64_t slot, int64_t first, int64_t first_row, int64_t rows, Block& block) const {
+  const int64_t count = std::min(kKeyBlock, keys - first), padded = std::min(kKeyBlock, tokens - first);
+  float* scores = block.scores + first_row * kKeyBlock;
+  for (int64_t key = 0; key < padded; key += kSquare)
+    multiply_square({.a = reinterpret_cast<const Bfloat16Bits*>(block.queries) + first_row * width,
+                     .a_row = width,
+                     .a_step = 2 * kRegisterPairs,
+                     .a_lower = kRegisterRows * width,
+                     .b = keys_of(slot) + (first + key) * width,
+                     .b_row = 2 * kRegisterRows,
+                     .b_step = kRegisterValues,
+                     .b_right = kRegisterRows * width,
+                     .steps = width / kSquare,
+                     .c = scores + key,
+                     .c_row = kKeyBlock,
+                     .lower = rows > kRegisterRows});
+  for (int64_t r = first_row; r < first_row + rows; ++r) {
+    float* row = block.scores + r * kKeyBlock;
+    std::fill(row + count, row + padded, -std::numeric_limits<float>::infinity());
+    weigh<Bfloat16Bits>(row, padded, scale_of(head_dim), block.most[r], block.total[r], block.kept[r]);
+    if (first > 0 && block.kept[r] != 1.0f) scale_row(block.sums + r * width, width, block.kept[r]);
+  }
+  for (int64_t column = 0; column < width; column += kSquare) {
+    const int64_t strip = column / kLaneStrip * kLaneStrip, columns = strip_width(strip, width);
+    multiply_square({.a = reinterpret_cast<const Bfloat16Bits*>(scores),
+                     .a_row = kRow,
+                     .a_step = 2 * kRegisterPairs,
+                     .a_lower = kRegisterRows * kRow,
+                     .b = values_of_slot(slot) + strip_offset<Bfloat16Bits>(strip, tokens / 2) + first * columns +
+                          (column - strip) * 2,
+                     .b_row = columns * 2,
+                     .b_step = kRegisterPairs * columns * 2,
+                     .b_right = 2 * kRegisterRows,
+                     .steps = padded / kSquare,
+                     .c = block.sums + first_row * width + column,
+                     .c_row = width,
+                     .lower = rows > kRegisterRows,
+                     .add = first > 0});
+  }
+}
+
+void TileAttention::attend(int64_t head, int64_t slot, int64_t first_query, Block& block, uint16_t* out) const {
+  const int64_t b = head / heads, h = head % heads, rows = std::min(kQueries, queries - first_query);
+  const TileRegisters configured;
+  std::fill_n(block.most, rows, -std::numeric_limits<float>::infinity());
+  std::fill_n(block.total, rows, 0.0f);
+  for (int64_t r = 0; r < rows; ++r) {
+    Bfloat16Bits* to = reinterpret_cast<Bfloat16Bits*>(block.queries) + r * width;
+    copy_row(q.row(b, h, first_query + r), head_dim, to);
+    std::fill(to + head_dim, to + width, Bfloat16Bits{0});
+  }
+  for (int64_t first = 0; first < keys; first += kKeyBlock)
+    for (int64_t row = 0; row < rows; row += kSquare) meet(slot, first, row, std::min(kSquare, rows - row), block);
+  for (int64_t r = 0; r < rows; ++r)
+    store_row(block.sums + r * width, block.total[r], head_dim,
+              out + ((b * queries + first_query + r) * heads + h) * head_dim);
+}
+
+/// Heads are worked on together as kPackedBytes hold them.
+template <class Attention>
+void run(Attention attention, uint16_t* out) {
+  constexpr int64_t kQueries = Attention::kQueries;
+  const int64_t all = attention.samples * attention.heads, packs = attention.packs();
+  const int64_t blocks = (attention.queries + kQueries - 1) / kQueries;
+  const int64_t together = std::clamp<int64_t>(kPackedBytes / attention.head_bytes(), 1, all);
+  attention.packed = at::empty({together * attention.head_bytes()}, at::kByte);
   for (int64_t first = 0; first < all; first += together) {
     const int64_t slots = std::min(together, all - first);
-    parallel_for(0, slots * strips, 1, [&](int64_t begin, int64_t end) {
-      for (int64_t i = begin; i < end; ++i) pack(first + i / strips, i / strips, i % strips);
+    parallel_for(0, slots * packs, 1, [&](int64_t begin, int64_t end) {
+      for (int64_t i = begin; i < end; ++i) attention.pack(first + i / packs, i / packs, i % packs);
     });
     parallel_for(0, slots * blocks, 1, [&](int64_t begin, int64_t end) {
-      Block block(width);
+      Block block(kQueries, attention.width);
       for (int64_t i = begin; i < end; ++i)
-        attend(first + i / blocks, i / blocks, i % blocks * kQueryBlock, block, out);
+        attention.attend(first + i / blocks, i / blocks, i % blocks * kQueries, block, out);
     });
   }
 }
 
 }  // namespace
 
-at::Tensor tiled_attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, int64_t heads, bool pairs) {
+at::Tensor tiled_attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, int64_t heads,
+                           AttentionProducts products) {
   TORCH_CHECK(can_tile_attention(q, k, v, heads), "tiled_attention: no kernel for q ", q.sizes(), " of ",
               q.scalar_type(), " in ", heads, " heads on this machine");
   TORCH_CHECK(q.size(2) % heads == 0 && k.sizes() == v.sizes() && k.size(0) == q.size(0) && k.size(2) == q.size(2),
               "tiled_attention: q ", q.sizes(), ", k ", k.sizes(), ", v ", v.sizes(), " do not fit ", heads, " heads");
+  TORCH_CHECK(products != AttentionProducts::kTiles || instruction_set() >= InstructionSet::kAmx,
+              "tiled_attention: this machine has no tile registers");
   at::Tensor out = at::empty(q.sizes(), q.options());
-  const auto run = [&](auto attention) {
-    attention.run(mutable_values_of<uint16_t>(out));
-    return out;
-  };
+  auto* to = mutable_values_of<uint16_t>(out);
   const int64_t B = q.size(0), N = q.size(1), L = k.size(1), D = q.size(2) / heads;
-  if (pairs) return run(Attention<Bfloat16Bits>{{q, heads}, {k, heads}, {v, heads}, heads, B, N, L, D});
-  return run(Attention<float>{{q, heads}, {k, heads}, {v, heads}, heads, B, N, L, D});
+  switch (products) {
+    case AttentionProducts::kFloat:
+      run(Attention<float>{{q, heads}, {k, heads}, {v, heads}, heads, B, N, L, D}, to);
+      break;
+    case AttentionProducts::kPairs:
+      run(Attention<Bfloat16Bits>{{q, heads}, {k, heads}, {v, heads}, heads, B, N, L, D}, to);
+      break;
+    case AttentionProducts::kTiles:
+      run(TileAttention{{q, heads}, {k, heads}, {v, heads}, heads, B, N, L, D}, to);
+      break;
+  }
+  return out;
 }
 
 #else
 
-at::Tensor tiled_attention(const at::Tensor& q, const at::Tensor&, const at::Tensor&, int64_t heads, bool) {
+at::Tensor tiled_attention(const at::Tensor& q, const at::Tensor&, const at::Tensor&, int64_t heads,
+                           AttentionProducts) {
   TORCH_CHECK(false, "tiled_attention: no kernel for q ", q.sizes(), " in ", heads, " heads on this machine");
 }
 

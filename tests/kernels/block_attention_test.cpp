@@ -7,6 +7,7 @@
 #include <limits>
 
 #include "kernels/instruction_set.h"
+#include "tests/support/attention_products.h"
 #include "tests/support/gradients.h"
 
 namespace tessera {
@@ -145,11 +146,11 @@ double distance(const at::Tensor& a, const at::Tensor& b) {
   return ((a.to(at::kDouble) - b).norm() / b.norm()).item<double>();
 }
 
-class BlockAttentionKernel : public testing::TestWithParam<BlockProducts> {
+class BlockAttentionKernel : public testing::TestWithParam<AttentionProducts> {
  protected:
   void SetUp() override {
     if (instruction_set() < InstructionSet::kAvx512Bf16) GTEST_SKIP() << "this machine lacks AVX512-BF16";
-    if (GetParam() == BlockProducts::kTiles && instruction_set() < InstructionSet::kAmx)
+    if (GetParam() == AttentionProducts::kTiles && instruction_set() < InstructionSet::kAmx)
       GTEST_SKIP() << "this machine lacks AMX";
   }
   static BlockAttentionResult run(const Inputs& in) { return block_attention(in.q, in.k, in.v, in.plan, GetParam()); }
@@ -161,12 +162,9 @@ class BlockAttentionKernel : public testing::TestWithParam<BlockProducts> {
   }
 };
 INSTANTIATE_TEST_SUITE_P(Products, BlockAttentionKernel,
-                         testing::Values(BlockProducts::kFloat, BlockProducts::kPairs, BlockProducts::kTiles),
-                         [](const auto& products) {
-                           return products.param == BlockProducts::kFloat   ? "OfFloat"
-                                  : products.param == BlockProducts::kPairs ? "OfPairs"
-                                                                            : "InTiles";
-                         });
+                         testing::Values(AttentionProducts::kFloat, AttentionProducts::kPairs,
+                                         AttentionProducts::kTiles),
+                         test::name_of_products);
 
 TEST_P(BlockAttentionKernel, EqualsEveryPairOfTokens) {
   for (const Case& c : cases())

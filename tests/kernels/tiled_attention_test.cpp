@@ -7,6 +7,7 @@
 #include <limits>
 
 #include "kernels/instruction_set.h"
+#include "tests/support/attention_products.h"
 #include "tests/support/gradients.h"
 
 namespace tessera {
@@ -35,27 +36,31 @@ double distance(const at::Tensor& a, const at::Tensor& b) {
   return ((a.to(at::kDouble) - b).norm() / b.norm()).item<double>();
 }
 
-class TiledAttention : public testing::TestWithParam<bool> {
+class TiledAttention : public testing::TestWithParam<AttentionProducts> {
  protected:
   void SetUp() override {
     if (instruction_set() < InstructionSet::kAvx512Bf16) GTEST_SKIP() << "this machine lacks AVX512-BF16";
+    if (GetParam() == AttentionProducts::kTiles && instruction_set() < InstructionSet::kAmx)
+      GTEST_SKIP() << "this machine lacks AMX";
   }
   static at::Tensor run(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, int64_t heads) {
     return tiled_attention(q, k, v, heads, GetParam());
   }
 };
-INSTANTIATE_TEST_SUITE_P(Products, TiledAttention, testing::Values(false, true),
-                         [](const auto& pairs) { return pairs.param ? "OfBfloat16" : "OfFloat"; });
+INSTANTIATE_TEST_SUITE_P(Products, TiledAttention,
+                         testing::Values(AttentionProducts::kFloat, AttentionProducts::kPairs,
+                                         AttentionProducts::kTiles),
+                         test::name_of_products);
 
 struct Sizes {
   int64_t batch, queries, keys, heads, head_dim;
 };
 
-/// Whole and ragged blocks of 96 queries, 6 rows, 256 and 64 keys, 16 lanes and pairs.
+/// Whole and ragged blocks of 96 and 256 queries, 6 and 32 rows, 256, 64 and 32 keys, 16 lanes and pairs.
 TEST_P(TiledAttention, ErrsNoMoreThanTheLibrary) {
-  for (const Sizes& s :
-       {Sizes{1, 96, 256, 1, 64}, Sizes{2, 7, 5, 3, 64}, Sizes{1, 97, 300, 2, 128}, Sizes{1, 200, 257, 2, 72},
-        Sizes{1, 13, 64, 1, 384}, Sizes{2, 101, 1025, 1, 16}, Sizes{1, 3, 1, 2, 2}, Sizes{1, 5, 33, 1, 98}}) {
+  for (const Sizes& s : {Sizes{1, 96, 256, 1, 64}, Sizes{2, 7, 5, 3, 64}, Sizes{1, 97, 300, 2, 128},
+                         Sizes{1, 200, 257, 2, 72}, Sizes{1, 13, 64, 1, 384}, Sizes{2, 101, 1025, 1, 16},
+                         Sizes{1, 3, 1, 2, 2}, Sizes{1, 5, 33, 1, 98}, Sizes{1, 300, 600, 1, 48}}) {
     SCOPED_TRACE(c10::str(s.batch, " x ", s.queries, " queries, ", s.keys, " keys, ", s.heads, " of ", s.head_dim));
     const int64_t channels = s.heads * s.head_dim;
     const at::Tensor q = bfloat16_noise({s.batch, s.queries, channels}, 1) * 2;
