@@ -17,7 +17,7 @@ struct ClaimRun {
   int64_t tokens = 0;      ///< that an attention sees at once
   int64_t head_width = 0;
   double flops = 0;                          ///< of a training step, see count_flops
-  double step_ms = 0;                        ///< median over the run's log lines
+  double step_ms = 0;                        ///< least mean of the steps between two log lines
   std::map<std::string, double> measures{};  ///< "adherence", "bits_per_byte", ...
 
   nlohmann::ordered_json to_json() const;

@@ -24,9 +24,9 @@ enum class Verdict { kHolds, kContradicted, kUndecided };
 Verdict compare(const Spread& better, const Spread& than, Direction direction);
 
 /// All finished runs and what they come to: {"tasks": [{"name", "trainer", "measures", "rows": [{"name", "attention",
-/// "parameters", "tokens", "head_width", "flops", "step_ms", "<measure>": {"mean", "deviation", "count"}, ...}],
-/// "comparisons": [{"source", "better", "than", "measure", "verdict"}]}], "runs": [...], "missing": number}. Rows
-/// without a finished run are left out.
+/// "parameters", "tokens", "head_width", "flops", "step_ms" (the least), "<measure>": {"mean", "deviation", "count"},
+/// ...}], "comparisons": [{"source", "better", "than", "measure", "verdict"}]}], "runs": [...], "missing": number}.
+/// Rows without a finished run are left out.
 nlohmann::ordered_json summarize(const ClaimSettings& settings);
 
 /// The Markdown page of a summary beside the papers' figures, {"tables": [{"title", "columns", "rows"}]}. Every number

@@ -84,7 +84,7 @@ TEST(ClaimsTable, SummarizesWhatIsFinished) {
   const auto& rows = summary["tasks"][0]["rows"];
   EXPECT_NEAR(rows[0]["bits_per_byte"]["mean"].get<double>(), 2.1, 1e-12);
   EXPECT_NEAR(rows[0]["bits_per_byte"]["deviation"].get<double>(), 0.2 / std::sqrt(2.0), 1e-12);
-  EXPECT_EQ(rows[0]["step_ms"]["mean"], 15.0);
+  EXPECT_EQ(rows[0]["step_ms"], 10.0);
   EXPECT_EQ(summary["tasks"][0]["comparisons"][0]["verdict"], "undecided");
 
   pretend(settings, 1, 2, 1.6);
@@ -96,8 +96,8 @@ TEST(ClaimsTable, SummarizesWhatIsFinished) {
   const std::string page = claims_page(summary, published, "bench/claims");
   EXPECT_TRUE(contains(page, "## Language: bytes\n\n3 steps a run.\n"));
   EXPECT_TRUE(
-      contains(page, "| attention | bits per byte ↓ | seeds | parameters | GFLOP a step | ms a step | tokens |"));
-  EXPECT_TRUE(contains(page, "| softmax | 2.1 ± 0.14 | 2 | 1234 | 2.5 | 15 | 1024 | 32 |")) << page;
+      contains(page, "| attention | bits per byte ↓ | seeds | parameters | GFLOP a step | least ms a step | tokens |"));
+  EXPECT_TRUE(contains(page, "| softmax | 2.1 ± 0.14 | 2 | 1234 | 2.5 | 10 | 1024 | 32 |")) << page;
   EXPECT_TRUE(contains(page, "| MHLA + gate | 1.55 ± 0.071 | 2 |")) << page;
   EXPECT_TRUE(contains(page, "- A paper. **Here too**: MHLA + gate 1.55 ± 0.071, softmax 2.1 ± 0.14."));
   EXPECT_TRUE(contains(page, "\nPublished.\n\n| model | softmax |\n|---|---:|\n| S | 68.40 |\n"));
@@ -153,7 +153,7 @@ TEST(ClaimSettings, TheCommittedOnesAreSound) {
     const ClaimSettings settings = ClaimSettings::read(std::filesystem::path(TESSERA_SOURCE_DIR) / "bench" / name);
     EXPECT_EQ(settings.tasks.size(), 4u) << name;
     for (const ClaimTask& task : settings.tasks) {
-      EXPECT_EQ(task.rows.size(), 6u) << task.name;
+      EXPECT_GE(task.rows.size(), 6u) << task.name;
       EXPECT_FALSE(task.comparisons.empty()) << task.name;
     }
   }
