@@ -104,12 +104,7 @@ void DirectBlocks::arrange(int64_t head, int64_t slot, int64_t square) const {
   for (int64_t i = 0; i < present; i += 2)
     pack_lanes(value(i), i + 1 < present ? value(i + 1) : nullptr, call_.D, width_, (square + i) / 2, tokens_ / 2,
                values(slot));
-  const int64_t missing = (kSquare - present) / 2;
-  for (int64_t column = 0; column < width_; column += kLaneStrip) {
-    const int64_t row = strip_width(column, width_) * 2;
-    std::fill_n(values(slot) + strip_offset<Bfloat16Bits>(column, tokens_ / 2) + (tokens_ / 2 - missing) * row,
-                missing * row, Bfloat16Bits{0});
-  }
+  if (present < kSquare) clear_lanes(width_, lane_steps<Bfloat16Bits>(call_.N), tokens_ / 2, values(slot));
 }
 
 /// What the queries of a square give to each of some keys: products times mixing weights.

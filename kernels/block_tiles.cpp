@@ -85,12 +85,9 @@ void BlockTiles::add_products(int64_t head, const int32_t* tokens, int64_t count
   const int64_t steps = (count + 2 * kRegisterPairs - 1) / (2 * kRegisterPairs), pairs = steps * kRegisterPairs;
   Bfloat16Bits *keys = work.block.keys.data, *values = work.block.values.data;
   call_.load_keys_and_values(head, tokens, count, pairs, work.block);
-  const int64_t loaded = lane_steps<Bfloat16Bits>(count), missing = pairs - loaded;
-  std::fill_n(keys + loaded * 2 * width_, missing * 2 * width_, Bfloat16Bits{0});
-  for (int64_t column = 0; column < width_; column += kLaneStrip) {
-    const int64_t row = strip_width(column, width_) * 2;
-    std::fill_n(values + strip_offset<Bfloat16Bits>(column, pairs) + loaded * row, missing * row, Bfloat16Bits{0});
-  }
+  const int64_t loaded = lane_steps<Bfloat16Bits>(count);
+  std::fill_n(keys + loaded * 2 * width_, (pairs - loaded) * 2 * width_, Bfloat16Bits{0});
+  clear_lanes(width_, loaded, pairs, values);
   Bfloat16Bits* to = work.keys.data;
   for (int64_t step = 0; step < steps; ++step)
     for (int64_t column = 0; column < width_; column += kRegisterRows, to += kRegisterValues)

@@ -141,6 +141,13 @@ void pack_lanes(const uint16_t* first, const uint16_t* second, int64_t count, in
   pack_step(first, second, count, columns, step, steps, b);
 }
 
+void clear_lanes(int64_t columns, int64_t first, int64_t steps, Bfloat16Bits* b) {
+  for (int64_t column = 0; column < columns; column += kLaneStrip) {
+    const int64_t row = strip_width(column, columns) * kLaneStep<Bfloat16Bits>;
+    std::fill_n(b + strip_offset<Bfloat16Bits>(column, steps) + first * row, (steps - first) * row, Bfloat16Bits{0});
+  }
+}
+
 #else
 
 bool prefers_bfloat16_products() {

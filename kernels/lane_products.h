@@ -57,6 +57,9 @@ void pack_lanes(const uint16_t* first, const uint16_t* second, int64_t count, in
 void pack_lanes(const uint16_t* first, const uint16_t* second, int64_t count, int64_t columns, int64_t step,
                 int64_t steps, float* b);
 
+/// Writes zeros into the steps of such a B from `first` on.
+void clear_lanes(int64_t columns, int64_t first, int64_t steps, Bfloat16Bits* b);
+
 /// Columns of the strip that begins at `column` (a multiple of 64) of `columns`.
 constexpr int64_t strip_width(int64_t column, int64_t columns) {
   return columns - column < kLaneStrip ? columns - column : kLaneStrip;
