@@ -49,10 +49,10 @@ class Alone {
   int before_ = at::get_num_threads();
 };
 
-/// Calls work(0) to work(count - 1), side by side, each on one of `threads` threads.
-void each_alone(int64_t threads, int64_t count, const std::function<void(int64_t)>& work) {
+/// Calls work(0) to work(count - 1), side by side, each on one thread.
+void each_alone(int64_t count, const std::function<void(int64_t)>& work) {
   std::atomic<int64_t> next = 0;
-  run_on_threads(threads, [&] {
+  run_on_threads(count, [&] {
     const Alone here;
     for (int64_t i = next++; i < count; i = next++) work(i);
   });
@@ -74,7 +74,7 @@ std::vector<double> backward_in_parts(Optimizer& optimizer, int64_t samples, int
   }
   const std::vector<at::Tensor> leaves = optimizer.leaves();
   std::vector<std::unique_ptr<Part>> computed(static_cast<size_t>(parts));
-  each_alone(parts, parts, [&](int64_t i) {
+  each_alone(parts, [&](int64_t i) {
     const int64_t first = samples * i / parts, next = samples * (i + 1) / parts;
     computed[static_cast<size_t>(i)] = std::make_unique<Part>(means, leaves, first, next - first, samples);
   });

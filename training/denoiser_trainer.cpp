@@ -209,13 +209,12 @@ double DenoiserTrainer::step() {
       uploaded(draw_times(batch.latents.size(0), video ? config_.video_shift : config_.image_shift), device);
   const uint64_t noise_seed = config_.run.seed * 1000003 + static_cast<uint64_t>(run_.step());
   const at::Tensor noise = uploaded(seeded_noise(batch.latents.sizes(), noise_seed), device);
-  const auto part = [](const at::Tensor& x, int64_t first, int64_t count) { return x.narrow(0, first, count); };
   const double loss = backward(batch.latents.size(0), device, [&](int64_t first, int64_t count) {
                         const auto captions = batch.captions.begin() + first;
                         return std::vector{flow_loss(model_->transformer,
-                                                     {.latents = part(batch.latents, first, count),
-                                                      .noise = part(noise, first, count),
-                                                      .times = part(times, first, count),
+                                                     {.latents = batch.latents.narrow(0, first, count),
+                                                      .noise = noise.narrow(0, first, count),
+                                                      .times = times.narrow(0, first, count),
                                                       .context = model_->context({captions, captions + count})},
                                                      config_.run.dtype)};
                       }).front();
